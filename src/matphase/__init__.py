@@ -1,0 +1,1 @@
+"""MatPhase: phase prediction for X-ray tomography of battery electrodes."""
