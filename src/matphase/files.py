@@ -22,7 +22,9 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir():
-        raise OutputError(f"{parent} is a file, so {path} cannot be made in it; choose another path")
+        raise OutputError(
+            f"{parent} is a file, so {path} cannot be made in it; choose another path"
+        )
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"no permission to write in {parent}; choose another output path")
 

@@ -1,0 +1,117 @@
+"""What the verbs share: options, messages, exit status."""
+
+import functools
+import json
+import os
+import re
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+from matphase.errors import InputError, MatPhaseError
+from matphase.files import written_whole
+from matphase.progress import Reporter, terminal_reporter
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace output that exists.")]
+Seed = Annotated[int, typer.Option(help="Names every random draw.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here; - prints.")
+]
+VoxelSize = Annotated[
+    str | None,
+    typer.Option(help="Length of a voxel, one number or one per axis as Z,Y,X. Needs --unit."),
+]
+Unit = Annotated[str | None, typer.Option(help="Unit of the voxel size: nm, um, mm, cm or m.")]
+Memory = Annotated[str, typer.Option(help="Memory that the network's maps may take, as 2GB.")]
+
+_MEMORY_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+
+
+def reports_errors(verb: Callable[P, R]) -> Callable[P, R]:
+    """Turn the errors meant for the user into one line on standard error and exit status 1.
+
+    With MATPHASE_DEBUG set in the environment the traceback comes too.
+    """
+
+    @functools.wraps(verb)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return verb(*args, **kwargs)
+        except MatPhaseError as error:
+            message = str(error)
+        except KeyboardInterrupt:
+            message = "stopped; nothing was written"
+        except MemoryError:
+            message = "out of memory; give a smaller --memory or close other programs"
+        except OSError as error:
+            where = f" {error.filename}" if error.filename else ""
+            message = f"cannot read or write{where}: {error.strerror or error}"
+        if os.environ.get("MATPHASE_DEBUG"):
+            traceback.print_exc()
+        typer.echo(f"matphase: {message}", err=True)
+        raise typer.Exit(1)
+
+    return wrapped
+
+
+def console(*, quiet: bool) -> Console:
+    """Where results are printed; 120 columns where output is no terminal."""
+    plain = Console(quiet=quiet)
+    return plain if plain.is_terminal else Console(quiet=quiet, width=120)
+
+
+def progress(*, quiet: bool) -> AbstractContextManager[Reporter]:
+    """Bars with time left on a terminal; silence elsewhere."""
+    return terminal_reporter(quiet=quiet)
+
+
+def write_json(content: Any, file: Path | None, *, overwrite: bool = False) -> None:
+    """Write JSON to a file, or print it for `-`; nothing happens without a file."""
+    if file is None:
+        return
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    if str(file) == "-":
+        typer.echo(text)
+        return
+    with written_whole(file, overwrite=overwrite) as beside:
+        beside.write_text(text + "\n", "utf-8")
+
+
+def parse_voxel_size(text: str | None) -> float | tuple[float, ...] | None:
+    """`0.2` or `0.2,0.1,0.1` as numbers.
+
+    Raises:
+        InputError: something that is no number.
+    """
+    if text is None:
+        return None
+    try:
+        lengths = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"--voxel-size {text!r} is not a length; write 0.2, or 0.2,0.1,0.1 for z, y, x"
+        ) from error
+    return lengths[0] if len(lengths) == 1 else lengths
+
+
+def parse_memory(text: str) -> int:
+    """`500MB` or `2GB` as bytes.
+
+    Raises:
+        InputError: not an amount of memory.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?b?)\s*", text.lower())
+    unit = match.group(2) if match else "?"
+    factor = _MEMORY_UNITS.get(unit if not unit or unit.endswith("b") else unit + "b")
+    if match is None or factor is None or float(match.group(1)) == 0:
+        raise InputError(f"--memory {text!r} is not an amount of memory; write it like 2GB")
+    return int(float(match.group(1)) * factor)

@@ -1,0 +1,64 @@
+"""`matphase info`: what a volume is."""
+
+from typing import Annotated, Any
+
+import typer
+
+from matphase.cli.common import (
+    JsonFile,
+    Quiet,
+    Unit,
+    VoxelSize,
+    console,
+    parse_voxel_size,
+    reports_errors,
+    write_json,
+)
+
+
+@reports_errors
+def info(
+    volume: Annotated[str, typer.Argument(help="File, folder of slices, or FILE.h5:/dataset.")],
+    voxel_size: VoxelSize = None,
+    unit: Unit = None,
+    json: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show axes, voxel size, type and grey values of a volume, and what predicting it takes."""
+    from matphase import formats
+    from matphase.data.intensity import IntensityScale
+    from matphase.prediction import prediction_bytes
+
+    opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
+    scale = IntensityScale.of(opened)
+    facts: dict[str, Any] = {
+        "name": opened.name,
+        "axes": opened.axes,
+        "shape": list(opened.shape),
+        "dtype": str(opened.dtype),
+        "voxel_size": None if opened.voxel_size is None else list(opened.voxel_size),
+        "unit": opened.unit,
+        "grey_low": scale.low,
+        "grey_high": scale.high,
+        "bytes": opened.nbytes,
+        "prediction_bytes": prediction_bytes(opened.shape, n_phases=3),
+    }
+    write_json(facts, json)
+    if json is not None and str(json) == "-":
+        return
+    size = "unknown"
+    if opened.voxel_size is not None:
+        lengths = " x ".join("?" if part is None else f"{part:g}" for part in opened.voxel_size)
+        size = f"{lengths} {opened.unit}"
+    say = console(quiet=quiet)
+    lines = {
+        "volume": opened.name,
+        "axes": f"{opened.axes}, {' x '.join(map(str, opened.shape))} voxels",
+        "voxel size": size,
+        "type": str(opened.dtype),
+        "grey values": f"{scale.low:.6g} to {scale.high:.6g} (0.1 % of voxels lie beyond each end)",
+        "size in memory": f"{opened.nbytes / 1e6:.1f} MB",
+        "predict needs": f"{facts['prediction_bytes'] / 1e6:.0f} MB for 3 phases, and --memory for the network",
+    }
+    for name, text in lines.items():
+        say.print(f"{name:<15} {text}", highlight=False, markup=False)

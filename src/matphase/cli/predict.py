@@ -1,0 +1,69 @@
+"""`matphase predict`: phases of a volume by a trained model."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from matphase.cli.common import (
+    Memory,
+    Overwrite,
+    Quiet,
+    Unit,
+    VoxelSize,
+    console,
+    parse_memory,
+    parse_voxel_size,
+    progress,
+    reports_errors,
+)
+
+
+@reports_errors
+def predict(
+    model: Annotated[Path, typer.Argument(help="Model folder that `matphase train` wrote.")],
+    volume: Annotated[str, typer.Argument(help="File, folder of slices, or FILE.h5:/dataset.")],
+    out: Annotated[Path, typer.Option(help="Labels to write, .tif or .h5; the maps go beside it.")],
+    samples: Annotated[int | None, typer.Option(min=1, help="Stochastic passes T.")] = None,
+    seed: Annotated[int, typer.Option(help="Names the dropout masks.")] = 0,
+    intensity: Annotated[
+        Literal["model", "volume"],
+        typer.Option(help="Scale grey values as in training, or by this volume's own range."),
+    ] = "model",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write one map of probability a phase, too.")
+    ] = False,
+    memory: Memory = "1GB",
+    voxel_size: VoxelSize = None,
+    unit: Unit = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Name the phase of every voxel; write labels, entropy, the IDK mask and a record."""
+    from matphase import formats
+    from matphase.pipeline import load
+    from matphase.records import check_room, save_prediction
+
+    check_room(out, overwrite=overwrite)
+    opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
+    trained = load(model)
+    began = time.monotonic()
+    with progress(quiet=quiet) as reporter:
+        result = trained.predict(
+            opened,
+            samples=samples,
+            seed=seed,
+            intensity=intensity,
+            memory=parse_memory(memory),
+            reporter=reporter,
+        )
+    seconds = time.monotonic() - began
+    written = save_prediction(
+        result, out, model=model, seconds=seconds, probabilities=probabilities, overwrite=overwrite
+    )
+    say = console(quiet=quiet)
+    for name, fraction in result.volume_fractions().items():
+        say.print(f"{name:<20} {100 * fraction:6.2f} %", highlight=False, markup=False)
+    say.print(f"{'IDK':<20} {100 * result.idk.mean():6.2f} %", highlight=False)
+    say.print(f"written: {', '.join(str(path) for path in written)}", highlight=False, markup=False)

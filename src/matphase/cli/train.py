@@ -1,0 +1,85 @@
+"""`matphase train`: a model from labelled slices."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from matphase.cli.common import Overwrite, Quiet, Seed, console, progress, reports_errors
+
+
+@reports_errors
+def train(
+    images: Annotated[str, typer.Option(help="Grey slices: file, folder, or FILE.h5:/dataset.")],
+    labels: Annotated[str, typer.Option(help="Their labels, in the same order and size.")],
+    label_map: Annotated[
+        str,
+        typer.Option(help="Phases and their values, as pore=0,carbon=1,nickel=2,ignore=255."),
+    ],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    preset: Annotated[str, typer.Option(help="quick, small or paper.")] = "small",
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings to change.")] = None,
+    seed: Seed = 0,
+    validation_images: Annotated[
+        str | None, typer.Option(help="Slices that the IDK threshold is tuned on.")
+    ] = None,
+    validation_labels: Annotated[str | None, typer.Option(help="Their labels.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training that was interrupted.")
+    ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard logs (extra `tracking`).")
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train UGSM, HCL-IDK and LCGAR on labelled slices and write a model folder.
+
+    While it runs, its checkpoints lie in OUT.partial; after a stop, --resume goes on from there.
+    """
+    from matphase.errors import InputError, Interrupted, OutputError
+    from matphase.files import check_output, remove
+    from matphase.phases import PhaseTable
+    from matphase.settings import Settings
+
+    phases = PhaseTable.parse(label_map)
+    settings = Settings.preset(preset)
+    if config is not None:
+        settings = settings.with_file(config)
+    if (validation_images is None) != (validation_labels is None):
+        raise InputError("--validation-images and --validation-labels go together; give both")
+    check_output(out, overwrite=overwrite)
+    partial = out.with_name(out.name + ".partial")
+    if partial.exists() and not resume:
+        if not overwrite:
+            raise OutputError(
+                f"{partial} holds an interrupted training; pass --resume to go on with it, "
+                "or --overwrite to start again"
+            )
+        remove(partial)
+    if resume and not partial.exists():
+        raise InputError(f"there is no interrupted training in {partial}; leave out --resume")
+
+    from matphase.pipeline import MatPhase
+
+    validation = None
+    if validation_images is not None and validation_labels is not None:
+        validation = (validation_images, validation_labels)
+    model = MatPhase(settings=settings, seed=seed)
+    with progress(quiet=quiet) as reporter:
+        try:
+            model.fit(
+                images,
+                labels,
+                phases,
+                validation=validation,
+                folder=partial,
+                reporter=reporter,
+                tensorboard=tensorboard,
+            )
+        except (Interrupted, KeyboardInterrupt) as error:
+            reason = str(error) or "stopped"
+            raise Interrupted(f"{reason}; go on with --resume") from error
+    model.save(out, overwrite=overwrite)
+    remove(partial)
+    console(quiet=quiet).print(f"model written to {out}", highlight=False)

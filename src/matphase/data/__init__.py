@@ -1,0 +1,1 @@
+"""From labelled slices to what the stages train on: splits, augmentation, smoothing, weights."""

@@ -1,0 +1,91 @@
+"""Grey slices with known phases, checked and brought to the form that training needs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matphase.data.augment import row_removal
+from matphase.data.intensity import IntensityScale
+from matphase.data.smoothing import smooth_labels
+from matphase.errors import InputError
+from matphase.phases import PhaseTable
+from matphase.settings import DataSettings
+from matphase.volume import Volume, check_not_constant, checked_slice
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images X and labels Y of a data set D (paper problem 2.1).
+
+    Attributes:
+        images: (n, height, width) float32, scaled to [-1, 1].
+        labels: (n, height, width) uint8 phase indices, `IGNORE_INDEX` where unknown.
+        source: (n,) number of the slice that each image was made from.
+    """
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    source: NDArray[np.int64]
+
+    @classmethod
+    def read(
+        cls, images: Volume, labels: Volume, phases: PhaseTable, scale: IntensityScale
+    ) -> "Pairs":
+        """Read and check all slices.
+
+        Raises:
+            InputError: images and labels differ in number or size, a label value is not in the
+                table, or a slice cannot be used.
+        """
+        if images.n_slices != labels.n_slices:
+            raise InputError(
+                f"{images.name} has {images.n_slices} slices but {labels.name} has "
+                f"{labels.n_slices}; every image needs its labels"
+            )
+        if images.shape[-2:] != labels.shape[-2:]:
+            raise InputError(
+                f"slices of {images.name} are {_size(images)} pixels but those of {labels.name} "
+                f"are {_size(labels)}; image and labels must cover the same pixels"
+            )
+        greys, codes = [], []
+        for z in range(images.n_slices):
+            check_not_constant(images, z)
+            greys.append(scale.apply(checked_slice(images, z)))
+            codes.append(phases.encode(labels.slice(z), where=f"{labels.name}, slice {z}"))
+        return cls(np.stack(greys), np.stack(codes), np.arange(images.n_slices))
+
+    def require_every_phase(self, phases: PhaseTable, name: str) -> None:
+        """Refuse a training set in which a phase never occurs.
+
+        Raises:
+            InputError: naming the phase.
+        """
+        counts = np.bincount(self.labels.ravel(), minlength=len(phases))
+        for phase, count in zip(phases.phases, counts, strict=False):
+            if count == 0:
+                raise InputError(
+                    f"{name}: the phase {phase.name!r} (value {phase.value}) never occurs; "
+                    "take it out of the label map or add slices that show it"
+                )
+
+    def prepared(self, settings: DataSettings, phases: PhaseTable) -> "Pairs":
+        """The training pool: each slice's row-removal copies, their labels smoothed."""
+        images, labels = [], []
+        for image, label in zip(self.images, self.labels, strict=True):
+            copies = row_removal(image, label, settings.copies)
+            images.append(copies[0])
+            labels.append(copies[1])
+        pool = np.concatenate(labels)
+        if settings.smooth_labels:
+            keep = [phases.index(name) for name in settings.keep if name in phases.names]
+            pool = smooth_labels(pool, len(phases), keep=keep, neighbors=settings.neighbors)
+        return Pairs(np.concatenate(images), pool, np.repeat(self.source, settings.copies))
+
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Pairs":
+        """Some of the pairs, by mask or by number."""
+        return Pairs(self.images[chosen], self.labels[chosen], self.source[chosen])
+
+
+def _size(volume: Volume) -> str:
+    return " x ".join(str(side) for side in volume.shape[-2:])

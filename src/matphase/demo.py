@@ -1,0 +1,134 @@
+"""The demo: a virtual electrode is made, learned, predicted, scored and drawn."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matphase import formats
+from matphase.data.splits import Split, blocked_split
+from matphase.evaluation import Row, score_row, score_uncertainty
+from matphase.files import written_whole
+from matphase.phases import PhaseTable
+from matphase.pictures import draw_overview
+from matphase.pipeline import MatPhase
+from matphase.prediction import Prediction
+from matphase.progress import Reporter
+from matphase.settings import Settings
+from matphase.virtual import VirtualElectrode
+from matphase.volume import Volume
+
+SHAPE = (64, 128, 144)
+SMOKE_SHAPE = (14, 64, 64)
+SMOKE_SETTINGS = {
+    "ugsm": {"width": 4, "depth": 2, "min_steps": 20, "samples": 2},
+    "idk": {"epochs": 1},
+    "lcgar": {"epochs": 1},
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the demo measured.
+
+    Attributes:
+        phases: of the electrode.
+        rows: table 1 of the paper: UGSM, MatPhase w/o HCL-USI, MatPhase.
+        uncertainty: how well entropy and IDK find UGSM's errors.
+    """
+
+    phases: PhaseTable
+    rows: dict[str, Row]
+    uncertainty: Row
+
+
+def run_demo(out: Path, *, seed: int, smoke: bool, overwrite: bool, reporter: Reporter) -> Outcome:
+    """Run the demo and write its folder, which appears when all of it is there.
+
+    Labels as measured train the model and score it, on slices from the other end of the
+    electrode (split `blocked`).
+
+    Args:
+        out: folder to write.
+        seed: of the electrode and the training.
+        smoke: the smallest form, in seconds.
+        overwrite: replace `out`.
+        reporter: is told of progress.
+
+    Raises:
+        OutputError: `out` exists or cannot be written.
+        Interrupted: the user stopped it.
+    """
+    settings = Settings.preset("quick")
+    if smoke:
+        settings = settings.updated(SMOKE_SETTINGS)
+    electrode = VirtualElectrode.simulate(SMOKE_SHAPE if smoke else SHAPE, seed, reporter=reporter)
+    split = blocked_split(len(electrode.image), validation=0)
+    train, truth = split.train, electrode.measured_labels[split.test]
+    pair = electrode.image[train], electrode.measured_labels[train]
+    volume = Volume.from_array(
+        electrode.image[split.test],
+        voxel_size=electrode.voxel_size,
+        unit=electrode.unit,
+        name="virtual electrode",
+    )
+    with written_whole(out, overwrite=overwrite) as folder:
+        folder.mkdir()
+        model = MatPhase(settings=settings, seed=seed).fit(
+            *pair, electrode.phases, reporter=reporter
+        )
+        result = model.predict(volume, reporter=reporter)
+        no_usi = settings.usi.model_copy(update={"order": "none"})
+        plain = model.refit_local(*pair, usi=no_usi, reporter=reporter)
+        without = plain.predict(volume, reporter=reporter)
+        outcome = _scored(electrode.phases, truth, result, without)
+        _write(folder, model, result, truth, outcome, split)
+    return outcome
+
+
+def _scored(
+    phases: PhaseTable, truth: NDArray[np.uint8], result: Prediction, without: Prediction
+) -> Outcome:
+    # labels of the virtual electrode are phase indices, so values need no translation
+    rows = {
+        "UGSM": (result.global_labels, result.global_probabilities),
+        "MatPhase w/o HCL-USI": (without.labels, without.probabilities),
+        "MatPhase": (result.labels, result.probabilities),
+    }
+    scores = {
+        name: score_row(truth, labels, phases, np.moveaxis(probabilities, 0, 1))
+        for name, (labels, probabilities) in rows.items()
+    }
+    uncertainty = score_uncertainty(
+        truth, result.global_labels, result.entropy, result.idk, result.idk_score
+    )
+    return Outcome(phases, scores, uncertainty)
+
+
+def _write(
+    folder: Path,
+    model: MatPhase,
+    result: Prediction,
+    truth: NDArray[np.uint8],
+    outcome: Outcome,
+    split: Split,
+) -> None:
+    model.save(folder / "model")
+    maps = {
+        "prediction": result.labels,
+        "entropy": result.entropy,
+        "idk": result.idk.astype(np.uint8),
+    }
+    for name, array in maps.items():
+        formats.save(folder / f"{name}.tif", result.volume.with_array(array))
+    content = {
+        "phases": list(outcome.phases.names),
+        "rows": outcome.rows,
+        "uncertainty": outcome.uncertainty,
+        "seed": model.seed,
+        "slices": {"train": split.train.tolist(), "test": split.test.tolist()},
+    }
+    (folder / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    draw_overview(result, truth, len(truth) // 2, folder / "overview.png")

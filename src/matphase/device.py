@@ -1,0 +1,51 @@
+"""Where the arithmetic happens, and in which number format."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import nn
+
+Precision = Literal["float32", "bfloat16"]
+PrecisionSetting = Literal["auto", "float32", "bfloat16"]
+
+
+def best_device() -> torch.device:
+    """The GPU if PyTorch sees one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def resolve(precision: PrecisionSetting, device: torch.device) -> Precision:
+    """Turn `auto` into bfloat16 where `device` computes with it at full speed, else float32."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if _has_bfloat16(device) else "float32"
+
+
+@contextmanager
+def running(network: nn.Module, precision: PrecisionSetting) -> Iterator[torch.device]:
+    """Put `network` on the best device, ready to predict, and give that device.
+
+    Within the block nothing is recorded for gradients and convolutions run in `precision`.
+    """
+    device = best_device()
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval()
+    half = resolve(precision, device) == "bfloat16"
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+        yield device
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        # compute capability 8 (Ampere) brought bfloat16 units; older cards only emulate it
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False

@@ -1,0 +1,113 @@
+"""Rows of a results table: one prediction scored against known labels."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from matphase import metrics
+from matphase.phases import IGNORE_INDEX, PhaseTable
+
+Row = dict[str, Any]
+
+
+def score_row(
+    truth: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    phases: PhaseTable,
+    probabilities: NDArray[np.float32] | None = None,
+) -> Row:
+    """All measures of one prediction, ready for JSON (an undefined measure is None).
+
+    Args:
+        truth: (n, height, width) phase indices; `IGNORE_INDEX` pixels do not count.
+        labels: (n, height, width) predicted phase indices.
+        phases: their names.
+        probabilities: (n, phases, height, width); needed for the calibration error only.
+
+    Returns:
+        `F1` (per phase, mean over images), `ACC`, `ACC_best5` and `ACC_low5` (mean and SD) in
+        per cent, `mIU`, `fIU`, `ECE`, and beyond the paper `F1_pooled`, `boundary_F1` and
+        `volume_fraction_error` per phase.
+    """
+    scores = metrics.score_segmentation(truth, labels, len(phases))
+
+    def by_phase(values: tuple[float, ...]) -> dict[str, float]:
+        return dict(zip(phases.names, values, strict=True))
+
+    row: Row = {
+        "F1": by_phase(scores.f1_per_image_mean),
+        "ACC": 100 * scores.accuracy,
+        "ACC_best5": scores.acc_best5._asdict(),
+        "ACC_low5": scores.acc_low5._asdict(),
+        "mIU": scores.miu,
+        "fIU": scores.fiu,
+        "ECE": None,
+        "F1_pooled": by_phase(scores.f1),
+        "boundary_F1": by_phase(scores.boundary_f1),
+        "volume_fraction_error": by_phase(scores.volume_fraction_error),
+    }
+    if probabilities is not None:
+        row["ECE"] = metrics.expected_calibration_error(probabilities, truth)
+    return _without_nan(row)
+
+
+def score_uncertainty(
+    truth: NDArray[np.uint8],
+    global_labels: NDArray[np.uint8],
+    entropy: NDArray[np.float32],
+    idk: NDArray[np.bool_],
+    idk_score: NDArray[np.float32] | None = None,
+) -> Row:
+    """How well u and the IDK set find the pixels where UGSM is wrong; all arrays (n, h, w)."""
+    counted = truth != IGNORE_INDEX
+    wrong = truth != global_labels
+    detection = metrics.detection_scores(idk, wrong, where=counted)
+    row: Row = {
+        "entropy_AUROC": metrics.auroc(entropy, wrong, where=counted),
+        "entropy_AURC": metrics.aurc(entropy, wrong, where=counted),
+        "idk_recall": detection.recall,
+        "idk_precision": detection.precision,
+        "idk_share": detection.share,
+    }
+    if idk_score is not None:
+        row["idk_AUROC"] = metrics.auroc(idk_score, wrong, where=counted)
+    return _without_nan(row)
+
+
+def rows_table(rows: dict[str, Row], phases: PhaseTable, title: str) -> Table:
+    """The rows as a table for the terminal."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in phases.names:
+        table.add_column(f"F1 {name}", justify="right")
+    for name in ("ACC %", "best 5", "lowest 5", "mIU", "fIU", "ECE"):
+        table.add_column(name, justify="right")
+    for name, row in rows.items():
+        table.add_row(
+            name,
+            *(_number(row["F1"][phase]) for phase in phases.names),
+            _number(row["ACC"], 2),
+            _spread(row["ACC_best5"]),
+            _spread(row["ACC_low5"]),
+            _number(row["mIU"]),
+            _number(row["fIU"]),
+            _number(row["ECE"]),
+        )
+    return table
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _spread(value: dict[str, float | None]) -> str:
+    return f"{_number(value['mean'], 2)} ± {_number(value['sd'], 2)}"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

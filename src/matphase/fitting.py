@@ -1,0 +1,162 @@
+"""Training of all stages in their order (paper section 3.4)."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from matphase.data.intensity import IntensityScale
+from matphase.data.pairs import Pairs
+from matphase.data.weights import phase_weights
+from matphase.errors import InputError
+from matphase.files import written_whole
+from matphase.model_folder import Trained
+from matphase.phases import IGNORE_INDEX, PhaseTable
+from matphase.seeds import fingerprint
+from matphase.settings import Settings
+from matphase.stages import hcl_idk, lcgar, ugsm
+from matphase.stages.results import GlobalPrediction
+from matphase.training import Run
+
+RECORD = "run.json"
+
+
+def fit_stages(
+    pairs: Pairs,
+    held_out: Pairs | None,
+    settings: Settings,
+    phases: PhaseTable,
+    scale: IntensityScale,
+    run: Run,
+) -> Trained:
+    """UGSM, then HCL-IDK on what it got wrong, then LCGAR on the hard pixels.
+
+    Args:
+        pairs: training slices.
+        held_out: validation slices; only `idk.tune_recall` looks at them.
+        settings: of all stages.
+        phases: of the labels.
+        scale: that the images were brought to.
+        run: seed, precision, folder, reporter.
+
+    Raises:
+        InputError: `run.folder` holds the training of other data or settings, or a setting
+            does not fit the data.
+        Interrupted: the user stopped it.
+    """
+    if settings.idk.tune_recall is not None and held_out is None:
+        raise InputError("idk.tune_recall needs validation slices; give some, or leave it out")
+    _claim(run, settings, phases, pairs)
+    pool = pairs.prepared(settings.data, phases)
+    network = ugsm.fit(pool.images, pool.labels, len(phases), settings.ugsm, settings.data, run)
+    known = _predictions_to_learn_from(pool, network, settings, len(phases), run)
+    classifier = hcl_idk.fit(known, pool.labels, settings.idk, run)
+    if held_out is not None:
+        settings = _with_tuned_threshold(held_out, network, classifier, settings, run)
+    local = _fit_local(pool, known, classifier, settings, run)
+    return Trained(settings, phases, scale, run.seed, network, classifier, local)
+
+
+def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:
+    """A model with UGSM and HCL-IDK of `model`, and LCGAR trained anew by `model.settings`."""
+    _claim(run, model.settings, model.phases, pairs)
+    pool = pairs.prepared(model.settings.data, model.phases)
+    known = _predictions_to_learn_from(pool, model.ugsm, model.settings, len(model.phases), run)
+    return replace(model, lcgar=_fit_local(pool, known, model.idk, model.settings, run))
+
+
+def _claim(run: Run, settings: Settings, phases: PhaseTable, pairs: Pairs) -> None:
+    """Note in the run folder what is trained there, or see that it is the same as before."""
+    if run.folder is None:
+        return
+    record = {
+        "data": fingerprint(pairs.images, pairs.labels),
+        "phases": phases.to_json(),
+        "seed": run.seed,
+        "settings": settings.model_dump(mode="json"),
+    }
+    path = run.folder / RECORD
+    if not path.exists():
+        with written_whole(path) as beside:
+            beside.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        return
+    try:
+        before = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged; remove {run.folder} and train anew") from error
+    for part in record:
+        if before.get(part) != record[part]:
+            raise InputError(
+                f"the training in {run.folder} was begun with other {part}; "
+                "go on with the same, or remove that folder to start again"
+            )
+
+
+def _predictions_to_learn_from(
+    pool: Pairs, network: ugsm.UNet, settings: Settings, n_phases: int, run: Run
+) -> GlobalPrediction:
+    """UGSM's predictions of the pool; with folds, of networks that did not see the slice.
+
+    A network makes fewer errors on slices that it was trained on than on new ones, so HCL-IDK
+    and LCGAR meet an easier task in training than later. Folds are blocks of neighbouring slices.
+    """
+    folds = settings.idk.folds
+    if folds == 0:
+        return _predict(network, pool, settings, run)
+    slices = np.unique(pool.source)
+    if folds > len(slices):
+        raise InputError(
+            f"idk.folds is {folds} but there are only {len(slices)} training slices; "
+            "use fewer folds"
+        )
+    parts = []
+    for number, block in enumerate(np.array_split(slices, folds)):
+        held_out = np.isin(pool.source, block)
+        seen, unseen = pool.take(~held_out), pool.take(held_out)
+        name = f"ugsm_fold{number + 1}"
+        other = ugsm.fit(
+            seen.images, seen.labels, n_phases, settings.ugsm, settings.data, run, name
+        )
+        parts.append(_predict(other, unseen, settings, run))
+    # the pool lists the copies of slice 0, then those of slice 1, ..., as the folds do
+    return ugsm.concatenate(parts)
+
+
+def _predict(network: ugsm.UNet, pool: Pairs, settings: Settings, run: Run) -> GlobalPrediction:
+    run.reporter.start("UGSM on labelled slices", len(pool.images))
+    known = ugsm.predict(
+        network, pool.images, settings.ugsm, precision=run.precision, reporter=run.reporter
+    )
+    run.reporter.finish()
+    return known
+
+
+def _with_tuned_threshold(
+    held_out: Pairs,
+    network: ugsm.UNet,
+    classifier: hcl_idk.IDKClassifier,
+    settings: Settings,
+    run: Run,
+) -> Settings:
+    recall = settings.idk.tune_recall
+    if recall is None:
+        return settings
+    known = _predict(network, held_out, settings, run)
+    score = hcl_idk.predict(classifier, known, settings.idk).score
+    wrong = (known.labels != held_out.labels) & (held_out.labels != IGNORE_INDEX)
+    threshold = hcl_idk.tuned_threshold(score, wrong, recall)
+    return settings.updated({"idk": {"threshold": threshold}})
+
+
+def _fit_local(
+    pool: Pairs,
+    known: GlobalPrediction,
+    classifier: hcl_idk.IDKClassifier,
+    settings: Settings,
+    run: Run,
+) -> lcgar.LCGAR:
+    partition = hcl_idk.predict(classifier, known, settings.idk)
+    weights = phase_weights(pool.labels, known.logits.shape[1])
+    return lcgar.fit(
+        pool.images, known, partition, pool.labels, weights, settings.lcgar, settings.usi, run
+    )

@@ -1,0 +1,109 @@
+"""Open and save volumes; the suffix of a path, or what a folder holds, chooses the format."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+from matphase.errors import FormatError, InputError, OutputError
+from matphase.files import written_whole
+from matphase.formats import hdf5, png, tiff
+from matphase.formats._reading import slices_in
+from matphase.volume import Volume
+
+__all__ = ["open", "save"]
+
+_TIFF = (".tif", ".tiff")
+_PNG = (".png",)
+_KINDS = "a TIFF (.tif, .tiff), a PNG (.png), or HDF5 (.h5, .hdf5, .nxs)"
+
+
+def open(  # noqa: A001 - `matphase.open` reads like the built-in, and does the same for volumes
+    path: str | PathLike[str],
+    *,
+    axes: str | None = None,
+    voxel_size: float | Sequence[float | None] | None = None,
+    unit: str | None = None,
+) -> Volume:
+    """Open a slice or a stack from a file or a folder; pixels are read when asked for.
+
+    TIFF (BigTIFF, ImageJ and OME-TIFF included), PNG of 8 or 16 bit, HDF5 as
+    'file.h5:/entry/data' (without a dataset where the file holds only one), or a folder of TIFF
+    or PNG slices in the order of the numbers in their names. Voxel size and unit come from ImageJ
+    and OME metadata or from HDF5 attributes (`matphase.formats.hdf5`); where the file says
+    nothing, they are None. In a folder the distance of the slices is mostly not recorded, so its
+    entry in `voxel_size` is None.
+
+    Args:
+        path: file, folder, or 'file.h5:/dataset'.
+        axes: "yx" or "zyx". "zyx" reads a TIFF whose pages are called times or channels, or a
+            single page, as a stack.
+        voxel_size: one length, or one per axis in axes order, in place of the file's.
+        unit: unit of `voxel_size`, such as "um" or "nm".
+
+    Raises:
+        FormatError: a file that is missing, damaged, or of a kind that is not read here.
+        InputError: colour, several channels, a time series, or arguments that do not fit.
+    """
+    if axes not in (None, "yx", "zyx"):
+        raise InputError(f"axes {axes!r} are not known; pass 'yx' for a slice, 'zyx' for a stack")
+    volume = _opened(Path(path), axes)
+    if (axes or volume.axes) == volume.axes and voxel_size is None and unit is None:
+        return volume
+    if voxel_size is None and unit is None:
+        voxel_size, unit = volume.voxel_size, volume.unit
+    return Volume.from_source(volume.data, axes or volume.axes, voxel_size, unit, volume.name)
+
+
+def save(
+    path: str | PathLike[str], volume: Volume, *, overwrite: bool = False, compress: bool = True
+) -> None:
+    """Write a volume to TIFF (.tif, .tiff, .ome.tif), HDF5 (.h5, .hdf5) or PNG (.png).
+
+    TIFF and HDF5 keep axes, voxel size and unit; PNG takes one slice of uint8 or uint16 and keeps
+    no voxel size. Values are never changed: a type that a format does not know is widened to one
+    that holds it exactly, or refused. The file appears under its name only when it is complete.
+
+    Args:
+        path: where to; the suffix chooses the format.
+        volume: what to write, read slice by slice.
+        overwrite: replace a file that exists.
+        compress: compress TIFF and HDF5 without loss.
+
+    Raises:
+        OutputError: another suffix, a path that exists or cannot be written, or values that the
+            format cannot hold.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (*_TIFF, *_PNG, ".h5", ".hdf5"):
+        raise OutputError(
+            f"{path} cannot be written: use one of the suffixes .tif, .tiff, .ome.tif, .h5, .hdf5, "
+            ".png"
+        )
+    with written_whole(path, overwrite=overwrite) as target:
+        if suffix in _TIFF:
+            tiff.save(target, volume, compress=compress)
+        elif suffix in _PNG:
+            png.save(target, volume)
+        else:
+            hdf5.save(target, volume, compress=compress)
+
+
+def _opened(path: Path, axes: str | None) -> Volume:
+    """Open a volume as the file describes it."""
+    file, dataset = hdf5.split_path(path)
+    if file.is_dir():
+        paths = slices_in(file)
+        if paths[0].suffix.lower() in _PNG:
+            return png.open_folder(file, paths)
+        return tiff.open_folder(file, paths)
+    if not file.exists():
+        raise FormatError(f"{file} does not exist; check the path")
+    suffix = file.suffix.lower()
+    if suffix in _TIFF:
+        return tiff.open_file(file, axes)
+    if suffix in _PNG:
+        return png.open_image(file)
+    if suffix in hdf5.SUFFIXES:
+        return hdf5.open_dataset(file, dataset, axes)
+    raise FormatError(f"{file} is of a kind that is not read here; give {_KINDS}")

@@ -1,0 +1,205 @@
+"""HDF5, the format of synchrotron beamlines: one dataset of a file, read slice by slice.
+
+Voxel sizes are taken from attributes of the dataset: `element_size_um` (z, y, x in micrometres,
+as ilastik and BigDataViewer tools write it), or `voxel_size` (one number, or one per axis, NaN
+for a distance of slices that is not known) together with `unit` or `units`. Other attributes are
+not guessed at.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from matphase.errors import FormatError, InputError
+from matphase.formats._reading import reading
+from matphase.volume import Volume, VoxelSize, checked_voxel_size, normalised_unit
+
+SUFFIXES = (".h5", ".hdf5", ".nxs")
+
+_WITH_DATASET = re.compile(r"(?P<file>.*\.(?:h5|hdf5|nxs)):(?P<dataset>[^:]*)", re.IGNORECASE)
+
+
+def split_path(path: Path) -> tuple[Path, str | None]:
+    """Split 'file.h5:/entry/data' into file and dataset; None where no dataset is named."""
+    match = _WITH_DATASET.fullmatch(str(path))
+    return (Path(match["file"]), match["dataset"] or None) if match else (path, None)
+
+
+def open_dataset(path: Path, dataset: str | None, axes: str | None = None) -> Volume:
+    """Open a dataset as a volume: axes of length 1 are left out until two or three are left.
+
+    Args:
+        path: the file.
+        dataset: where in the file; None takes the only one that can be a slice or a stack.
+        axes: "yx" or "zyx", of the axes that are left; None trusts the attribute or the shape.
+
+    Raises:
+        FormatError: a file that is damaged or no HDF5, or no such dataset, or several to choose
+            from, which the message lists.
+        InputError: a dataset that is no slice or stack of numbers.
+    """
+    with reading(path), h5py.File(path, "r") as file:
+        found = _chosen(file, path, dataset)
+        name = f"{path}:{found.name}"
+        if found.dtype.kind not in "biuf":
+            raise InputError(f"{name} holds {found.dtype} values; give a dataset of numbers")
+        kept = _kept_axes(found.shape or ())
+        if len(kept) not in (2, 3):
+            raise InputError(
+                f"{name} has shape {found.shape}; give one slice (y, x) or one stack (z, y, x), "
+                "not several channels or times"
+            )
+        source = _Dataset(
+            path,
+            found.name,
+            found.shape,
+            kept,
+            tuple(found.shape[axis] for axis in kept),
+            found.dtype.newbyteorder("="),
+        )
+        # Known axes tell a stack of narrow slices from an RGB picture.
+        recorded = _text(found.attrs.get("axes"))
+        if axes is None and recorded == "zyx"[-len(kept) :]:
+            axes = recorded
+        voxel_size, unit = _voxel_size(found.attrs, len(kept))
+    return Volume.from_source(source, axes, voxel_size, unit, name)
+
+
+def save(path: Path, volume: Volume, *, compress: bool) -> None:
+    """Write dataset `/data` with attributes `axes`, `voxel_size` and `unit`, slice by slice."""
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset(
+            "data",
+            shape=volume.shape,
+            dtype=volume.dtype,
+            chunks=(1, *volume.shape[1:]) if volume.ndim == 3 else volume.shape,
+            compression="gzip" if compress else None,
+            compression_opts=4 if compress else None,
+            shuffle=compress,
+        )
+        for z, plane in enumerate(volume.slices()):
+            data[z if volume.ndim == 3 else ...] = plane
+        data.attrs["axes"] = volume.axes
+        if volume.voxel_size is not None:
+            data.attrs["voxel_size"] = [
+                math.nan if length is None else length for length in volume.voxel_size
+            ]
+            data.attrs["unit"] = volume.unit
+
+
+@dataclass(frozen=True, eq=False)
+class _Dataset:
+    """The slices of a dataset; the file is open only while one is read."""
+
+    path: Path
+    dataset: str
+    stored_shape: tuple[int, ...]
+    kept: tuple[int, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read_slice(self, z: int) -> NDArray[Any]:
+        """Read slice `z`.
+
+        Raises:
+            FormatError: the file is gone, changed or damaged.
+        """
+        index: list[Any] = [0] * len(self.stored_shape)
+        for axis in self.kept[-2:]:
+            index[axis] = slice(None)
+        if len(self.kept) == 3:
+            index[self.kept[0]] = z
+        with reading(self.path), h5py.File(self.path, "r") as file:
+            plane: NDArray[Any] = file[self.dataset][tuple(index)]
+        return plane.astype(self.dtype, copy=False)
+
+
+def _chosen(file: h5py.File, path: Path, dataset: str | None) -> h5py.Dataset:
+    if dataset is not None:
+        try:
+            found = file[dataset]
+        except (KeyError, ValueError):
+            found = None
+        if isinstance(found, h5py.Dataset):
+            return found
+        raise FormatError(f"{path} has no dataset {dataset}; {_listed(_candidates(file), path)}")
+    candidates = _candidates(file)
+    if len(candidates) != 1:
+        several = "holds several datasets" if candidates else "names no dataset"
+        raise FormatError(f"{path} {several}; {_listed(candidates, path)}")
+    return candidates[0]
+
+
+def _candidates(file: h5py.File) -> list[h5py.Dataset]:
+    """Find the datasets that can be a slice or a stack."""
+    found: list[h5py.Dataset] = []
+
+    def visit(_: str, item: Any) -> None:
+        if (
+            isinstance(item, h5py.Dataset)
+            and item.dtype.kind in "biuf"
+            and item.shape is not None
+            and len(_kept_axes(item.shape)) in (2, 3)
+        ):
+            found.append(item)
+
+    file.visititems(visit)
+    return found
+
+
+def _listed(candidates: list[h5py.Dataset], path: Path) -> str:
+    if not candidates:
+        return "it holds no slice or stack of numbers"
+    shown = ", ".join(f"{path}:{dataset.name} {dataset.shape}" for dataset in candidates[:8])
+    more = f" and {len(candidates) - 8} more" if len(candidates) > 8 else ""
+    return f"choose one of {shown}{more}"
+
+
+def _kept_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Axes of a volume: all of up to three, else those longer than 1."""
+    if len(shape) <= 3:
+        return tuple(range(len(shape)))
+    return tuple(axis for axis, length in enumerate(shape) if length != 1)
+
+
+def _voxel_size(attributes: Any, ndim: int) -> tuple[VoxelSize | None, str | None]:
+    """Take what the attributes record; nothing where they are absent or make no sense."""
+    if "element_size_um" in attributes:
+        lengths, unit = _numbers(attributes["element_size_um"]), "um"
+    else:
+        lengths = _numbers(attributes.get("voxel_size"))
+        unit = _text(attributes.get("unit", attributes.get("units"))) or ""
+    if len(lengths) == 1:
+        lengths *= ndim
+    if normalised_unit(unit) is None or len(lengths) < ndim:
+        return None, None
+    axes = "zyx"[-ndim:]
+    # Lengths belong to the last axes: a slice keeps the pixel size of the stack it is from.
+    size = [
+        None if axis == "z" and math.isnan(length) else length
+        for axis, length in zip(axes, lengths[-ndim:], strict=True)
+    ]
+    try:
+        return checked_voxel_size(size, unit, axes, "the dataset")
+    except InputError:
+        return None, None
+
+
+def _numbers(value: Any) -> list[float]:
+    array = np.atleast_1d(np.asarray([] if value is None else value))
+    return [float(number) for number in array.ravel()] if array.dtype.kind in "iuf" else []
+
+
+def _text(value: Any) -> str | None:
+    """Read an attribute as text: HDF5 has strings of several kinds."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return value if isinstance(value, str) else None

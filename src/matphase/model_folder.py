@@ -1,0 +1,143 @@
+"""A model as a folder: safetensors weights, readable settings, and checksums of both.
+
+```
+config.toml         settings, intensity scale, seed, version
+phases.json         names, label values and colours of the phases
+ugsm.safetensors    weights; likewise idk and lcgar
+manifest.json       SHA-256 of each file above
+```
+
+Nothing is ever unpickled.
+"""
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from matphase.data.intensity import IntensityScale
+from matphase.errors import InputError, ModelError
+from matphase.files import written_whole
+from matphase.phases import PhaseTable
+from matphase.settings import Settings
+from matphase.stages import hcl_idk, lcgar, ugsm
+from matphase.training import load_weights, save_weights
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+NETWORKS = ("ugsm", "idk", "lcgar")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that a trained model consists of."""
+
+    settings: Settings
+    phases: PhaseTable
+    scale: IntensityScale
+    seed: int
+    ugsm: ugsm.UNet
+    idk: hcl_idk.IDKClassifier
+    lcgar: lcgar.LCGAR
+
+
+def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:
+    """Write a model folder; it appears under its name when it is complete.
+
+    Raises:
+        OutputError: the folder exists (and `overwrite` is off) or cannot be written.
+    """
+    with written_whole(folder, overwrite=overwrite) as beside:
+        beside.mkdir()
+        config = {
+            "format": FORMAT,
+            "matphase": version("matphase"),
+            "seed": model.seed,
+            "intensity": {"low": model.scale.low, "high": model.scale.high},
+            "settings": model.settings.model_dump(exclude_none=True),
+        }
+        (beside / "config.toml").write_text(tomli_w.dumps(config), "utf-8")
+        phases = json.dumps(model.phases.to_json(), indent=2, ensure_ascii=False)
+        (beside / "phases.json").write_text(phases + "\n", "utf-8")
+        for name in NETWORKS:
+            save_weights(getattr(model, name), beside / f"{name}.safetensors")
+        sums = {path.name: _checksum(path) for path in sorted(beside.iterdir())}
+        (beside / MANIFEST).write_text(json.dumps(sums, indent=2) + "\n", "utf-8")
+
+
+def read(folder: Path) -> Trained:
+    """Read a model folder.
+
+    Raises:
+        ModelError: a file is missing, altered, or does not belong there, or the folder was
+            written by a newer version.
+    """
+    _check(folder)
+    try:
+        config: dict[str, Any] = tomllib.loads((folder / "config.toml").read_text("utf-8"))
+        if config["format"] != FORMAT:
+            raise ModelError(
+                f"{folder} was written by MatPhase {config['matphase']} in model format "
+                f"{config['format']}, but this version reads format {FORMAT}; update matphase"
+            )
+        settings = Settings.from_mapping(config["settings"], where=f"{folder}/config.toml")
+        phases = PhaseTable.from_json(json.loads((folder / "phases.json").read_text("utf-8")))
+        scale = IntensityScale(**config["intensity"])
+        seed = int(config["seed"])
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        raise ModelError(f"{folder} does not describe a model: {error}; train anew") from error
+    n = len(phases)
+    networks = (
+        ugsm.build(n, settings.ugsm),
+        hcl_idk.build(n, settings.idk),
+        lcgar.build(n, settings.lcgar),
+    )
+    for name, network in zip(NETWORKS, networks, strict=True):
+        load_weights(network, folder / f"{name}.safetensors")
+        network.eval()
+    return Trained(settings, phases, scale, seed, *networks)
+
+
+def _check(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is not a model folder; give one that `matphase train` wrote")
+    try:
+        sums: dict[str, str] = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{folder} has no {MANIFEST}, so it is not a complete model folder; "
+            "give one that `matphase train` wrote"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / MANIFEST} cannot be read; copy the folder again") from error
+    if not isinstance(sums, dict):
+        raise ModelError(f"{folder / MANIFEST} cannot be read; copy the folder again")
+    present = {path.name for path in folder.iterdir()} - {MANIFEST}
+    needed = {"config.toml", "phases.json", *(f"{name}.safetensors" for name in NETWORKS)}
+    for name in sorted(needed | set(sums)):
+        if name not in present:
+            raise ModelError(f"{folder / name} is missing; copy the whole model folder again")
+    for name in sorted(present):
+        if name not in sums:
+            raise ModelError(
+                f"{folder / name} does not belong to the model; move it elsewhere, "
+                "or copy the model folder again"
+            )
+        if _checksum(folder / name) != sums[name]:
+            raise ModelError(
+                f"{folder / name} was altered after training (its checksum differs); "
+                "copy the model folder again"
+            )
+
+
+def _checksum(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}") from error

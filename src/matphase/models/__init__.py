@@ -1,0 +1,1 @@
+"""The networks; each a plain `torch.nn.Module` in a file of its own."""

@@ -1,0 +1,61 @@
+"""LCGAR: local classification model with global annotated region (paper table 4)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class LCGAR(nn.Module):
+    """Small convolutional network that names the phase of a patch's centre pixel.
+
+    Table 4 of the paper, and a final linear layer from 128 features to the phases, which the
+    table leaves out. A pooling that would leave nothing of a patch (h < 4) is skipped.
+
+    Args:
+        in_channels: channels of the patch: grey image, one-hot labels, or both.
+        n_phases: logits per patch.
+        h: side of the patch in pixels.
+        n_logits: length of the vector joined after flattening (UGSM logits of the centre), or 0.
+        dropout: dropout probability after the fully connected layer.
+    """
+
+    def __init__(
+        self, in_channels: int, n_phases: int, h: int = 11, n_logits: int = 0, dropout: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.first = _convolutions(in_channels, 32, kernel=3)
+        self.second = _convolutions(32, 16, kernel=3)
+        self.third = _convolutions(16, 8, kernel=1)
+        side = _pooled(_pooled(h))
+        self.connected = nn.Linear(8 * side * side + n_logits, 128)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.BatchNorm1d(128)
+        self.head = nn.Linear(128, n_phases)
+
+    def forward(self, patch: Tensor, logits: Tensor | None = None) -> Tensor:
+        """Map patches (n, in_channels, h, h) and centre logits (n, n_logits) to (n, n_phases)."""
+        x = _pool(self.first(patch))
+        x = _pool(self.second(x))
+        x = self.third(x).flatten(1)
+        if logits is not None:
+            x = torch.cat([x, logits.to(x.dtype)], dim=1)
+        x = self.dropout(F.leaky_relu(self.connected(x)))
+        output: Tensor = self.head(self.norm(x))
+        return output
+
+
+def _convolutions(before: int, after: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel, padding=kernel // 2),
+        nn.LeakyReLU(inplace=True),
+        nn.Conv2d(after, after, kernel, padding=kernel // 2),
+        nn.LeakyReLU(inplace=True),
+    )
+
+
+def _pooled(side: int) -> int:
+    return side // 2 if side >= 2 else side
+
+
+def _pool(x: Tensor) -> Tensor:
+    return F.max_pool2d(x, 2) if x.shape[-1] >= 2 else x

@@ -1,0 +1,277 @@
+"""MatPhase: the stages joined up (paper section 3.4, figure 4)."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from matphase import formats, model_folder
+from matphase.data.intensity import IntensityScale
+from matphase.data.pairs import Pairs
+from matphase.errors import InputError
+from matphase.fitting import fit_local_again, fit_stages
+from matphase.model_folder import Trained
+from matphase.phases import PhaseTable
+from matphase.prediction import Prediction
+from matphase.progress import Reporter, Silent
+from matphase.settings import LCGARSettings, PresetName, Settings, USISettings
+from matphase.stages import hcl_idk, lcgar, ugsm
+from matphase.stages.aggregate import aggregate
+from matphase.stages.results import GlobalPrediction
+from matphase.training import Run
+from matphase.volume import Volume, checked_slice
+
+Images = Volume | NDArray[Any] | str | os.PathLike[str]
+Phases = PhaseTable | Sequence[str] | dict[str, int]
+
+SLICES_AT_ONCE = 16
+"""Slices that go through all stages together in prediction."""
+
+
+class MatPhase:
+    """Learns to name the phase of every voxel from a few labelled slices.
+
+    Args:
+        preset: `quick`, `small` or `paper`.
+        settings: all settings, instead of a preset.
+        seed: names every random draw; the same seed and data give the same model.
+    """
+
+    def __init__(
+        self, preset: PresetName = "small", *, settings: Settings | None = None, seed: int = 0
+    ) -> None:
+        self.settings = settings or Settings.preset(preset)
+        self.seed = seed
+        self._trained: Trained | None = None
+
+    @property
+    def phases(self) -> PhaseTable:
+        """The phases that the model was trained on."""
+        return self._model.phases
+
+    def fit(
+        self,
+        images: Images,
+        labels: Images,
+        phases: Phases,
+        *,
+        validation: tuple[Images, Images] | None = None,
+        folder: Path | None = None,
+        reporter: Reporter | None = None,
+        tensorboard: Path | None = None,
+    ) -> "MatPhase":
+        """Train all stages: UGSM, HCL-IDK, and LCGAR under the curriculum HCL-USI.
+
+        Args:
+            images: grey slices (n, height, width) or (height, width), or where they are stored.
+            labels: known phases of the same pixels.
+            phases: names in the order of the label values 0, 1, ...; or name to value; or a table.
+            validation: images and labels that only `idk.tune_recall` looks at.
+            folder: keeps checkpoints and finished stages; a second call with the same data and
+                settings goes on where the first one stopped. None: nothing is kept.
+            reporter: is told of progress.
+            tensorboard: folder for TensorBoard logs.
+
+        Raises:
+            InputError: the slices cannot be used, or `folder` holds the training of other data.
+            Interrupted: the user stopped it.
+        """
+        table = as_phase_table(phases)
+        grey, known = as_volume(images, "images"), as_volume(labels, "labels")
+        scale = IntensityScale.of(grey)
+        pairs = Pairs.read(grey, known, table, scale)
+        pairs.require_every_phase(table, known.name)
+        held_out = None
+        if validation is not None:
+            held_out = Pairs.read(
+                as_volume(validation[0], "validation images"),
+                as_volume(validation[1], "validation labels"),
+                table,
+                scale,
+            )
+        run = Run(self.seed, self.settings.precision, folder, reporter or Silent(), tensorboard)
+        self._trained = fit_stages(pairs, held_out, self.settings, table, scale, run)
+        self.settings = self._trained.settings
+        return self
+
+    def refit_local(
+        self,
+        images: Images,
+        labels: Images,
+        *,
+        lcgar_settings: LCGARSettings | None = None,
+        usi: USISettings | None = None,
+        folder: Path | None = None,
+        reporter: Reporter | None = None,
+    ) -> "MatPhase":
+        """A model that shares UGSM and HCL-IDK with this one but trains LCGAR differently.
+
+        It answers what the curriculum or an input of LCGAR is worth (paper tables 1, 2 and 5).
+
+        Args:
+            images: the training slices of this model.
+            labels: their labels.
+            lcgar_settings: in place of this model's.
+            usi: in place of this model's.
+            folder: keeps checkpoints, as in `fit`.
+            reporter: is told of progress.
+        """
+        model = self._model
+        settings = model.settings.model_copy(
+            update={
+                "lcgar": lcgar_settings or model.settings.lcgar,
+                "usi": usi or model.settings.usi,
+            }
+        )
+        pairs = Pairs.read(
+            as_volume(images, "images"), as_volume(labels, "labels"), model.phases, model.scale
+        )
+        run = Run(self.seed, settings.precision, folder, reporter or Silent())
+        other = MatPhase(settings=settings, seed=self.seed)
+        other._trained = fit_local_again(pairs, replace(model, settings=settings), run)
+        return other
+
+    def predict(
+        self,
+        volume: Images,
+        *,
+        samples: int | None = None,
+        seed: int = 0,
+        intensity: Literal["model", "volume"] = "model",
+        memory: int = ugsm.DEFAULT_MEMORY,
+        mutual_information: bool = False,
+        reporter: Reporter | None = None,
+    ) -> Prediction:
+        """Name the phase of every voxel, slice by slice.
+
+        Args:
+            volume: grey volume (z, y, x) or slice (y, x), or where it is stored.
+            samples: stochastic passes T, in place of the setting.
+            seed: names the dropout masks; the same seed gives the same prediction.
+            intensity: scale grey values as in training (`model`), or by this volume's own
+                percentiles (`volume`), for a scan whose grey scale differs.
+            memory: bytes that the activations of UGSM may take.
+            mutual_information: also compute it.
+            reporter: is told of progress.
+
+        Raises:
+            InputError: the volume cannot be used, or its grey scale differs from training's.
+        """
+        model, grey = self._model, as_volume(volume, "volume")
+        reporter = reporter or Silent()
+        own = IntensityScale.of(grey)
+        if intensity == "model":
+            model.scale.check_fits(own, grey.name)
+        scale = model.scale if intensity == "model" else own
+        stage = model.settings.ugsm
+        if samples is not None:
+            stage = stage.model_copy(update={"samples": samples})
+        parts: list[dict[str, NDArray[Any]]] = []
+        reporter.start("predict", grey.n_slices)
+        for first in range(0, grey.n_slices, SLICES_AT_ONCE):
+            numbers = range(first, min(first + SLICES_AT_ONCE, grey.n_slices))
+            images = np.stack([scale.apply(checked_slice(grey, z)) for z in numbers])
+            known = ugsm.predict(
+                model.ugsm,
+                images,
+                stage,
+                seed=seed,
+                precision=model.settings.precision,
+                memory=memory,
+                mutual_information=mutual_information,
+                reporter=reporter,
+            )
+            parts.append(_answers(model, images, known))
+        reporter.finish()
+        return _assemble(parts, model.phases, grey)
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the model folder; see `matphase.model_folder`.
+
+        Raises:
+            OutputError: the folder exists (and `overwrite` is off) or cannot be written.
+        """
+        model_folder.write(self._model, Path(folder), overwrite=overwrite)
+
+    @property
+    def _model(self) -> Trained:
+        if self._trained is None:
+            raise InputError("this model is not trained yet; call fit, or load a trained one")
+        return self._trained
+
+
+def load(folder: str | os.PathLike[str]) -> MatPhase:
+    """Read a model that `MatPhase.save` or `matphase train` wrote.
+
+    Raises:
+        ModelError: a file of the folder is missing, altered or foreign.
+    """
+    trained = model_folder.read(Path(folder))
+    model = MatPhase(settings=trained.settings, seed=trained.seed)
+    model._trained = trained
+    return model
+
+
+def as_volume(source: Images, name: str) -> Volume:
+    """A volume from whatever the user gave: a volume, an array, or a path."""
+    if isinstance(source, Volume):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return formats.open(source)
+    return Volume.from_array(np.asarray(source), name=name)
+
+
+def as_phase_table(phases: Phases) -> PhaseTable:
+    """A phase table from names, from a mapping of names to label values, or itself."""
+    if isinstance(phases, PhaseTable):
+        return phases
+    if isinstance(phases, dict):
+        return PhaseTable.from_mapping(phases)
+    return PhaseTable.from_names(list(phases))
+
+
+def _answers(
+    model: Trained, images: NDArray[np.float32], known: GlobalPrediction
+) -> dict[str, NDArray[Any]]:
+    """All maps of a stack of slices, slices first."""
+    partition = hcl_idk.predict(model.idk, known, model.settings.idk)
+    local = lcgar.predict(
+        model.lcgar,
+        images,
+        known,
+        partition,
+        model.settings.lcgar,
+        precision=model.settings.precision,
+    )
+    labels, probabilities = aggregate(known, partition, local)
+    maps: dict[str, NDArray[Any]] = {
+        "labels": model.phases.decode(labels),
+        "probabilities": probabilities,
+        "entropy": known.entropy,
+        "idk": partition.idk,
+        "idk_score": partition.score,
+        "global_labels": model.phases.decode(known.labels),
+        "global_probabilities": softmax(known.logits, axis=1),
+    }
+    if known.mutual_information is not None:
+        maps["mutual_information"] = known.mutual_information
+    return maps
+
+
+def _assemble(
+    parts: list[dict[str, NDArray[Any]]], phases: PhaseTable, volume: Volume
+) -> Prediction:
+    maps: dict[str, Any] = {"mutual_information": None}
+    for name in parts[0]:
+        whole = np.concatenate([part[name] for part in parts])
+        if "probabilities" in name:
+            whole = np.moveaxis(whole, 1, 0)
+            maps[name] = whole.reshape(len(phases), *volume.shape)
+        else:
+            maps[name] = whole.reshape(volume.shape)
+    return Prediction(**maps, phases=phases, volume=volume)

@@ -1,0 +1,55 @@
+"""What `MatPhase.predict` gives back."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matphase.phases import PhaseTable
+from matphase.volume import Volume
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Phases of a volume and how sure they are; `shape` is that of the volume predicted.
+
+    Attributes:
+        labels: shape, the values that the user's label map gives to the phases.
+        probabilities: (phases, *shape) float32, of UGSM, or of LCGAR where IDK.
+        entropy: shape, float32 in nats, uncertainty u of UGSM.
+        idk: shape, bool, True where HCL-IDK does not trust UGSM and LCGAR has answered.
+        idk_score: shape, float32 in [0, 1], what `idk` is the thresholded form of.
+        global_labels: shape, what UGSM alone answers, valued as `labels`.
+        global_probabilities: (phases, *shape) float32, of UGSM alone.
+        mutual_information: shape, float32 in nats, on request: epistemic part of the entropy of
+            the mean softmax.
+        phases: names, values and colours of the phases.
+        volume: the grey volume it was made from, with its axes and voxel size.
+    """
+
+    labels: NDArray[Any]
+    probabilities: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+    idk: NDArray[np.bool_]
+    idk_score: NDArray[np.float32]
+    global_labels: NDArray[Any]
+    global_probabilities: NDArray[np.float32]
+    mutual_information: NDArray[np.float32] | None
+    phases: PhaseTable
+    volume: Volume
+
+    def volume_fractions(self) -> dict[str, float]:
+        """Share of the voxels in each phase, by name."""
+        counts = np.bincount(self.phases.encode(self.labels).ravel(), minlength=len(self.phases))
+        return dict(zip(self.phases.names, (counts / self.labels.size).tolist(), strict=True))
+
+
+def prediction_bytes(shape: tuple[int, ...], n_phases: int) -> int:
+    """Memory that predicting a volume of this shape takes besides the networks, in bytes.
+
+    Per voxel the maps of a `Prediction` take 11 bytes and 8 for each phase, and while the parts
+    are put together all exist twice.
+    """
+    return 2 * math.prod(shape) * (11 + 8 * n_phases)

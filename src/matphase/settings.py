@@ -1,0 +1,195 @@
+"""Every setting of every stage, typed and checked, with the presets; TOML in and out."""
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from matphase.errors import InputError
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+PresetName = Literal["quick", "small", "paper"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(_Section):
+    """What is done to the training slices (paper section 4)."""
+
+    copies: Annotated[int, Field(ge=1, le=32)] = 10
+    """Row-removal augmentation: copies per slice, copy i without its top i rows."""
+    smooth_labels: bool = True
+    """Nearest-neighbour smoothing of the training labels."""
+    keep: tuple[str, ...] = ("pore",)
+    """Phases that smoothing leaves alone; a name that the labels do not have is ignored."""
+    neighbors: Literal[4, 8, 12, 20, 24] = 8
+    """How many nearest pixels vote in the smoothing."""
+    crop: Annotated[int, Field(ge=32)] | None = None
+    """Side of the random squares that UGSM trains on, in pixels; none: whole slices."""
+    flips: bool = False
+    """Random flips and quarter turns during UGSM training (quarter turns only with `crop`)."""
+
+
+class _Training(_Section):
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive = 1e-3
+    min_steps: Annotated[int, Field(ge=0)] = 0
+    """Train for at least this many optimiser steps, so that four slices get as much as forty."""
+
+
+class UGSMSettings(_Training):
+    """Uncertainty-aware global segmentation model (paper section 3.1)."""
+
+    epochs: Count = 100
+    batch_size: Count = 20
+    width: Count = 64
+    """Channels of the first block; doubled at each of the `depth` levels."""
+    depth: Annotated[int, Field(ge=1, le=5)] = 4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    dropout_kind: Literal["element", "channel"] = "element"
+    """Drop single activations (the paper) or whole channels (spread that survives averaging)."""
+    samples: Count = 20
+    """Stochastic passes T."""
+    uncertainty: Literal["mean_logits", "mean_softmax"] = "mean_logits"
+    """u is the entropy of softmax(mean logits), or of the mean softmax."""
+
+
+class IDKSettings(_Training):
+    """The "I don't know" classifier of the coarse curriculum (paper section 3.2)."""
+
+    epochs: Count = 15
+    batch_size: Count = 1024
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    threshold: Fraction = 0.5
+    """Pixels whose score reaches this are IDK."""
+    tune_recall: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """If given, choose the threshold that finds this share of wrong pixels on validation."""
+    folds: Annotated[int, Field(ge=0)] = 0
+    """Learn from out-of-fold UGSM predictions of this many folds; 0: from the training ones."""
+    pixels_per_image: Count | None = None
+    """At most this many pixels an image to train on; none: all that balance allows."""
+
+    @model_validator(mode="after")
+    def _folds_are_several(self) -> Self:
+        if self.folds == 1:
+            raise ValueError("folds must be 0 (off) or at least 2")
+        return self
+
+
+class USISettings(_Section):
+    """The fine curriculum: in which order, and how fast, LCGAR meets the hard pixels."""
+
+    order: Literal["rising", "falling", "random", "none"] = "rising"
+    """Rising uncertainty (HCL-USI); controls: falling, random, none (all pixels at once)."""
+    pacing: Literal["logarithmic", "exponential", "step", "linear", "quadratic", "root"] = "linear"
+    """How the share of admitted pixels grows (Wu, Dyer and Neyshabur 2021)."""
+    start: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of the pixels admitted at the first step."""
+    full_at: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Share of the training steps after which all pixels are admitted."""
+
+
+class LCGARSettings(_Training):
+    """Local classification model with global annotated region (paper section 3.3, table 4)."""
+
+    epochs: Count = 15
+    batch_size: Count = 1024
+    h: Count = 11
+    """Side of the patch in pixels; odd."""
+    image: bool = True
+    labels: bool = True
+    logits: bool = True
+    """Which inputs it sees: grey patch, one-hot UGSM labels (zero where IDK), centre logits."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    pixels_per_image: Count | None = None
+    """At most this many IDK pixels an image to train on; none: all."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.h % 2 == 0:
+            raise ValueError(f"h must be odd, so that a patch has a centre pixel; got {self.h}")
+        if not (self.image or self.labels):
+            raise ValueError("LCGAR needs a patch to look at: image, labels or both")
+        return self
+
+
+class Settings(_Section):
+    """All settings of a model. The defaults are the paper's; see `preset` for others."""
+
+    data: DataSettings = DataSettings()
+    ugsm: UGSMSettings = UGSMSettings()
+    idk: IDKSettings = IDKSettings()
+    usi: USISettings = USISettings()
+    lcgar: LCGARSettings = LCGARSettings()
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the convolutions; auto: bfloat16 where the CPU or GPU has it."""
+
+    @classmethod
+    def preset(cls, name: str) -> "Settings":
+        """The settings named `quick`, `small` or `paper`.
+
+        Raises:
+            InputError: there is no preset of that name.
+        """
+        source = files("matphase").joinpath("presets", f"{name}.toml")
+        if not source.is_file():
+            raise InputError(f"there is no preset {name!r}; choose quick, small or paper")
+        return cls.from_mapping(tomllib.loads(source.read_text("utf-8")), where=f"preset {name}")
+
+    @classmethod
+    def from_mapping(cls, values: dict[str, Any], *, where: str = "settings") -> "Settings":
+        """Check a nested mapping, such as parsed TOML; what it leaves out keeps its default.
+
+        Raises:
+            InputError: an unknown name or a value out of range; the message names both.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InputError(f"{where}: {_first_problem(error)}") from error
+
+    def updated(self, values: dict[str, Any], *, where: str = "settings") -> "Settings":
+        """These settings with those of the nested mapping `values` in place of their own."""
+        merged = self.model_dump(exclude_none=True)
+        for name, value in values.items():
+            if isinstance(value, dict) and isinstance(merged.get(name), dict):
+                merged[name] = {**merged[name], **value}
+            else:
+                merged[name] = value
+        return self.from_mapping(merged, where=where)
+
+    def with_file(self, path: Path) -> "Settings":
+        """These settings with those of a TOML file in place of their own.
+
+        Raises:
+            InputError: the file cannot be read, is not TOML, or holds a wrong setting.
+        """
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise InputError(f"cannot read settings from {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is not a TOML file: {error}") from error
+        return self.updated(values, where=str(path))
+
+    def to_toml(self) -> str:
+        """The settings as TOML; what is off (`None`) is left out."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"]) or "settings"
+    if problem["type"] == "extra_forbidden":
+        return f"there is no setting {place!r}; remove it or correct its name"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {message[:1].lower()}{message[1:]}, got {problem['input']!r}"

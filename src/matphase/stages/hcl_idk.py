@@ -1,0 +1,127 @@
+"""HCL-IDK, the coarse curriculum: which pixels does UGSM not know? (paper section 3.2)."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from matphase.device import running
+from matphase.models.idk import IDKClassifier
+from matphase.phases import IGNORE_INDEX
+from matphase.seeds import mix
+from matphase.settings import IDKSettings
+from matphase.stages.results import GlobalPrediction, Partition
+from matphase.training import Draw, Run, Shuffled, epochs_needed, train
+
+PIXELS_PER_PASS = 2**18
+
+
+def build(n_phases: int, settings: IDKSettings) -> IDKClassifier:
+    """The untrained network for `n_phases` logits and the uncertainty."""
+    return IDKClassifier(n_phases + 1, settings.dropout)
+
+
+def fit(
+    known: GlobalPrediction, labels: NDArray[np.uint8], settings: IDKSettings, run: Run
+) -> IDKClassifier:
+    """Learn where UGSM is wrong, from its mean logits and its uncertainty.
+
+    In each image as many right pixels as wrong ones take part, drawn at random. Where UGSM is
+    right everywhere there is nothing to learn, and the classifier calls no pixel IDK.
+
+    Args:
+        known: UGSM's prediction of the training slices.
+        labels: (n, height, width) their true phase indices.
+        settings: of the classifier and its training.
+        run: seed, precision, folder, reporter.
+
+    Raises:
+        Interrupted: the user stopped it.
+    """
+    torch.manual_seed(mix(run.seed, "idk", "weights"))
+    network = build(known.logits.shape[1], settings)
+    pixels, wrong = _balanced(known.labels, labels, settings.pixels_per_image, run.seed)
+    if len(pixels) == 0:
+        _answer_never(network)
+        return network
+    examples = _Pixels(features(known)[pixels], wrong)
+    order = Shuffled(len(examples), settings.batch_size, mix(run.seed, "idk"))
+    train(
+        network,
+        examples,
+        order,
+        F.binary_cross_entropy_with_logits,
+        name="idk",
+        epochs=epochs_needed(settings.epochs, settings.min_steps, order.steps_per_epoch),
+        learning_rate=settings.learning_rate,
+        # so small a network gains nothing from short numbers
+        run=run.in_full_precision(),
+    )
+    return network
+
+
+def predict(network: IDKClassifier, known: GlobalPrediction, settings: IDKSettings) -> Partition:
+    """Split the pixels of a prediction into known and IDK."""
+    pixels = torch.from_numpy(features(known))
+    with running(network, "float32") as device:
+        scores = [
+            network(chunk.to(device)).sigmoid().cpu() for chunk in pixels.split(PIXELS_PER_PASS)
+        ]
+    score = torch.cat(scores).numpy().reshape(known.labels.shape)
+    return Partition(idk=score >= settings.threshold, score=score)
+
+
+def tuned_threshold(score: NDArray[np.float32], wrong: NDArray[np.bool_], recall: float) -> float:
+    """The highest threshold that still finds the share `recall` of the wrong pixels."""
+    if not wrong.any():
+        return 0.5
+    return float(np.quantile(score[wrong], 1 - recall, method="lower"))
+
+
+def features(known: GlobalPrediction) -> NDArray[np.float32]:
+    """The input of the classifier: (pixels, phases + 1), mean logits F and uncertainty u."""
+    stacked = np.concatenate([known.logits, known.entropy[:, None]], axis=1)
+    return np.moveaxis(stacked, 1, -1).reshape(-1, stacked.shape[1])
+
+
+def _balanced(
+    predicted: NDArray[np.uint8], labels: NDArray[np.uint8], limit: int | None, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Flat indices of the pixels to learn from, and which of them are wrong."""
+    rng = np.random.default_rng(mix(seed, "idk", "balance"))
+    n_pixels = labels[0].size
+    chosen, targets = [], []
+    for number, (answer, truth) in enumerate(zip(predicted, labels, strict=True)):
+        counted = truth.ravel() != IGNORE_INDEX
+        mistaken = (answer != truth).ravel()
+        wrong = np.flatnonzero(counted & mistaken)
+        right = np.flatnonzero(counted & ~mistaken)
+        size = min(len(wrong), len(right), (limit or n_pixels) // 2)
+        for pixels, is_wrong in ((wrong, True), (right, False)):
+            chosen.append(number * n_pixels + rng.choice(pixels, size, replace=False))
+            targets.append(np.full(size, is_wrong))
+    return np.concatenate(chosen), np.concatenate(targets)
+
+
+def _answer_never(network: IDKClassifier) -> None:
+    last = network.layers[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.constant_(last.bias, -20.0)
+    network.eval()
+
+
+class _Pixels:
+    """Pixels with their features; the target is 1 where UGSM is wrong."""
+
+    def __init__(self, values: NDArray[np.float32], wrong: NDArray[np.bool_]) -> None:
+        self._values = torch.from_numpy(values)
+        self._wrong = torch.from_numpy(wrong.astype(np.float32))
+
+    def __len__(self) -> int:
+        return len(self._wrong)
+
+    def batch(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        indices = torch.from_numpy(draw.indices)
+        return self._values[indices], self._wrong[indices]

@@ -1,0 +1,197 @@
+"""LCGAR: the local model that answers for the IDK pixels (paper section 3.3, table 4)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from matphase.data.patches import PatchGrid
+from matphase.device import PrecisionSetting, running
+from matphase.models.lcgar import LCGAR
+from matphase.phases import IGNORE_INDEX
+from matphase.seeds import mix
+from matphase.settings import LCGARSettings, USISettings
+from matphase.stages.hcl_usi import curriculum
+from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.training import Draw, Indices, Run, epochs_needed, train
+
+PATCHES_PER_PASS = 4096
+
+
+def build(n_phases: int, settings: LCGARSettings) -> LCGAR:
+    """The untrained network for the inputs that `settings` choose."""
+    return LCGAR(
+        in_channels=settings.image + n_phases * settings.labels,
+        n_phases=n_phases,
+        h=settings.h,
+        n_logits=n_phases * settings.logits,
+        dropout=settings.dropout,
+    )
+
+
+def fit(
+    images: NDArray[np.float32],
+    known: GlobalPrediction,
+    partition: Partition,
+    labels: NDArray[np.uint8],
+    weights: NDArray[np.float32],
+    settings: LCGARSettings,
+    usi: USISettings,
+    run: Run,
+) -> LCGAR:
+    """Train on the hard pixels D2 by weighted cross-entropy, in the order of the curriculum.
+
+    Where D2 holds fewer than two pixels nothing is learned; the network is not needed then.
+
+    Args:
+        images: (n, height, width) grey values scaled to [-1, 1].
+        known: UGSM's prediction of them.
+        partition: HCL-IDK's split of them.
+        labels: (n, height, width) true phase indices.
+        weights: (phases,) of the loss.
+        settings: of the network and its training.
+        usi: the fine curriculum.
+        run: seed, precision, folder, reporter.
+
+    Raises:
+        Interrupted: the user stopped it.
+    """
+    n_phases = known.logits.shape[1]
+    torch.manual_seed(mix(run.seed, "lcgar", "weights"))
+    network = build(n_phases, settings)
+    pixels = _hard_pixels(partition, labels, settings.pixels_per_image, run.seed)
+    if len(pixels[0]) < 2:
+        return network.eval()
+    examples = _Patches(LocalInputs(images, known, partition, settings), pixels, labels[pixels])
+    per_epoch = len(examples) // min(settings.batch_size, len(examples))
+    epochs = epochs_needed(settings.epochs, settings.min_steps, per_epoch)
+    seed = mix(run.seed, "lcgar")
+    order = curriculum(known.entropy[pixels], settings.batch_size, epochs, usi, seed)
+    penalty = torch.from_numpy(weights)
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(logits.float(), target, penalty.to(logits.device))
+
+    train(
+        network,
+        examples,
+        order,
+        loss,
+        name="lcgar",
+        epochs=epochs,
+        learning_rate=settings.learning_rate,
+        run=run,
+    )
+    return network
+
+
+def predict(
+    network: LCGAR,
+    images: NDArray[np.float32],
+    known: GlobalPrediction,
+    partition: Partition,
+    settings: LCGARSettings,
+    *,
+    precision: PrecisionSetting = "auto",
+) -> LocalPrediction:
+    """Name the phase of every IDK pixel.
+
+    Args:
+        network: a trained LCGAR.
+        images: (n, height, width) grey values scaled to [-1, 1].
+        known: UGSM's prediction of them.
+        partition: HCL-IDK's split of them.
+        settings: which inputs the network was built for.
+        precision: see `Settings.precision`.
+    """
+    inputs = LocalInputs(images, known, partition, settings)
+    probabilities = np.empty((int(partition.idk.sum()), known.logits.shape[1]), np.float32)
+    done = 0
+    with running(network, precision) as device:
+        for batch in inputs.batches(np.nonzero(partition.idk), PATCHES_PER_PASS):
+            output = network(*(tensor.to(device) for tensor in batch)).float().softmax(dim=1)
+            probabilities[done : done + len(output)] = output.cpu().numpy()
+            done += len(output)
+    return LocalPrediction(probabilities.argmax(axis=1).astype(np.uint8), probabilities)
+
+
+class LocalInputs:
+    """The inputs of LCGAR, gathered for many pixels at once.
+
+    Args:
+        images: (n, height, width) grey values scaled to [-1, 1].
+        known: UGSM's prediction; its labels become one-hot channels, zero where IDK, and its
+            logits at the centre join after flattening.
+        partition: HCL-IDK's split.
+        settings: which inputs are on, and the patch side h.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.float32],
+        known: GlobalPrediction,
+        partition: Partition,
+        settings: LCGARSettings,
+    ) -> None:
+        n_phases = known.logits.shape[1]
+        self._image = PatchGrid(images, settings.h) if settings.image else None
+        self._labels: PatchGrid | None = None
+        if settings.labels:
+            masked = np.where(partition.idk, np.uint8(n_phases), known.labels)
+            self._labels = PatchGrid(masked, settings.h)
+        # row k is one-hot k; the row of the code for "masked" is zero
+        self._one_hot = torch.eye(n_phases + 1, n_phases)
+        self._logits = torch.from_numpy(known.logits) if settings.logits else None
+
+    def gather(self, slices: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
+        """Patches (n, channels, h, h), and centre logits (n, phases) if those are on."""
+        channels = []
+        if self._image is not None:
+            channels.append(self._image.gather(slices, rows, columns)[..., None])
+        if self._labels is not None:
+            codes = self._labels.gather(slices, rows, columns)
+            channels.append(self._one_hot[codes.int()])
+        # channels last in memory, which is how the convolutions want them
+        patches = torch.cat(channels, dim=-1).movedim(-1, 1)
+        if self._logits is None:
+            return (patches,)
+        return patches, self._logits[slices, :, rows, columns]
+
+    def batches(self, pixels: tuple[Indices, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
+        """The inputs of the given pixels (slices, rows, columns), `size` at a time."""
+        where = [torch.from_numpy(part) for part in pixels]
+        for part in zip(*(positions.split(size) for positions in where), strict=True):
+            yield self.gather(*part)
+
+
+class _Patches:
+    def __init__(
+        self, inputs: LocalInputs, pixels: tuple[Indices, ...], labels: NDArray[np.uint8]
+    ) -> None:
+        self._inputs = inputs
+        self._pixels = [torch.from_numpy(part) for part in pixels]
+        self._labels = torch.from_numpy(labels.astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def batch(self, draw: Draw) -> tuple[Tensor, ...]:
+        indices = torch.from_numpy(draw.indices)
+        slices, rows, columns = (part[indices] for part in self._pixels)
+        return *self._inputs.gather(slices, rows, columns), self._labels[indices]
+
+
+def _hard_pixels(
+    partition: Partition, labels: NDArray[np.uint8], limit: int | None, seed: int
+) -> tuple[Indices, ...]:
+    hard = partition.idk & (labels != IGNORE_INDEX)
+    if limit is not None:
+        rng = np.random.default_rng(mix(seed, "lcgar", "pixels"))
+        for one in hard:
+            surplus = int(one.sum()) - limit
+            if surplus > 0:
+                one.flat[rng.choice(np.flatnonzero(one), surplus, replace=False)] = False
+    return np.nonzero(hard)

@@ -1,0 +1,52 @@
+"""What travels between the stages."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class GlobalPrediction:
+    """What UGSM says of a stack of slices.
+
+    Attributes:
+        labels: (n, height, width) uint8, the paper's Y_G: phase indices.
+        logits: (n, phases, height, width) float32, the paper's F: mean over the samples.
+        entropy: (n, height, width) float32 in nats, the paper's u.
+        mutual_information: (n, height, width) float32 in nats, on request: the part of the
+            entropy of the mean softmax that comes from disagreement of the samples (epistemic);
+            the rest is the expected entropy (aleatoric).
+    """
+
+    labels: NDArray[np.uint8]
+    logits: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+    mutual_information: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The coarse curriculum's split of pixels into known (D1) and "I don't know" (D2).
+
+    Attributes:
+        idk: (n, height, width) bool, True in D2.
+        score: (n, height, width) float32, estimated probability that UGSM is wrong, for a
+            training set balanced between right and wrong pixels.
+    """
+
+    idk: NDArray[np.bool_]
+    score: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LocalPrediction:
+    """What LCGAR says of the IDK pixels, in the order of `numpy.nonzero(partition.idk)`.
+
+    Attributes:
+        labels: (pixels,) uint8, the paper's Y_L: phase indices.
+        probabilities: (pixels, phases) float32.
+    """
+
+    labels: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]

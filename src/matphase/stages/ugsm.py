@@ -1,0 +1,254 @@
+"""UGSM: uncertainty-aware global segmentation model (paper section 3.1)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import entr, softmax
+from torch import Tensor
+from torch.nn import functional as F
+
+from matphase.data.weights import phase_weights
+from matphase.device import PrecisionSetting, running
+from matphase.models.dropout import dropout_samples
+from matphase.models.unet import UNet
+from matphase.phases import IGNORE_INDEX
+from matphase.progress import Reporter, Silent
+from matphase.seeds import mix
+from matphase.settings import DataSettings, UGSMSettings
+from matphase.stages.results import GlobalPrediction
+from matphase.training import Draw, Run, Shuffled, epochs_needed, train
+
+DEFAULT_MEMORY = 10**9
+"""Bytes that the activations of one pass may take, unless the caller says otherwise."""
+
+
+def build(n_phases: int, settings: UGSMSettings) -> UNet:
+    """The untrained network; its initial weights come from torch's global generator."""
+    return UNet(
+        1, n_phases, settings.width, settings.depth, settings.dropout, settings.dropout_kind
+    )
+
+
+def fit(
+    images: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    n_phases: int,
+    settings: UGSMSettings,
+    data: DataSettings,
+    run: Run,
+    name: str = "ugsm",
+) -> UNet:
+    """Train UGSM by weighted cross-entropy.
+
+    Args:
+        images: (n, height, width) grey values scaled to [-1, 1].
+        labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels take no part.
+        n_phases: number of phases.
+        settings: of the network and its training.
+        data: crops and flips.
+        run: seed, precision, folder, reporter.
+        name: names the files and the random draws.
+
+    Raises:
+        InputError: a phase never occurs in `labels`.
+        Interrupted: the user stopped it.
+    """
+    weights = torch.from_numpy(phase_weights(labels, n_phases))
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(
+            logits.float(), target, weights.to(logits.device), ignore_index=IGNORE_INDEX
+        )
+
+    examples = SliceExamples(images, labels, data.crop, data.flips)
+    order = Shuffled(len(examples), settings.batch_size, mix(run.seed, name))
+    torch.manual_seed(mix(run.seed, name, "weights"))
+    network = build(n_phases, settings)
+    train(
+        network,
+        examples,
+        order,
+        loss,
+        name=name,
+        epochs=epochs_needed(settings.epochs, settings.min_steps, order.steps_per_epoch),
+        learning_rate=settings.learning_rate,
+        run=run,
+    )
+    return network
+
+
+def predict(
+    network: UNet,
+    images: NDArray[np.float32],
+    settings: UGSMSettings,
+    *,
+    seed: int = 0,
+    precision: PrecisionSetting = "auto",
+    memory: int = DEFAULT_MEMORY,
+    mutual_information: bool = False,
+    reporter: Reporter | None = None,
+) -> GlobalPrediction:
+    """Draw T stochastic passes and summarise them.
+
+    F is the mean of the T logit maps, Y_G = argmax softmax(F), and u the entropy of softmax(F),
+    or of the mean softmax if `settings.uncertainty` says so. Sample t uses the same dropout
+    masks for every slice, so a slice's result does not depend on its neighbours in a batch.
+
+    Args:
+        network: a trained UGSM.
+        images: (n, height, width) grey values scaled to [-1, 1].
+        settings: number of samples and kind of uncertainty.
+        seed: names the dropout masks.
+        precision: see `Settings.precision`.
+        memory: bytes that the activations may take; passes are put into batches that fit.
+        mutual_information: also compute it.
+        reporter: advanced by one for each slice.
+    """
+    reporter = reporter or Silent()
+    samples = settings.samples if settings.dropout > 0 else 1
+    seeds = [mix(seed, "sample", number) for number in range(samples)]
+    batch = _batching(network, images.shape[1:], samples, memory)
+    parts = []
+    with running(network, precision) as device:
+        for first in range(0, len(images), batch.slices):
+            stack = torch.from_numpy(images[first : first + batch.slices, None]).to(device)
+            tally = _Tally()
+            for number in range(0, samples, batch.samples):
+                chosen = seeds[number : number + batch.samples]
+                with dropout_samples(network, chosen):
+                    passes = network(stack.repeat(len(chosen), 1, 1, 1)).float()
+                for logits in passes.split(len(stack)):
+                    tally.add(logits)
+            parts.append(tally.summary(settings, mutual_information=mutual_information))
+            reporter.advance(len(stack))
+    return concatenate(parts)
+
+
+def activation_bytes(network: UNet, height: int, width: int) -> int:
+    """Upper bound of the memory that one pass over one slice takes, in bytes.
+
+    At full resolution a U-Net holds the skip (w channels), the upsampled map and both joined
+    (w + 2 w), and a convolution's input and output (2 w): 6 w values a pixel. The levels below
+    add half of that each, so less than once more in all. Four bytes a value cover float32.
+    """
+    return 2 * 6 * network.width * height * width * 4
+
+
+@dataclass(frozen=True)
+class _Batching:
+    slices: int
+    samples: int
+
+
+def _batching(network: UNet, shape: tuple[int, ...], samples: int, memory: int) -> _Batching:
+    passes = max(1, memory // activation_bytes(network, shape[0], shape[1]))
+    together = min(samples, passes)
+    return _Batching(slices=max(1, passes // together), samples=together)
+
+
+class _Tally:
+    """Running sums over samples, so that memory does not grow with their number."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._logits: Tensor | None = None
+        self._softmax: Tensor | None = None
+        self._entropy: Tensor | None = None
+
+    def add(self, logits: Tensor) -> None:
+        probabilities = logits.softmax(dim=1)
+        entropy = torch.special.entr(probabilities).sum(dim=1)
+        if self._logits is None or self._softmax is None or self._entropy is None:
+            self._logits, self._softmax, self._entropy = logits.clone(), probabilities, entropy
+        else:
+            self._logits += logits
+            self._softmax += probabilities
+            self._entropy += entropy
+        self._count += 1
+
+    def summary(self, settings: UGSMSettings, *, mutual_information: bool) -> GlobalPrediction:
+        assert self._logits is not None
+        assert self._softmax is not None
+        assert self._entropy is not None
+        logits = (self._logits / self._count).cpu().numpy()
+        mean_softmax = (self._softmax / self._count).cpu().numpy()
+        of_mean = entr(mean_softmax).sum(axis=1)
+        information = None
+        if mutual_information:
+            # rounding can push a vanishing difference below zero
+            information = np.maximum(of_mean - (self._entropy / self._count).cpu().numpy(), 0)
+        if settings.uncertainty == "mean_logits":
+            of_mean = entr(softmax(logits, axis=1)).sum(axis=1)
+        return GlobalPrediction(
+            labels=logits.argmax(axis=1).astype(np.uint8),
+            logits=logits,
+            entropy=of_mean,
+            mutual_information=information,
+        )
+
+
+def concatenate(parts: list[GlobalPrediction]) -> GlobalPrediction:
+    """Predictions of consecutive stacks as one."""
+    information = [part.mutual_information for part in parts if part.mutual_information is not None]
+    return GlobalPrediction(
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.entropy for part in parts]),
+        np.concatenate(information) if information else None,
+    )
+
+
+class SliceExamples:
+    """Slices, or random squares of them, for a network that labels whole images.
+
+    Args:
+        images: (n, height, width) float32.
+        labels: (n, height, width) uint8.
+        crop: side of the random squares in pixels, at most the slice's sides; none: whole slices.
+        flips: flip at random, and turn squares by quarters.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.float32],
+        labels: NDArray[np.uint8],
+        crop: int | None,
+        flips: bool,
+    ) -> None:
+        self._images = images
+        self._labels = labels
+        height, width = images.shape[1:]
+        self._rows = min(crop or height, height)
+        self._columns = min(crop or width, width)
+        self._flips = flips
+        # as many squares a slice as it takes to see about every pixel once an epoch
+        self._per_slice = max(1, round(height * width / (self._rows * self._columns)))
+
+    def __len__(self) -> int:
+        return len(self._images) * self._per_slice
+
+    def batch(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Images (n, 1, rows, columns) and labels (n, rows, columns) int64."""
+        rng = np.random.default_rng(draw.seed)
+        pairs = [self._pair(index // self._per_slice, rng) for index in draw.indices]
+        images = np.stack([image for image, _ in pairs])
+        labels = np.stack([label for _, label in pairs])
+        return torch.from_numpy(images[:, None]), torch.from_numpy(labels.astype(np.int64))
+
+    def _pair(
+        self, number: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        image, label = self._images[number], self._labels[number]
+        row = rng.integers(image.shape[0] - self._rows + 1)
+        column = rng.integers(image.shape[1] - self._columns + 1)
+        window = np.s_[row : row + self._rows, column : column + self._columns]
+        image, label = image[window], label[window]
+        if self._flips:
+            upside_down, mirrored, turned = rng.integers(2, size=3)
+            steps = np.s_[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
+            image, label = image[steps], label[steps]
+            if turned and self._rows == self._columns:
+                image, label = image.T, label.T
+        return image, label

@@ -1,0 +1,327 @@
+"""A slice or a stack of slices, with what its numbers mean: axes, voxel size and unit.
+
+The pixels stay where they are until a slice is asked for, so a volume may be larger than memory.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matphase.errors import InputError
+
+VoxelSize: TypeAlias = tuple[float | None, ...]
+"""Length of a voxel along each axis, in axes order; only z may be None, for not known."""
+
+MIN_SIDE = 32
+"""Shortest side, in pixels, of an image that the networks take."""
+
+_UNITS = {
+    "m": ("m", "meter", "metre", "meters", "metres"),
+    "cm": ("cm", "centimeter", "centimetre", "centimeters", "centimetres"),
+    "mm": ("mm", "millimeter", "millimetre", "millimeters", "millimetres"),
+    # \u00b5 is the micro sign and \u03bc the Greek letter: both are in use and look alike.
+    "um": (
+        "um",
+        "\u00b5m",
+        "\u03bcm",
+        "micron",
+        "microns",
+        "micrometer",
+        "micrometre",
+        "micrometers",
+        "micrometres",
+    ),
+    "nm": ("nm", "nanometer", "nanometre", "nanometers", "nanometres"),
+}
+_UNIT_OF = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings}
+_NO_UNIT = {"", "px", "pixel", "pixels", "voxel", "voxels"}
+
+
+class SliceSource(Protocol):
+    """Where the pixels of a volume come from: memory, or a file that is read slice by slice."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(y, x), or (z, y, x)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels, in the byte order of this machine."""
+
+    def read_slice(self, z: int) -> NDArray[Any]:
+        """Read slice `z` as a 2D array (y, x); a 2D source has slice 0 only."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """A source of slices in memory: an array of shape (y, x) or (z, y, x)."""
+
+    array: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the array."""
+        return self.array.dtype
+
+    def read_slice(self, z: int) -> NDArray[Any]:
+        """Give slice `z`, a view into the array."""
+        plane: NDArray[Any] = self.array if self.array.ndim == 2 else self.array[z]
+        return plane
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Volume:
+    """Grey values or labels, 2D or 3D, read slice by slice. Make it by `matphase.open`.
+
+    `from_array` and `from_source` check what they are given; the bare constructor does not.
+
+    Attributes:
+        data: where the slices come from.
+        axes: "yx" or "zyx".
+        voxel_size: one length per axis, in axes order and in `unit`, or None where it is not
+            known. In a stack whose files record the pixel size but not the distance of the
+            slices, the entry of z is None: a length that nobody measured is never filled in.
+        unit: "nm", "um", "mm", "cm" or "m"; None exactly where `voxel_size` is None.
+        name: where the volume came from, for messages.
+    """
+
+    data: SliceSource
+    axes: str
+    voxel_size: VoxelSize | None
+    unit: str | None
+    name: str
+
+    @classmethod
+    def from_source(
+        cls,
+        source: SliceSource,
+        axes: str | None = None,
+        voxel_size: float | Sequence[float | None] | None = None,
+        unit: str | None = None,
+        name: str = "array",
+    ) -> "Volume":
+        """Make a volume of the slices of `source`.
+
+        Args:
+            source: a slice (y, x) or a stack (z, y, x).
+            axes: "yx" or "zyx"; None takes the one that fits the number of dimensions.
+            voxel_size: one length for all axes, or one per axis in axes order, in `unit`.
+            unit: name of the unit of length, in any common spelling.
+            name: what to call the volume in messages.
+
+        Raises:
+            InputError: not a 2D or 3D array of real numbers, axes that do not fit it, a voxel
+                size that is not positive and finite or comes without its unit, or an RGB picture.
+        """
+        shape = source.shape
+        if len(shape) not in (2, 3):
+            raise InputError(
+                f"{name} has {len(shape)} dimensions; give one slice (y, x) or a stack (z, y, x)"
+            )
+        if source.dtype.kind not in "biuf" or source.dtype.itemsize > 8:
+            raise InputError(
+                f"{name} holds {source.dtype} values; convert it to grey values or labels of an "
+                "integer or float type"
+            )
+        if 0 in shape:
+            raise InputError(f"{name} is empty (shape {_times(shape)}); give at least one pixel")
+        if axes is None and len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4:
+            raise InputError(
+                f"{name} of shape {_times(shape)} looks like an RGB picture; convert it to grey, "
+                "or pass axes='zyx' if it is a stack"
+            )
+        expected = "zyx"[-len(shape) :]
+        if axes not in (None, expected):
+            raise InputError(
+                f"axes {axes!r} do not fit {name} of shape {_times(shape)}; pass {expected!r}"
+            )
+        size, unit = checked_voxel_size(voxel_size, unit, expected, name)
+        return cls(source, expected, size, unit, name)
+
+    @classmethod
+    def from_array(
+        cls,
+        array: NDArray[Any],
+        axes: str | None = None,
+        voxel_size: float | Sequence[float | None] | None = None,
+        unit: str | None = None,
+        name: str = "array",
+    ) -> "Volume":
+        """Make a volume of an array in memory, which is not copied; see `from_source`."""
+        return cls.from_source(ArraySource(np.asarray(array)), axes, voxel_size, unit, name)
+
+    def with_array(self, array: NDArray[Any]) -> "Volume":
+        """Put other values at the same place: `array` with this volume's axes, voxel size and unit.
+
+        Raises:
+            InputError: the shape of `array` is not that of this volume.
+        """
+        if array.shape != self.shape:
+            raise InputError(
+                f"an array of shape {_times(array.shape)} does not fit on {self.name} of shape "
+                f"{_times(self.shape)}; give one value per voxel"
+            )
+        return Volume.from_array(array, self.axes, self.voxel_size, self.unit, self.name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(y, x) or (z, y, x), in voxels."""
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the voxels."""
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        """2 or 3."""
+        return len(self.shape)
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices along z; 1 for a 2D volume."""
+        return self.shape[0] if self.ndim == 3 else 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the voxels take in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def slice(self, z: int) -> NDArray[Any]:
+        """Read slice `z` (from 0) as an array (y, x).
+
+        Raises:
+            InputError: there is no slice `z`.
+            FormatError: the file cannot be read there.
+        """
+        if not 0 <= z < self.n_slices:
+            raise InputError(f"{self.name} has slices 0 to {self.n_slices - 1}, so no slice {z}")
+        return self.data.read_slice(z)
+
+    def slices(self) -> Iterator[NDArray[Any]]:
+        """Read all slices in order, one in memory at a time."""
+        return (self.data.read_slice(z) for z in range(self.n_slices))
+
+    def to_array(self) -> NDArray[Any]:
+        """Read all voxels into memory, of shape `shape`; an array there already is not copied."""
+        if isinstance(self.data, ArraySource):
+            return self.data.array
+        if self.ndim == 2:
+            return self.data.read_slice(0)
+        array = np.empty(self.shape, self.dtype)
+        for z, plane in enumerate(self.slices()):
+            array[z] = plane
+        return array
+
+    def __repr__(self) -> str:
+        return (
+            f"Volume({self.name!r}, {self.axes} {_times(self.shape)}, {self.dtype}, "
+            f"{self._voxel_text()}, {self.nbytes / 1e6:.1f} MB)"
+        )
+
+    def _voxel_text(self) -> str:
+        if self.voxel_size is None:
+            return "voxel size unknown"
+        lengths = ("unknown" if length is None else f"{length:g}" for length in self.voxel_size)
+        return f"voxel size {_times(lengths)} {self.unit}"
+
+
+def normalised_unit(unit: str | None) -> str | None:
+    """Give a unit of length its one ASCII name; None for pixels and for unknown names."""
+    return None if unit is None else _UNIT_OF.get(unit.strip().lower())
+
+
+def checked_voxel_size(
+    voxel_size: float | Sequence[float | None] | None, unit: str | None, axes: str, name: str
+) -> tuple[VoxelSize | None, str | None]:
+    """Give one positive length per axis and the ASCII name of their unit, or (None, None).
+
+    A size without a unit, or a unit without a size, is refused: neither can be guessed. A unit
+    of pixels says that no size is known.
+
+    Raises:
+        InputError: the size and the unit do not make a voxel size for `axes`; it names `name`.
+    """
+    if unit is not None and unit.strip().lower() in _NO_UNIT:
+        return None, None
+    if voxel_size is None:
+        if unit is not None:
+            raise InputError(f"unit {unit!r} of {name} comes without a voxel size; give both")
+        return None, None
+    given = tuple(voxel_size) if isinstance(voxel_size, Iterable) else (voxel_size,) * len(axes)
+    if len(given) != len(axes):
+        raise InputError(
+            f"the voxel size of {name} has {len(given)} lengths for the {len(axes)} axes {axes}; "
+            "give one length, or one per axis"
+        )
+    for axis, length in zip(axes, given, strict=True):
+        if length is None and axis == "z":
+            continue
+        if length is None or not math.isfinite(length) or length <= 0:
+            raise InputError(
+                f"the voxel size of {name} along {axis} is {length}; give a length above zero"
+            )
+    if unit is None:
+        raise InputError(f"the voxel size of {name} comes without a unit; give the unit too")
+    known = normalised_unit(unit)
+    if known is None:
+        raise InputError(f"unit {unit!r} of {name} is not known; use one of {', '.join(_UNITS)}")
+    return tuple(None if length is None else float(length) for length in given), known
+
+
+def checked_slice(volume: Volume, z: int) -> NDArray[np.float32]:
+    """Read slice `z` as a network takes it: float32, finite, of shape (y, x).
+
+    Raises:
+        InputError: a side shorter than 32 px, or a pixel that is NaN or infinite.
+    """
+    height, width = volume.shape[-2:]
+    if min(height, width) < MIN_SIDE:
+        raise InputError(
+            f"{volume.name} is {height} x {width} px; images need at least {MIN_SIDE} px a side"
+        )
+    # A float64 value beyond the range of float32 becomes infinite here, and is refused as such.
+    with np.errstate(over="ignore"):
+        plane = volume.slice(z).astype(np.float32)
+    bad = plane.size - np.count_nonzero(np.isfinite(plane))
+    if bad:
+        raise InputError(
+            f"{volume.name} has {bad} NaN or infinite pixel{'s' if bad > 1 else ''} in slice {z}; "
+            "replace them by finite grey values"
+        )
+    return plane
+
+
+def check_not_constant(volume: Volume, z: int | None = None) -> None:
+    """Refuse an image in which nothing can be told apart: all of its pixels have one value.
+
+    Args:
+        volume: the image or stack; it is read only as far as the second value.
+        z: look at this slice only; None looks at the whole volume.
+
+    Raises:
+        InputError: there is one value only.
+    """
+    planes = volume.slices() if z is None else iter((volume.slice(z),))
+    first: Any = None
+    for plane in planes:
+        if first is None:
+            first = plane.flat[0]
+        if np.any(plane != first):
+            return
+    where = volume.name if z is None else f"slice {z} of {volume.name}"
+    raise InputError(f"all pixels of {where} have the value {first}; give an image with contrast")
+
+
+def _times(parts: Iterator[str] | tuple[int, ...]) -> str:
+    return " x ".join(str(part) for part in parts)
