@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -46,6 +46,6 @@ def _has_bfloat16(device: torch.device) -> bool:
         # compute capability 8 (Ampere) brought bfloat16 units; older cards only emulate it
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False

@@ -107,7 +107,12 @@ def _spread(value: dict[str, float | None]) -> str:
     return f"{_number(value['mean'], 2)} ± {_number(value['sd'], 2)}"
 
 
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _without_nan(row: Row) -> Row:
+    """The row with None for NaN, which JSON does not have."""
+    clean: Row = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            clean[key] = _without_nan(value)
+        else:
+            clean[key] = None if isinstance(value, float) and math.isnan(value) else value
+    return clean

@@ -40,11 +40,11 @@ def remove(path: Path) -> None:
 def replace(source: Path, target: Path) -> None:
     """Move a finished file or folder onto `target`; what stood there goes only once it is safe."""
     if not target.is_dir():
-        os.replace(source, target)
+        source.replace(target)
         return
     retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    os.replace(target, retired / target.name)
-    os.replace(source, target)
+    target.replace(retired / target.name)
+    source.replace(target)
     shutil.rmtree(retired)
 
 

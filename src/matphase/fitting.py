@@ -11,6 +11,9 @@ from matphase.data.weights import phase_weights
 from matphase.errors import InputError
 from matphase.files import written_whole
 from matphase.model_folder import Trained
+from matphase.models.idk import IDKClassifier
+from matphase.models.lcgar import LCGAR
+from matphase.models.unet import UNet
 from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.seeds import fingerprint
 from matphase.settings import Settings
@@ -93,7 +96,7 @@ def _claim(run: Run, settings: Settings, phases: PhaseTable, pairs: Pairs) -> No
 
 
 def _predictions_to_learn_from(
-    pool: Pairs, network: ugsm.UNet, settings: Settings, n_phases: int, run: Run
+    pool: Pairs, network: UNet, settings: Settings, n_phases: int, run: Run
 ) -> GlobalPrediction:
     """UGSM's predictions of the pool; with folds, of networks that did not see the slice.
 
@@ -122,7 +125,7 @@ def _predictions_to_learn_from(
     return ugsm.concatenate(parts)
 
 
-def _predict(network: ugsm.UNet, pool: Pairs, settings: Settings, run: Run) -> GlobalPrediction:
+def _predict(network: UNet, pool: Pairs, settings: Settings, run: Run) -> GlobalPrediction:
     run.reporter.start("UGSM on labelled slices", len(pool.images))
     known = ugsm.predict(
         network, pool.images, settings.ugsm, precision=run.precision, reporter=run.reporter
@@ -133,8 +136,8 @@ def _predict(network: ugsm.UNet, pool: Pairs, settings: Settings, run: Run) -> G
 
 def _with_tuned_threshold(
     held_out: Pairs,
-    network: ugsm.UNet,
-    classifier: hcl_idk.IDKClassifier,
+    network: UNet,
+    classifier: IDKClassifier,
     settings: Settings,
     run: Run,
 ) -> Settings:
@@ -151,10 +154,10 @@ def _with_tuned_threshold(
 def _fit_local(
     pool: Pairs,
     known: GlobalPrediction,
-    classifier: hcl_idk.IDKClassifier,
+    classifier: IDKClassifier,
     settings: Settings,
     run: Run,
-) -> lcgar.LCGAR:
+) -> LCGAR:
     partition = hcl_idk.predict(classifier, known, settings.idk)
     weights = phase_weights(pool.labels, known.logits.shape[1])
     return lcgar.fit(

@@ -23,6 +23,9 @@ import tomli_w
 from matphase.data.intensity import IntensityScale
 from matphase.errors import InputError, ModelError
 from matphase.files import written_whole
+from matphase.models.idk import IDKClassifier
+from matphase.models.lcgar import LCGAR
+from matphase.models.unet import UNet
 from matphase.phases import PhaseTable
 from matphase.settings import Settings
 from matphase.stages import hcl_idk, lcgar, ugsm
@@ -41,9 +44,9 @@ class Trained:
     phases: PhaseTable
     scale: IntensityScale
     seed: int
-    ugsm: ugsm.UNet
-    idk: hcl_idk.IDKClassifier
-    lcgar: lcgar.LCGAR
+    ugsm: UNet
+    idk: IDKClassifier
+    lcgar: LCGAR
 
 
 def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:

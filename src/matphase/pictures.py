@@ -44,7 +44,6 @@ def draw_overview(prediction: Prediction, truth: NDArray[np.uint8], z: int, path
     shown = panels[5].imshow(
         prediction.entropy[z], cmap="magma", vmin=0, vmax=math.log(len(phases))
     )
-    figure.colorbar(shown, ax=panels[5], shrink=0.8, label="nats")
     _show_mask(panels[6], prediction.idk[z], (0.15, 0.35, 0.65))
     titles = (
         f"input, slice {z}",
@@ -65,11 +64,13 @@ def draw_overview(prediction: Prediction, truth: NDArray[np.uint8], z: int, path
             Patch(facecolor=phase.color, edgecolor="black", linewidth=0.5, label=phase.name)
             for phase in phases.phases
         ],
-        loc="center",
+        loc="upper center",
         frameon=False,
         fontsize=12,
         title="phases",
     )
+    bar = panels[7].inset_axes((0.15, 0.2, 0.7, 0.06))
+    figure.colorbar(shown, cax=bar, orientation="horizontal", label="entropy u in nats")
     figure.savefig(path, dpi=150)
 
 

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -103,7 +103,7 @@ class Run:
     seed: int = 0
     precision: PrecisionSetting = "auto"
     folder: Path | None = None
-    reporter: Reporter = Silent()
+    reporter: Reporter = field(default_factory=Silent)
     tensorboard: Path | None = None
 
     def in_full_precision(self) -> "Run":

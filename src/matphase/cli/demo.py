@@ -7,6 +7,8 @@ import typer
 
 from matphase.cli.common import Overwrite, Quiet, Seed, console, progress, reports_errors
 
+_IDK_PARTS = ("recall", "share", "precision")
+
 
 @reports_errors
 def demo(
@@ -36,10 +38,10 @@ def demo(
     say = console(quiet=quiet)
     say.print(rows_table(outcome.rows, outcome.phases, "Unseen slices of the virtual electrode"))
     found = outcome.uncertainty
+    recall, share, precision = (100 * found[f"idk_{part}"] for part in _IDK_PARTS)
     say.print(
-        f"AUROC of entropy against error {found['entropy_AUROC']:.3f}; IDK holds "
-        f"{100 * found['idk_recall']:.1f} % of the wrong pixels in {100 * found['idk_share']:.1f} % "
-        f"of all (precision {100 * found['idk_precision']:.1f} %)",
+        f"AUROC of entropy against error {found['entropy_AUROC']:.3f}; IDK holds {recall:.1f} % "
+        f"of the wrong pixels in {share:.1f} % of all (precision {precision:.1f} %)",
         highlight=False,
     )
     say.print(f"written to {out}; look at {out / 'overview.png'}", highlight=False)

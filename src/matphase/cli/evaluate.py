@@ -24,6 +24,8 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score predicted labels: F1, accuracy, mIU, fIU; and u and IDK, where the maps are there."""
+    import numpy as np
+
     from matphase import formats
     from matphase.errors import InputError
     from matphase.evaluation import rows_table, score_row, score_uncertainty
@@ -44,8 +46,8 @@ def evaluate(
     known = phases.encode(truth.to_array(), where=truth.name).reshape(shape)
     answer = (recorded or phases).encode(predicted.to_array(), where=predicted.name).reshape(shape)
     if recorded is not None and recorded.names != phases.names:
-        order = [phases.index(name) for name in recorded.names]
-        answer = _renumbered(answer, order)
+        # the same phases listed in another order: bring the answer to the order of the label map
+        answer = np.array([phases.index(name) for name in recorded.names], np.uint8)[answer]
     row = score_row(known, answer, phases)
     content: dict[str, Any] = {"phases": list(phases.names), "rows": {prediction.name: row}}
     maps = [beside(prediction, name) for name in ("entropy", "idk")] if recorded else []

@@ -31,6 +31,7 @@ def info(
 
     opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
     scale = IntensityScale.of(opened)
+    needed = prediction_bytes(opened.shape, n_phases=3)
     facts: dict[str, Any] = {
         "name": opened.name,
         "axes": opened.axes,
@@ -41,7 +42,7 @@ def info(
         "grey_low": scale.low,
         "grey_high": scale.high,
         "bytes": opened.nbytes,
-        "prediction_bytes": prediction_bytes(opened.shape, n_phases=3),
+        "prediction_bytes": needed,
     }
     write_json(facts, json)
     if json is not None and str(json) == "-":
@@ -56,9 +57,9 @@ def info(
         "axes": f"{opened.axes}, {' x '.join(map(str, opened.shape))} voxels",
         "voxel size": size,
         "type": str(opened.dtype),
-        "grey values": f"{scale.low:.6g} to {scale.high:.6g} (0.1 % of voxels lie beyond each end)",
+        "grey values": f"{scale.low:.6g} to {scale.high:.6g} (0.1 % lie beyond each end)",
         "size in memory": f"{opened.nbytes / 1e6:.1f} MB",
-        "predict needs": f"{facts['prediction_bytes'] / 1e6:.0f} MB for 3 phases, and --memory for the network",
+        "predict needs": f"{needed / 1e6:.0f} MB for 3 phases, and --memory for the network",
     }
     for name, text in lines.items():
         say.print(f"{name:<15} {text}", highlight=False, markup=False)

@@ -46,7 +46,8 @@ class IntensityScale:
     def apply(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale to [-1, 1]; what lies outside the percentiles is clipped."""
         scaled = (image - np.float32(self.low)) * np.float32(2 / (self.high - self.low)) - 1
-        return np.clip(scaled, -1, 1, dtype=np.float32)
+        clipped: NDArray[np.float32] = np.clip(scaled, -1, 1, dtype=np.float32)
+        return clipped
 
     def check_fits(self, other: "IntensityScale", name: str) -> None:
         """Refuse a volume whose grey values lie far from those of the training slices.

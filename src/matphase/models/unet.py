@@ -1,5 +1,6 @@
 """U-Net (Ronneberger et al. 2015) with dropout after each block, the network of UGSM."""
 
+import itertools
 from typing import Literal
 
 import torch
@@ -34,8 +35,8 @@ class UNet(nn.Module):
         dropout_kind: Literal["element", "channel"] = "element",
     ) -> None:
         super().__init__()
-        self.depth = depth
-        self.width = width
+        self.depth: int = depth
+        self.width: int = width
         widths = [width * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList(
             _block(before, after, dropout, dropout_kind)
@@ -43,7 +44,7 @@ class UNet(nn.Module):
         )
         self.rise = nn.ModuleList(
             nn.ConvTranspose2d(deep, shallow, kernel_size=2, stride=2)
-            for shallow, deep in zip(widths, widths[1:], strict=False)
+            for shallow, deep in itertools.pairwise(widths)
         )
         self.up = nn.ModuleList(
             _block(2 * level, level, dropout, dropout_kind) for level in widths[:-1]

@@ -66,7 +66,8 @@ def predict(network: IDKClassifier, known: GlobalPrediction, settings: IDKSettin
     pixels = torch.from_numpy(features(known))
     with running(network, "float32") as device:
         scores = [
-            network(chunk.to(device)).sigmoid().cpu() for chunk in pixels.split(PIXELS_PER_PASS)
+            network(chunk.to(device)).sigmoid().cpu()
+            for chunk in torch.split(pixels, PIXELS_PER_PASS)
         ]
     score = torch.cat(scores).numpy().reshape(known.labels.shape)
     return Partition(idk=score >= settings.threshold, score=score)

@@ -163,7 +163,7 @@ class LocalInputs:
     def batches(self, pixels: tuple[Indices, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
         """The inputs of the given pixels (slices, rows, columns), `size` at a time."""
         where = [torch.from_numpy(part) for part in pixels]
-        for part in zip(*(positions.split(size) for positions in where), strict=True):
+        for part in zip(*(torch.split(positions, size) for positions in where), strict=True):
             yield self.gather(*part)
 
 

@@ -119,7 +119,7 @@ def predict(
                 chosen = seeds[number : number + batch.samples]
                 with dropout_samples(network, chosen):
                     passes = network(stack.repeat(len(chosen), 1, 1, 1)).float()
-                for logits in passes.split(len(stack)):
+                for logits in torch.split(passes, len(stack)):
                     tally.add(logits)
             parts.append(tally.summary(settings, mutual_information=mutual_information))
             reporter.advance(len(stack))
@@ -224,7 +224,7 @@ class SliceExamples:
         self._columns = min(crop or width, width)
         self._flips = flips
         # as many squares a slice as it takes to see about every pixel once an epoch
-        self._per_slice = max(1, round(height * width / (self._rows * self._columns)))
+        self._per_slice: int = max(1, round(height * width / (self._rows * self._columns)))
 
     def __len__(self) -> int:
         return len(self._images) * self._per_slice
