@@ -1,14 +1,18 @@
 """Small electrodes and models that many tests share."""
 
-from dataclasses import dataclass
+import os
+
+# Networks this small gain nothing from a second thread, and two threads that wait for each other
+# on a busy machine lose a factor of ten. Set before torch is imported; child processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import matphase as mp
 from matphase.settings import Settings
+from samples import Sample, striped
 
 TINY = {
     "data": {"copies": 1, "smooth_labels": False, "crop": 32, "flips": True},
@@ -24,25 +28,6 @@ TINY = {
     "idk": {"epochs": 1, "pixels_per_image": 400},
     "lcgar": {"epochs": 1, "batch_size": 128, "pixels_per_image": 300},
 }
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Grey slices and their labels (0 pore, 1 carbon, 2 nickel)."""
-
-    images: NDArray[np.float32]
-    labels: NDArray[np.uint8]
-
-
-def striped(n_slices: int, height: int, width: int, seed: int = 0) -> Sample:
-    """Three phases in wavy stripes of unlike brightness, with noise: easy, and quick to make."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:height, :width]
-    phase = rng.uniform(0, 6, (n_slices, 1, 1))
-    wave = rows + 4 * np.sin(columns / 7 + phase) + 3 * phase
-    labels = (wave // 6 % 3).astype(np.uint8)
-    brightness = np.array([10.0, 25.0, 80.0])[labels]
-    return Sample((brightness + rng.normal(0, 6, labels.shape)).astype(np.float32), labels)
 
 
 @pytest.fixture(scope="session")

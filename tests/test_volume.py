@@ -90,7 +90,7 @@ def test_size_and_unit_come_together() -> None:
         Volume.from_array(STACK, voxel_size=0.2)
     with pytest.raises(InputError, match="without a voxel size"):
         Volume.from_array(STACK, unit="um")
-    with pytest.raises(InputError, match="'furlong'.*not known"):
+    with pytest.raises(InputError, match=r"'furlong'.*not known"):
         Volume.from_array(STACK, voxel_size=0.2, unit="furlong")
     with pytest.raises(InputError, match="2 lengths for the 3 axes zyx"):
         Volume.from_array(STACK, voxel_size=(0.2, 0.2), unit="um")

@@ -77,9 +77,14 @@ class FolderSource:
         """Read the pixels of file `z`.
 
         Raises:
-            FormatError: the file is gone or damaged.
+            FormatError: the file is gone, damaged, or another since the folder was opened.
         """
-        return self.read(self.paths[z])
+        plane = self.read(self.paths[z])
+        if (plane.shape, plane.dtype) != (self.header.shape, self.header.dtype):
+            raise FormatError(
+                f"{self.paths[z]} has changed since {self.paths[z].parent} was opened"
+            )
+        return plane
 
 
 def stack_of(

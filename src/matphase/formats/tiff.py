@@ -6,6 +6,7 @@ scanners and plotting programs fill them with the dots per inch of a page.
 
 import logging
 import math
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,7 +97,6 @@ def save(path: Path, volume: Volume, *, compress: bool) -> None:
     with tifffile.TiffWriter(path, bigtiff=big, imagej=not ome, ome=ome) as tif:
         tif.write(
             (plane.astype(dtype, copy=False) for plane in volume.slices()),
-            shape=volume.shape,
             dtype=dtype,
             photometric="minisblack",
             compression="zlib" if compress else None,
@@ -325,9 +325,16 @@ def _imagej_voxel_size(tif: tifffile.TiffFile) -> tuple[list[float | None], str 
     cannot be told apart, so the distance is then not known.
     """
     metadata = tif.imagej_metadata or {}
-    unit = str(metadata.get("unit", "")).replace("\\u00B5", "u").replace("\\u03BC", "u")
+    # ImageJ writes other letters than ASCII as \u and four digits, the micro sign above all.
+    unit = re.sub(
+        r"\\u([0-9a-fA-F]{4})",
+        lambda code: chr(int(code[1], 16)),
+        str(metadata.get("unit", "")),
+    )
     spacing = metadata.get("spacing")
     lengths: list[float | None] = [float(spacing) if isinstance(spacing, int | float) else None]
+    if "yunit" in metadata or "zunit" in metadata:  # written only where the axes differ in unit
+        return [None] * 3, None
     for tag in ("YResolution", "XResolution"):
         pixels, units = tif.pages.first.tags.valueof(tag, (0, 0))
         lengths.append(units / pixels if pixels else None)
@@ -358,7 +365,7 @@ def _ome_voxel_size(tif: tifffile.TiffFile) -> tuple[list[float | None], str | N
 
 
 def _imagej_description(volume: Volume) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"axes": volume.axes.upper()}
+    metadata: dict[str, Any] = {"axes": "TZCYXS"}
     resolution = ((1, 1), (1, 1))
     if volume.voxel_size is not None:
         *spacing, y, x = volume.voxel_size
@@ -366,7 +373,9 @@ def _imagej_description(volume: Volume) -> dict[str, Any]:
         metadata["unit"] = volume.unit
         if spacing and spacing[0] is not None:
             metadata["spacing"] = repr(spacing[0])
-    return {"metadata": metadata, "resolution": resolution}
+    # With all six axes of ImageJ, a side of one pixel is not taken for a channel.
+    shape = (1, volume.n_slices, 1, *volume.shape[-2:], 1)
+    return {"shape": shape, "metadata": metadata, "resolution": resolution}
 
 
 def _ome_description(volume: Volume) -> dict[str, Any]:
@@ -375,7 +384,7 @@ def _ome_description(volume: Volume) -> dict[str, Any]:
         if length is not None:
             metadata[f"PhysicalSize{axis}"] = repr(length)
             metadata[f"PhysicalSize{axis}Unit"] = "\u00b5m" if volume.unit == "um" else volume.unit
-    return {"metadata": metadata}
+    return {"shape": volume.shape, "metadata": metadata}
 
 
 def _pixels_per_unit(length: float | None, name: str) -> tuple[int, int]:

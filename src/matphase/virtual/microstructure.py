@@ -197,7 +197,7 @@ class _ParticleField:
     """Signed distances to particle surfaces, um, negative inside, at most `reach`; (z, y, x)."""
 
     def __init__(self, shape: tuple[int, int, int], reach: float) -> None:
-        self.reach = reach
+        self.reach = float(np.float32(reach))  # as the arrays hold it, so that it compares equal
         self.first = np.full(shape, reach, np.float32)
         """To the nearest particle."""
         self.second = np.full(shape, reach, np.float32)
@@ -273,7 +273,23 @@ def _pack(radii: Floats, box: Floats, rng: np.random.Generator, reporter: Report
 
 def _near_pairs(center: Floats, radii: Floats, box: Floats, skin: float) -> NDArray[np.intp]:
     """Pairs (n, 2) of spheres that can touch before the next search, in order of their numbers."""
-    pairs = cKDTree(center, boxsize=box).query_pairs(2 * radii[0] + skin, output_type="ndarray")
+    # One tree per octave of size: a single search radius would give each dust grain as many
+    # partners as the largest sphere has.
+    octave = np.floor(np.log2(radii[0] / radii)).astype(int)
+    starts = [int(np.argmax(octave == level)) for level in np.unique(octave)]
+    trees = [
+        (start, cKDTree(center[start:stop], boxsize=box))
+        for start, stop in zip(starts, [*starts[1:], radii.size], strict=True)
+    ]
+    found = []
+    for n, (start, tree) in enumerate(trees):
+        near = tree.query_pairs(2 * radii[start] + skin, output_type="ndarray")
+        found.append(near + start)
+        for other_start, other in trees[n + 1 :]:
+            reach = radii[start] + radii[other_start] + skin
+            table = tree.sparse_distance_matrix(other, reach, output_type="ndarray")
+            found.append(np.column_stack([table["i"] + start, table["j"] + other_start]))
+    pairs = np.concatenate(found)
     _, distance = _periodic_offset(center[pairs[:, 0]], center[pairs[:, 1]], box)
     pairs = pairs[distance < radii[pairs[:, 0]] + radii[pairs[:, 1]] + skin]
     return np.asarray(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))])
@@ -302,8 +318,11 @@ def _particle_field(
     radii = _radii(diameter, microstructure.nickel * float(box.prod()), rng)
 
     reporter.start("packing particles", _RELAXATION_STEPS)
-    center = _pack(radii, box, rng, reporter) % box - margin
+    center = _pack(radii, box, rng, reporter)
     reporter.finish()
+    # One particle, drawn by lot, is in the window, so that the smallest one is not empty either.
+    anchor = margin + rng.random(3) * (box - 2 * margin)
+    center = (center - center[rng.integers(radii.size)] + anchor) % box - margin
 
     reporter.start("drawing particles", radii.size)
     field = _ParticleField(microstructure.shape, reach)

@@ -1,0 +1,25 @@
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from matphase.data.patches import PatchGrid
+
+
+@given(
+    h=st.sampled_from([1, 3, 5, 11, 17]),
+    size=st.tuples(st.integers(1, 3), st.integers(12, 20), st.integers(12, 20)),
+    seed=st.integers(0, 2**16),
+)
+def test_patches_are_windows_of_the_mirrored_map(
+    h: int, size: tuple[int, int, int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    maps = rng.random(size).astype(np.float32)
+    where = [rng.integers(0, side, 7) for side in size]
+    patches = PatchGrid(maps, h).gather(*(torch.from_numpy(part) for part in where))
+    margin = h // 2
+    for patch, z, y, x in zip(patches.numpy(), *where, strict=True):
+        mirrored = np.pad(maps[z], margin, mode="reflect")
+        np.testing.assert_array_equal(patch, mirrored[y : y + h, x : x + h])
+        assert patch[margin, margin] == maps[z, y, x]
