@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage.segmentation import watershed
 
 from matphase.errors import InputError
 from matphase.progress import Silent
@@ -43,8 +44,11 @@ def faces(labels, axis):
 
 def nearest_two(labels):
     """Distances, in voxels, to the nearest and the second nearest particle of a loose packing."""
-    parts, number = ndimage.label(labels == NICKEL)
-    distances = [ndimage.distance_transform_edt(parts != n) for n in range(1, number + 1)]
+    solid = labels == NICKEL
+    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(solid), 1)
+    peaks = solid & (depth == ndimage.maximum_filter(depth, 5))
+    parts = watershed(-depth, ndimage.label(peaks)[0], mask=solid)  # parts that touch are several
+    distances = [ndimage.distance_transform_edt(parts != n) for n in range(1, parts.max() + 1)]
     return np.sort(distances, axis=0)[:2]
 
 
@@ -207,8 +211,8 @@ def test_binder_goes_where_its_weights_send_it():
     first, second = nearest_two(bridge)
     # Bridges sit where another particle is close besides the nearest ...
     assert np.mean(first[bridge == CARBON]) < 1.5
-    assert np.mean(second[bridge == CARBON]) < 0.8 * np.mean(second[film == CARBON])
-    assert np.mean(second[bridge == CARBON]) < 0.7 * np.mean(second[bridge == PORE])
+    assert np.mean(second[bridge == CARBON]) < 0.6 * np.mean(second[film == CARBON])
+    assert np.mean(second[bridge == CARBON]) < 0.4 * np.mean(second[bridge == PORE])
     # ... films on surfaces, and clusters anywhere.
     assert np.mean(first[film == CARBON]) < np.mean(first[bridge == CARBON])
     assert np.mean(first[cluster == CARBON]) == pytest.approx(
@@ -304,7 +308,7 @@ def test_a_field_that_particles_do_not_reach_is_refused(monkeypatch):
     empty = _ParticleField(SMALL, reach=1.8)
     monkeypatch.setattr(microstructure_module, "_particle_field", lambda *_: empty)
 
-    with pytest.raises(InputError, match="too few particles reach into .* raise shape"):
+    with pytest.raises(InputError, match=r"too few particles reach into .* raise shape"):
         grow(Microstructure(shape=SMALL), seed=0)
 
 

@@ -1,0 +1,42 @@
+"""What the benchmark programs share: the machine they ran on, and tables of what they measured."""
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, and versions that decide speed."""
+    return {
+        "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
+        "cores": os.cpu_count(),
+        "bf16": bool(torch.cpu.get_capabilities().get("avx512_bf16")),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "matphase": version("matphase"),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def write_results(name: str, content: dict[str, Any], markdown: str) -> None:
+    """Write results/NAME.json and results/NAME.md, with the machine in both."""
+    RESULTS.mkdir(exist_ok=True)
+    where = machine()
+    record = {"machine": where, **content}
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    line = ", ".join(f"{key} {value}" for key, value in where.items())
+    (RESULTS / f"{name}.md").write_text(f"{markdown.rstrip()}\n\nMachine: {line}.\n", "utf-8")
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

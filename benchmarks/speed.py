@@ -1,0 +1,183 @@
+"""Speed, as ratios side by side in one run: number formats, LCGAR's bookkeeping, start-up.
+
+    python benchmarks/speed.py
+
+Nothing else should run on the machine meanwhile. Each figure is the median of several rounds, and
+the two sides of a ratio take turns within a round.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from common import markdown_table, write_results
+from torch.nn import functional as F
+
+from matphase.device import running
+from matphase.models.unet import UNet
+from matphase.settings import LCGARSettings
+from matphase.stages import lcgar
+from matphase.stages.results import GlobalPrediction, Partition
+
+ROUNDS = 7
+SLICES, HEIGHT, WIDTH = 8, 224, 256
+
+
+def main() -> None:
+    """Measure, and write results/speed.{json,md}."""
+    content = {
+        "number_formats": [number_formats(width) for width in (16, 32)],
+        "local": local_model(),
+        "start_up": start_up(),
+    }
+    write_results("speed", content, report(content))
+
+
+def number_formats(width: int) -> dict[str, float]:
+    """A U-Net in bfloat16 with channels last, against plain float32."""
+    sides = {name: unet_steps(width, half=half) for name, half in (("fp32", False), ("bf16", True))}
+    out: dict[str, float] = {"width": width}
+    for number, work in enumerate(("training", "inference")):
+        times = alternate({name: steps[number] for name, steps in sides.items()})
+        for name, seconds in times.items():
+            out[f"{work}_{name}_s"] = seconds
+        out[f"{work}_ratio"] = times["fp32"] / times["bf16"]
+    return out
+
+
+def unet_steps(width: int, *, half: bool) -> tuple[Callable[[], None], Callable[[], None]]:
+    """One training step and one inference pass over 8 slices."""
+    torch.manual_seed(0)
+    layout = torch.channels_last if half else torch.contiguous_format
+    network = UNet(1, 3, width).to(memory_format=layout)
+    still = UNet(1, 3, width).to(memory_format=layout).eval()
+    optimizer = torch.optim.Adam(network.parameters())
+    images = torch.rand(SLICES, 1, HEIGHT, WIDTH).contiguous(memory_format=layout)
+    labels = torch.randint(0, 3, (SLICES, HEIGHT, WIDTH))
+
+    def train() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = F.cross_entropy(network(images).float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def infer() -> None:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            still(images)
+
+    return train, infer
+
+
+def local_model() -> dict[str, float]:
+    """LCGAR on the IDK pixels of 8 slices: everything, against the network on ready patches."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (SLICES, HEIGHT, WIDTH)).astype(np.float32)
+    logits = rng.normal(size=(SLICES, 3, HEIGHT, WIDTH)).astype(np.float32)
+    idk = rng.random(images.shape) < 0.2
+    known = GlobalPrediction(logits.argmax(1).astype(np.uint8), logits, images)
+    partition = Partition(idk, images)
+    settings = LCGARSettings()
+    network = lcgar.build(3, settings)
+    inputs = lcgar.LocalInputs(images, known, partition, settings)
+    ready = list(inputs.batches(np.nonzero(idk), lcgar.PATCHES_PER_PASS))
+
+    def alone() -> None:
+        with running(network, "auto"):
+            for batch in ready:
+                network(*batch)
+
+    def whole() -> None:
+        lcgar.predict(network, images, known, partition, settings)
+
+    times = alternate({"network_alone": alone, "whole": whole})
+    return {
+        "pixels": int(idk.sum()),
+        "network_alone_pixels_per_s": idk.sum() / times["network_alone"],
+        "whole_pixels_per_s": idk.sum() / times["whole"],
+        "share_of_network_speed": times["network_alone"] / times["whole"],
+    }
+
+
+def start_up() -> dict[str, float]:
+    """Seconds for help, and for importing the package."""
+    commands = {
+        "help_s": ["-m", "matphase", "--help"],
+        "import_s": ["-c", "import matphase"],
+        "python_s": ["-c", ""],
+    }
+
+    def runner(arguments: list[str]) -> Callable[[], None]:
+        command = [sys.executable, *arguments]
+        return lambda: void(subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+
+    return alternate({name: runner(arguments) for name, arguments in commands.items()})
+
+
+def void(_: Any) -> None:
+    """Drop a value."""
+
+
+def alternate(sides: dict[str, Callable[[], None]]) -> dict[str, float]:
+    """Median seconds of each side; the sides take turns, after one round to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(ROUNDS + 1):
+        for name, work in sides.items():
+            began = time.perf_counter()
+            work()
+            if number:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: float(np.median(values)) for name, values in seconds.items()}
+
+
+def report(content: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    formats = markdown_table(
+        ["U-Net width", "training fp32 / bf16", "ratio", "inference fp32 / bf16", "ratio"],
+        [
+            [
+                str(row["width"]),
+                *(
+                    text
+                    for work in ("training", "inference")
+                    for text in (
+                        f"{row[f'{work}_fp32_s']:.3f} s / {row[f'{work}_bf16_s']:.3f} s",
+                        f"**{row[f'{work}_ratio']:.2f}**",
+                    )
+                ),
+            ]
+            for row in content["number_formats"]
+        ],
+    )
+    local, start = content["local"], content["start_up"]
+    return f"""# Speed
+
+`python benchmarks/speed.py`; medians of {ROUNDS} rounds, sides taking turns.
+
+## Number formats
+
+One training step and one pass over {SLICES} slices of {HEIGHT} x {WIDTH}: float32, against bfloat16
+autocast with channels last (what MatPhase uses where the CPU has bfloat16 instructions).
+
+{formats}
+
+## LCGAR: patches, network, writing back
+
+{local["pixels"]} IDK pixels of {SLICES} slices, h = 11: the network alone on ready patches
+{local["network_alone_pixels_per_s"]:,.0f} pixels/s, gathering and network and writing back
+{local["whole_pixels_per_s"]:,.0f} pixels/s:
+**{local["share_of_network_speed"]:.2f}** of the network's own speed.
+
+## Start-up
+
+`matphase --help` {start["help_s"]:.2f} s, `import matphase` {start["import_s"]:.2f} s,
+Python itself {start["python_s"]:.2f} s.
+"""
+
+
+if __name__ == "__main__":
+    main()
