@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from matphase.models.dropout import MCDropout, dropout_samples
+from matphase.models.dropout import MCDropout, dropout_samples, random_mask
 
 KINDS: list[Literal["element", "channel"]] = ["element", "channel"]
 
@@ -69,3 +69,28 @@ def test_batch_norm_is_not_touched_while_sampling() -> None:
         network(torch.rand(2, 1, 8, 8) + 5)
     assert torch.equal(network[1].running_mean, before)
     assert not network[1].training
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.1, 0.5, 0.8, 1.0])
+def test_random_mask_has_the_stated_share_in_every_place(probability: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    mask = random_mask((4001, 8), probability, torch.device("cpu"), generator)
+    assert mask.dtype == torch.bool
+    spread = 4 * (probability * (1 - probability) / 4001) ** 0.5
+    # each column takes one 16-bit part of the words: none may be off, as a sign bit would be
+    assert mask.float().mean(0).tolist() == pytest.approx([probability] * 8, abs=spread + 1e-5)
+    pairs = (mask[:, 0] == mask[:, 1]).float().mean().item()
+    expected = probability**2 + (1 - probability) ** 2
+    assert pairs == pytest.approx(expected, abs=4 * 0.5 / 4001**0.5)
+
+
+def test_training_on_a_cpu_drops_the_stated_share_of_single_activations() -> None:
+    torch.manual_seed(0)
+    layer = MCDropout(0.3, "element").train()
+    x = torch.ones(3, 16, 40, 40, requires_grad=True)
+    y = layer(x)
+    assert (y == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert y.mean().item() == pytest.approx(1, abs=0.02)
+    y.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, y.detach())

@@ -1,5 +1,6 @@
 """Monte-Carlo dropout whose masks are named by a seed, so that a sample is reproducible."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -35,19 +36,47 @@ class MCDropout(nn.Module):
         if self.probability == 0:
             return x
         if self.seeds:
-            masks = torch.stack([self._mask(x, seed) for seed in self.seeds])
+            masks = torch.cat([self._mask(x[:1], seed) for seed in self.seeds])
             return x * masks.repeat_interleave(x.shape[0] // len(self.seeds), dim=0)
         if not self.training:
             return x
-        drop = F.dropout if self.kind == "element" else F.dropout2d
-        return drop(x, self.probability, training=True)
+        if self.kind == "channel":
+            return F.dropout2d(x, self.probability, training=True)
+        if x.device.type != "cpu":
+            return F.dropout(x, self.probability, training=True)
+        return x * self._mask(x, seed=None)
 
-    def _mask(self, x: Tensor, seed: int) -> Tensor:
-        shape = x.shape[1:] if self.kind == "element" else (x.shape[1], 1, 1)
-        generator = torch.Generator(device=x.device).manual_seed(seed)
-        keep = 1 - self.probability
-        mask = torch.empty(shape, dtype=x.dtype, device=x.device)
-        return mask.bernoulli_(keep, generator=generator).div_(keep)
+    def _mask(self, x: Tensor, seed: int | None) -> Tensor:
+        """A mask like `x`, from the generator of that seed, or from the global one."""
+        generator = None
+        if seed is not None:
+            generator = torch.Generator(device=x.device).manual_seed(seed)
+        shape = (len(x), *x.shape[2:], x.shape[1])
+        if self.kind == "channel":
+            shape = (len(x), 1, 1, x.shape[1])
+        keep = random_mask(shape, 1 - self.probability, x.device, generator)
+        # drawn channels last, which is how the networks keep their maps: multiplying two tensors
+        # of unlike layout takes ten times as long
+        return keep.permute(0, 3, 1, 2).to(x.dtype) / (1 - self.probability)
+
+
+def random_mask(
+    shape: tuple[int, ...],
+    probability: float,
+    device: torch.device,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """A bool tensor whose entries are True with `probability`, to the nearest 1/65536.
+
+    Four 16-bit numbers are cut from each random 64-bit one. On a CPU that takes a tenth of the time
+    of `torch.bernoulli`, which otherwise costs more than the convolutions around it.
+    """
+    number = math.prod(shape)
+    words = torch.empty(-(-number // 4), dtype=torch.int64, device=device)
+    words.random_(torch.iinfo(torch.int64).min, None, generator=generator)
+    drawn = words.view(torch.int16)[:number].view(shape)
+    threshold = round(probability * 2**16) - 2**15
+    return drawn < threshold if threshold < 2**15 else torch.ones_like(drawn, dtype=torch.bool)
 
 
 @contextmanager
