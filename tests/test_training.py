@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from matphase import training
 from matphase.device import best_device, resolve
-from matphase.errors import ModelError
+from matphase.errors import InputError, ModelError
 from matphase.training import Draw, Run, Shuffled, epochs_needed, load_weights, save_weights, train
 
 
@@ -66,7 +66,7 @@ def test_a_finished_stage_is_read_back_and_its_checkpoint_gone(
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     first = fitted(Run(folder=tmp_path), epochs=2)
     assert [path.name for path in tmp_path.iterdir()] == ["line.safetensors"]
-    monkeypatch.setattr(training, "_fit", None)
+    monkeypatch.setattr(training, "_trainer", None)
     assert torch.equal(fitted(Run(folder=tmp_path)).weight, first.weight)
 
 
@@ -74,6 +74,14 @@ def test_tensorboard_logs_the_loss(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     fitted(Run(tensorboard=tmp_path), epochs=3)
     assert list(tmp_path.glob("line/events.*"))
+
+
+def test_tensorboard_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"matphase\[tracking\]"):
+        fitted(Run(tensorboard=tmp_path), epochs=1)
 
 
 def test_shuffled_shows_each_example_once_an_epoch() -> None:

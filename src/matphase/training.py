@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from matphase.device import PrecisionSetting, best_device, resolve
-from matphase.errors import Interrupted, ModelError
+from matphase.errors import InputError, Interrupted, ModelError
 from matphase.files import written_whole
 from matphase.progress import Reporter, Silent
 from matphase.seeds import mix
@@ -151,7 +152,21 @@ def train(
         network.eval()
         return
     checkpoint = run.folder / f"{name}.ckpt" if run.folder else None
-    _fit(network, examples, order, loss, name, epochs, learning_rate, run, checkpoint)
+    seed = mix(run.seed, name)
+    steps = epochs * order.steps_per_epoch
+    module = _Supervised(network, loss, learning_rate, steps, seed)
+    module.to(memory_format=torch.channels_last)
+    loader: DataLoader[Any] = DataLoader(
+        _Batches(examples), sampler=_Draws(order, seed), batch_size=None
+    )
+    with _quiet_lightning():
+        trainer = _trainer(name, epochs, steps, run, checkpoint)
+        resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
+        try:
+            # weights_only: a checkpoint is read as data; nothing in it can run code
+            trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
+        except SystemExit as error:  # Lightning turns Ctrl-C into exit(1)
+            raise Interrupted(f"stopped during {name}; {_kept(checkpoint)}") from error
     network.cpu().eval()
     if finished is not None and checkpoint is not None:
         save_weights(network, finished)
@@ -182,59 +197,39 @@ def load_weights(network: nn.Module, path: Path) -> None:
         ) from error
 
 
-def _fit(
-    network: nn.Module,
-    examples: Examples,
-    order: Order,
-    loss: Loss,
-    name: str,
-    epochs: int,
-    learning_rate: float,
-    run: Run,
-    checkpoint: Path | None,
-) -> None:
+def _trainer(name: str, epochs: int, steps: int, run: Run, checkpoint: Path | None) -> L.Trainer:
     device = best_device()
-    precision = resolve(run.precision, device)
-    steps = epochs * order.steps_per_epoch
-    seed = mix(run.seed, name)
-    module = _Supervised(network, loss, learning_rate, steps, seed)
-    module.to(memory_format=torch.channels_last)
-    loader: DataLoader[Any] = DataLoader(
-        _Batches(examples), sampler=_Draws(order, seed), batch_size=None
-    )
     callbacks: list[L.Callback] = [_Report(name, steps, run.reporter)]
     if checkpoint is not None:
         callbacks.append(_KeepGoing(checkpoint))
     logger: Logger | bool = False
     if run.tensorboard is not None:
-        logger = TensorBoardLogger(run.tensorboard, name=name, version="")
-    resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
-    with _quiet_lightning():
-        trainer = L.Trainer(
-            accelerator=device.type,
-            devices=1,
-            precision="bf16-mixed" if precision == "bfloat16" else "32-true",
-            max_epochs=epochs,
-            callbacks=callbacks,
-            logger=logger,
-            log_every_n_steps=10,
-            enable_checkpointing=checkpoint is not None,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-        try:
-            # weights_only: a checkpoint is read as data; nothing in it can run code
-            trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
-        except SystemExit as error:  # Lightning turns Ctrl-C into exit(1)
-            kept = (
-                f"the last checkpoint is kept in {checkpoint}"
-                if checkpoint is not None and checkpoint.exists()
-                else "the stages finished before it are kept"
-                if checkpoint is not None
-                else "nothing was kept, since no folder was given"
+        if find_spec("tensorboard") is None:
+            raise InputError(
+                "TensorBoard is not installed; pip install 'matphase[tracking]', or leave it out"
             )
-            raise Interrupted(f"stopped during {name}; {kept}") from error
+        logger = TensorBoardLogger(run.tensorboard, name=name, version="")
+    return L.Trainer(
+        accelerator=device.type,
+        devices=1,
+        precision="bf16-mixed" if resolve(run.precision, device) == "bfloat16" else "32-true",
+        max_epochs=epochs,
+        callbacks=callbacks,
+        logger=logger,
+        log_every_n_steps=10,
+        enable_checkpointing=checkpoint is not None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _kept(checkpoint: Path | None) -> str:
+    if checkpoint is None:
+        return "nothing was kept, since no folder was given"
+    if checkpoint.exists():
+        return f"the last checkpoint is kept in {checkpoint}"
+    return f"the stages finished before it are kept in {checkpoint.parent}"
 
 
 class _Supervised(L.LightningModule):

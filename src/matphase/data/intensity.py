@@ -1,5 +1,6 @@
 """Grey values on one scale: what the networks see lies in [-1, 1]."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ class IntensityScale:
             InputError: a pixel is NaN or infinite, a slice is smaller than 32 px, or all pixels
                 have one value.
         """
-        step = max(1, volume.n_slices // SLICES_TO_SAMPLE)
+        step = math.ceil(volume.n_slices / SLICES_TO_SAMPLE)
         sample = [checked_slice(volume, z) for z in range(0, volume.n_slices, step)]
         low, high = np.percentile(np.stack(sample), [TAIL_PERCENT, 100 - TAIL_PERCENT])
         if low == high:
