@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,3 +183,19 @@ def test_folds_predict_slices_they_did_not_see(fit: Fit, sample: Sample, tmp_pat
     assert model.predict(sample.images).idk.any()
     with pytest.raises(InputError, match="only 6 training slices"):
         fit(tmp_path / "other", idk={"folds": 7})
+
+
+def test_the_model_says_what_it_was_trained_on(
+    sample: Sample, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    settings = tiny_settings.updated({"data": {"copies": 2, "smooth_labels": True}})
+    labels = sample.labels.copy()
+    labels[0, 3, 3] = 1 if labels[0, 3, 3] != 1 else 2
+    model = mp.MatPhase(settings=settings).fit(sample.images, labels, PHASES)
+    model.save(tmp_path / "model")
+    config = tomllib.loads((tmp_path / "model" / "config.toml").read_text())
+    training = config["training"]
+    assert training["slices"] == 6
+    assert training["images"] == 12
+    assert sum(training["volume_fractions"].values()) == pytest.approx(1)
+    assert 0 < training["label_smoothing"]["pixels_changed"] < 0.2

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from matphase.data.intensity import IntensityScale
 from matphase.data.pairs import Pairs
-from matphase.data.weights import phase_weights
+from matphase.data.smoothing import LabelChanges
+from matphase.data.weights import phase_fractions, phase_weights
 from matphase.errors import InputError
 from matphase.files import written_whole
 from matphase.model_folder import Trained
@@ -50,20 +52,21 @@ def fit_stages(
     if settings.idk.tune_recall is not None and held_out is None:
         raise InputError("idk.tune_recall needs validation slices; give some, or leave it out")
     _claim(run, settings, phases, pairs)
-    pool = pairs.prepared(settings.data, phases)
+    pool, changes = pairs.prepared(settings.data, phases)
     network = ugsm.fit(pool.images, pool.labels, len(phases), settings.ugsm, settings.data, run)
     known = _predictions_to_learn_from(pool, network, settings, len(phases), run)
     classifier = hcl_idk.fit(known, pool.labels, settings.idk, run)
     if held_out is not None:
         settings = _with_tuned_threshold(held_out, network, classifier, settings, run)
     local = _fit_local(pool, known, classifier, settings, run)
-    return Trained(settings, phases, scale, run.seed, network, classifier, local)
+    record = _record(pairs, pool, changes, phases)
+    return Trained(settings, phases, scale, run.seed, network, classifier, local, record)
 
 
 def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:
     """A model with UGSM and HCL-IDK of `model`, and LCGAR trained anew by `model.settings`."""
     _claim(run, model.settings, model.phases, pairs)
-    pool = pairs.prepared(model.settings.data, model.phases)
+    pool, _ = pairs.prepared(model.settings.data, model.phases)
     known = _predictions_to_learn_from(pool, model.ugsm, model.settings, len(model.phases), run)
     return replace(model, lcgar=_fit_local(pool, known, model.idk, model.settings, run))
 
@@ -93,6 +96,24 @@ def _claim(run: Run, settings: Settings, phases: PhaseTable, pairs: Pairs) -> No
                 f"the training in {run.folder} was begun with other {part}; "
                 "go on with the same, or remove that folder to start again"
             )
+
+
+def _record(
+    pairs: Pairs, pool: Pairs, changes: LabelChanges | None, phases: PhaseTable
+) -> dict[str, Any]:
+    """What a user may want to know of the training data, for the model's config.toml."""
+    fractions = phase_fractions(pairs.labels, len(phases)).tolist()
+    record: dict[str, Any] = {
+        "slices": len(pairs.images),
+        "images": len(pool.images),
+        "volume_fractions": dict(zip(phases.names, fractions, strict=True)),
+    }
+    if changes is not None:
+        record["label_smoothing"] = {
+            "pixels_changed": changes.changed,
+            "volume_fractions_after": dict(zip(phases.names, changes.after.tolist(), strict=True)),
+        }
+    return record
 
 
 def _predictions_to_learn_from(

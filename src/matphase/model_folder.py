@@ -47,6 +47,8 @@ class Trained:
     ugsm: UNet
     idk: IDKClassifier
     lcgar: LCGAR
+    record: dict[str, Any]
+    """Of the training data: slices, volume fractions, what label smoothing changed."""
 
 
 def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:
@@ -63,6 +65,7 @@ def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:
             "seed": model.seed,
             "intensity": {"low": model.scale.low, "high": model.scale.high},
             "settings": model.settings.model_dump(exclude_none=True),
+            "training": model.record,
         }
         (beside / "config.toml").write_text(tomli_w.dumps(config), "utf-8")
         phases = json.dumps(model.phases.to_json(), indent=2, ensure_ascii=False)
@@ -91,7 +94,7 @@ def read(folder: Path) -> Trained:
         settings = Settings.from_mapping(config["settings"], where=f"{folder}/config.toml")
         phases = PhaseTable.from_json(json.loads((folder / "phases.json").read_text("utf-8")))
         scale = IntensityScale(**config["intensity"])
-        seed = int(config["seed"])
+        seed, record = int(config["seed"]), dict(config["training"])
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise ModelError(f"{folder} does not describe a model: {error}; train anew") from error
     n = len(phases)
@@ -103,7 +106,7 @@ def read(folder: Path) -> Trained:
     for name, network in zip(NETWORKS, networks, strict=True):
         load_weights(network, folder / f"{name}.safetensors")
         network.eval()
-    return Trained(settings, phases, scale, seed, *networks)
+    return Trained(settings, phases, scale, seed, *networks, record)
 
 
 def _check(folder: Path) -> None:

@@ -38,7 +38,8 @@ def test_single_slices_are_pairs_too(sample: Sample) -> None:
 
 def test_the_pool_holds_ten_copies_of_each_slice_in_order(sample: Sample) -> None:
     pairs = read(sample.images, sample.labels)
-    pool = pairs.prepared(DataSettings(copies=10, smooth_labels=False), PHASES)
+    pool, changes = pairs.prepared(DataSettings(copies=10, smooth_labels=False), PHASES)
+    assert changes is None
     assert pool.images.shape == (60, 48, 56)
     np.testing.assert_array_equal(pool.source, np.repeat(range(6), 10))
     np.testing.assert_array_equal(pool.images[::10], pairs.images)
@@ -50,7 +51,9 @@ def test_smoothing_leaves_pores_alone() -> None:
     labels[0, 10, 10] = 1  # a speck of carbon in nickel
     labels[0, 20, 20] = 0  # and one of pore
     images = np.random.default_rng(0).random((1, 40, 40))
-    pool = read(images, labels).prepared(DataSettings(copies=1), PHASES)
+    pool, changes = read(images, labels).prepared(DataSettings(copies=1), PHASES)
+    assert changes is not None
+    assert changes.changed == 1 / 1600
     assert pool.labels[0, 10, 10] == 2
     assert pool.labels[0, 20, 20] == 0
 

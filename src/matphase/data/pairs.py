@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from matphase.data.augment import row_removal
 from matphase.data.intensity import IntensityScale
-from matphase.data.smoothing import smooth_labels
+from matphase.data.smoothing import LabelChanges, changed_fractions, smooth_labels
 from matphase.errors import InputError
 from matphase.phases import PhaseTable
 from matphase.settings import DataSettings
@@ -69,18 +69,28 @@ class Pairs:
                     "take it out of the label map or add slices that show it"
                 )
 
-    def prepared(self, settings: DataSettings, phases: PhaseTable) -> "Pairs":
-        """The training pool: each slice's row-removal copies, their labels smoothed."""
+    def prepared(
+        self, settings: DataSettings, phases: PhaseTable
+    ) -> tuple["Pairs", LabelChanges | None]:
+        """Make the training pool: each slice's row-removal copies, their labels smoothed.
+
+        Returns:
+            the pool, slice by slice, and what smoothing changed (None where it is off).
+        """
         images, labels = [], []
         for image, label in zip(self.images, self.labels, strict=True):
             copies = row_removal(image, label, settings.copies)
             images.append(copies[0])
             labels.append(copies[1])
         pool = np.concatenate(labels)
+        changes = None
         if settings.smooth_labels:
             keep = [phases.index(name) for name in settings.keep if name in phases.names]
-            pool = smooth_labels(pool, len(phases), keep=keep, neighbors=settings.neighbors)
-        return Pairs(np.concatenate(images), pool, np.repeat(self.source, settings.copies))
+            smooth = smooth_labels(pool, len(phases), keep=keep, neighbors=settings.neighbors)
+            changes = changed_fractions(pool, smooth, len(phases))
+            pool = smooth
+        source = np.repeat(self.source, settings.copies)
+        return Pairs(np.concatenate(images), pool, source), changes
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Pairs":
         """Some of the pairs, by mask or by number."""
