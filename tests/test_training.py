@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from matphase import training
 from matphase.device import best_device, resolve
-from matphase.errors import InputError, ModelError
+from matphase.errors import ModelError
 from matphase.training import Draw, Run, Shuffled, epochs_needed, load_weights, save_weights, train
 
 
@@ -74,14 +74,6 @@ def test_tensorboard_logs_the_loss(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     fitted(Run(tensorboard=tmp_path), epochs=3)
     assert list(tmp_path.glob("line/events.*"))
-
-
-def test_tensorboard_that_is_not_installed_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"matphase\[tracking\]"):
-        fitted(Run(tensorboard=tmp_path), epochs=1)
 
 
 def test_shuffled_shows_each_example_once_an_epoch() -> None:

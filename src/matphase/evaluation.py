@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.markup import escape
 from rich.table import Table
 
 from matphase import metrics
@@ -79,32 +80,50 @@ def score_uncertainty(
 
 def rows_table(rows: dict[str, Row], phases: PhaseTable, title: str) -> Table:
     """The rows as a table for the terminal."""
-    table = Table(title=title, title_justify="left")
+    # names come from the user, and what stands in brackets would be read as a style
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("")
     for name in phases.names:
-        table.add_column(f"F1 {name}", justify="right")
+        table.add_column(f"F1 {escape(name)}", justify="right")
     for name in ("ACC %", "best 5", "lowest 5", "mIU", "fIU", "ECE"):
         table.add_column(name, justify="right")
     for name, row in rows.items():
         table.add_row(
-            name,
-            *(_number(row["F1"][phase]) for phase in phases.names),
-            _number(row["ACC"], 2),
+            escape(name),
+            *(number(row["F1"][phase]) for phase in phases.names),
+            number(row["ACC"], 2),
             _spread(row["ACC_best5"]),
             _spread(row["ACC_low5"]),
-            _number(row["mIU"]),
-            _number(row["fIU"]),
-            _number(row["ECE"]),
+            number(row["mIU"]),
+            number(row["fIU"]),
+            number(row["ECE"]),
         )
     return table
 
 
-def _number(value: float | None, digits: int = 3) -> str:
+def uncertainty_text(found: Row) -> str:
+    """Say in one sentence what `score_uncertainty` found."""
+    recall, share, precision = (
+        in_per_cent(found[f"idk_{part}"]) for part in ("recall", "share", "precision")
+    )
+    return (
+        f"AUROC of entropy against error {number(found['entropy_AUROC'])}; IDK holds {recall} % "
+        f"of UGSM's wrong pixels in {share} % of all (precision {precision} %)"
+    )
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """The value in fixed decimals, or a dash where it is not defined."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def in_per_cent(share: float | None) -> str:
+    """A share as a percentage, or a dash where it is not defined."""
+    return number(None if share is None else 100 * share, 1)
+
+
 def _spread(value: dict[str, float | None]) -> str:
-    return f"{_number(value['mean'], 2)} ± {_number(value['sd'], 2)}"
+    return f"{number(value['mean'], 2)} ± {number(value['sd'], 2)}"
 
 
 def _without_nan(row: Row) -> Row:

@@ -10,14 +10,28 @@ from pathlib import Path
 from matphase.errors import OutputError
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
+def check_output(path: Path, *, overwrite: bool, replaces: str | None = None) -> None:
     """Refuse an output path that exists (unless `overwrite`) or whose folder cannot take it.
 
+    Args:
+        path: file or folder to be written.
+        overwrite: what exists there may be replaced.
+        replaces: a file by which a folder shows that it is of the kind to be written; a folder
+            without it, and not empty, is somebody's own and stays.
+
     Raises:
-        OutputError: the path exists, or its parent is not a folder that can be written.
+        OutputError: the path names nothing (as `.` or `..`), it exists, or its parent is not a
+            folder that can be written.
     """
+    if path.name in ("", ".."):
+        raise OutputError(f"{path} does not name what to write; give it a name of its own")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists; choose another name or pass --overwrite")
+    if replaces and path.is_dir() and any(path.iterdir()) and not (path / replaces).exists():
+        raise OutputError(
+            f"{path} is not replaced, since it holds other files (and no {replaces}); "
+            "choose another name"
+        )
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
@@ -27,6 +41,11 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         )
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"no permission to write in {parent}; choose another output path")
+
+
+def reason(error: OSError) -> str:
+    """What the system says is wrong, on one line; libraries pass it on in several forms."""
+    return " ".join((error.strerror or str(error) or type(error).__name__).split())
 
 
 def remove(path: Path) -> None:
@@ -39,13 +58,22 @@ def remove(path: Path) -> None:
 
 def replace(source: Path, target: Path) -> None:
     """Move a finished file or folder onto `target`; what stood there goes only once it is safe."""
-    if not target.is_dir():
+    if not target.exists() or (source.is_file() and target.is_file()):
         source.replace(target)
         return
-    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    target.replace(retired / target.name)
-    source.replace(target)
-    shutil.rmtree(retired)
+    # nothing takes the place of a folder in one step
+    room = Path(tempfile.mkdtemp(prefix=".matphase-", dir=target.parent))
+    retired = room / target.name
+    try:
+        target.replace(retired)
+        source.replace(target)
+    except BaseException:
+        if os.path.lexists(retired) and not os.path.lexists(target):
+            retired.replace(target)
+        raise
+    finally:
+        if os.path.lexists(target):
+            shutil.rmtree(room, ignore_errors=True)
 
 
 @contextmanager
@@ -63,11 +91,11 @@ def written_whole(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         room = Path(tempfile.mkdtemp(prefix=".matphase-", dir=path.absolute().parent))
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
     try:
         yield room / path.name
         replace(room / path.name, path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
         shutil.rmtree(room, ignore_errors=True)

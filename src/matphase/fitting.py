@@ -49,7 +49,7 @@ def fit_stages(
             does not fit the data.
         Interrupted: the user stopped it.
     """
-    if settings.idk.tune_recall is not None and held_out is None:
+    if settings.idk.tune_recall and held_out is None:
         raise InputError("idk.tune_recall needs validation slices; give some, or leave it out")
     _claim(run, settings, phases, pairs)
     pool, changes = pairs.prepared(settings.data, phases)
@@ -88,8 +88,10 @@ def _claim(run: Run, settings: Settings, phases: PhaseTable, pairs: Pairs) -> No
         return
     try:
         before = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged; remove {run.folder} and train anew") from error
+    except ValueError:
+        before = None
+    if not isinstance(before, dict):
+        raise InputError(f"{path} is damaged; remove {run.folder} and train anew")
     for part in record:
         if before.get(part) != record[part]:
             raise InputError(
@@ -163,7 +165,7 @@ def _with_tuned_threshold(
     run: Run,
 ) -> Settings:
     recall = settings.idk.tune_recall
-    if recall is None:
+    if not recall:
         return settings
     known = _predict(network, held_out, settings, run)
     score = hcl_idk.predict(classifier, known, settings.idk).score

@@ -64,7 +64,7 @@ def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:
             "matphase": version("matphase"),
             "seed": model.seed,
             "intensity": {"low": model.scale.low, "high": model.scale.high},
-            "settings": model.settings.model_dump(exclude_none=True),
+            "settings": model.settings.model_dump(mode="json"),
             "training": model.record,
         }
         (beside / "config.toml").write_text(tomli_w.dumps(config), "utf-8")
@@ -93,7 +93,8 @@ def read(folder: Path) -> Trained:
             )
         settings = Settings.from_mapping(config["settings"], where=f"{folder}/config.toml")
         phases = PhaseTable.from_json(json.loads((folder / "phases.json").read_text("utf-8")))
-        scale = IntensityScale(**config["intensity"])
+        ends = config["intensity"]
+        scale = IntensityScale(float(ends["low"]), float(ends["high"]))
         seed, record = int(config["seed"]), dict(config["training"])
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise ModelError(f"{folder} does not describe a model: {error}; train anew") from error

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +82,10 @@ class MatPhase:
             InputError: the slices cannot be used, or `folder` holds the training of other data.
             Interrupted: the user stopped it.
         """
+        if tensorboard is not None and find_spec("tensorboard") is None:
+            raise InputError(
+                "TensorBoard is not installed; pip install 'matphase[tracking]', or leave it out"
+            )
         table = as_phase_table(phases)
         grey, known = as_volume(images, "images"), as_volume(labels, "labels")
         scale = IntensityScale.of(grey)

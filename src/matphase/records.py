@@ -1,20 +1,25 @@
 """A prediction on disk: labels, maps beside them, and a record of how they came about."""
 
 import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from matphase import formats
 from matphase.errors import InputError, OutputError
 from matphase.files import check_output, written_whole
-from matphase.phases import PhaseTable
+from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.prediction import Prediction
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5")
-MAPS = ("entropy", "idk")
+MAPS = ("ugsm", "entropy", "idk")
 
 
 def beside(labels: Path, name: str) -> Path:
@@ -28,15 +33,28 @@ def record_of(labels: Path) -> Path:
     return labels.with_name(f"{_split(labels)[0]}.json")
 
 
-def check_room(labels: Path, *, overwrite: bool) -> None:
+def probability_maps(labels: Path, phases: PhaseTable) -> list[Path]:
+    """Where the probabilities of the phases lie: `out.tif` has `out_probability_pore.tif`."""
+    # a phase may be called "active/binder", a file may not
+    names = (name.replace("/", "_").replace("\\", "_") for name in phases.names)
+    return [beside(labels, f"probability_{name}") for name in names]
+
+
+def files_of(labels: Path) -> list[Path]:
+    """The files of a prediction without its probabilities: labels, maps, and last the record."""
+    return [labels, *(beside(labels, name) for name in MAPS), record_of(labels)]
+
+
+def check_room(files: Sequence[Path], *, overwrite: bool) -> None:
     """See that nothing stands in the way of a prediction's files, before the long work starts.
 
     Raises:
-        OutputError: a file exists, the folder cannot be written, or the suffix is not known.
+        OutputError: a file exists, a folder has its name, or its folder cannot be written.
     """
-    _split(labels)
-    for path in (labels, record_of(labels), *(beside(labels, name) for name in MAPS)):
+    for path in files:
         check_output(path, overwrite=overwrite)
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; choose another name")
 
 
 def save_prediction(
@@ -48,7 +66,9 @@ def save_prediction(
     probabilities: bool = False,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write labels, entropy, IDK mask, on request probabilities, and last the record.
+    """Write labels, those of UGSM alone, entropy, IDK mask, on request probabilities, a record.
+
+    The files take their names when all of them are complete, so they always belong together.
 
     Args:
         prediction: of a volume.
@@ -66,14 +86,13 @@ def save_prediction(
     """
     arrays = {
         labels: prediction.labels,
+        beside(labels, "ugsm"): prediction.global_labels,
         beside(labels, "entropy"): prediction.entropy,
         beside(labels, "idk"): prediction.idk.astype(np.uint8),
     }
     if probabilities:
-        for name, one in zip(prediction.phases.names, prediction.probabilities, strict=True):
-            arrays[beside(labels, f"probability_{name}")] = one
-    for path, array in arrays.items():
-        formats.save(path, prediction.volume.with_array(array), overwrite=overwrite)
+        maps = probability_maps(labels, prediction.phases)
+        arrays.update(zip(maps, prediction.probabilities, strict=True))
     record = {
         "matphase": version("matphase"),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -84,29 +103,112 @@ def save_prediction(
         "idk_share": float(prediction.idk.mean()),
         "seconds": round(seconds, 2),
     }
-    path = record_of(labels)
-    with written_whole(path, overwrite=overwrite) as file:
+    with ExitStack() as stack:
+        # what is entered first is renamed last: the record, which vouches for the others
+        file = stack.enter_context(written_whole(record_of(labels), overwrite=overwrite))
         file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    return [*arrays, path]
+        for path, array in arrays.items():
+            file = stack.enter_context(written_whole(path, overwrite=overwrite))
+            formats.write(file, prediction.volume.with_array(array))
+    return [*arrays, record_of(labels)]
 
 
-def phases_of(labels: Path) -> PhaseTable | None:
-    """The phases that the record beside a prediction names, or None where there is no record.
+@dataclass(frozen=True)
+class StoredPrediction:
+    """What is on disk of a prediction, or of any labelled volume.
+
+    Attributes:
+        phases: as the record names them, or as the user did.
+        labels: (n, height, width) uint8 phase indices.
+        global_labels: the same of UGSM alone.
+        entropy: (n, height, width) float32 in nats.
+        idk: (n, height, width) bool.
+        probabilities: (n, phases, height, width) float32.
+
+    All but the first two are None where their files are not there.
+    """
+
+    phases: PhaseTable
+    labels: NDArray[np.uint8]
+    global_labels: NDArray[np.uint8] | None
+    entropy: NDArray[np.float32] | None
+    idk: NDArray[np.bool_] | None
+    probabilities: NDArray[np.float32] | None
+
+
+def read_prediction(labels: Path, phases: PhaseTable | None) -> StoredPrediction:
+    """Read the labels and whatever else lies beside them.
+
+    Args:
+        labels: file of the labels.
+        phases: their values, for labels without a record; the result's indices follow it where
+            it lists the phases of the record in another order.
 
     Raises:
-        InputError: the record is damaged.
+        InputError: there is neither record nor `phases`, or a map is of another shape.
+        FormatError: a file cannot be read.
     """
-    path = record_of(labels) if _known(labels) else None
+    try:
+        recorded = _recorded_phases(labels)
+    except InputError:
+        if phases is None:
+            raise
+        recorded = None  # some other JSON file, which the label map stands in for
+    table = recorded or phases
+    if table is None:
+        raise InputError(f"no record lies beside {labels}; pass --label-map to name its phases")
+    volume = formats.open(labels)
+    shape = (volume.n_slices, *volume.shape[-2:])
+    order = _order(table, phases or table, labels)
+    # an ignore index is none of the phases and stays what it is
+    renumber = np.append(order, np.full(256 - len(order), IGNORE_INDEX, np.uint8))
+    own = renumber[table.encode(volume.to_array(), where=volume.name)].reshape(shape)
+    if recorded is None:
+        return StoredPrediction(table, own, None, None, None, None)
+
+    def map_of(path: Path) -> NDArray[Any] | None:
+        if not path.exists():
+            return None
+        one = formats.open(path)
+        if one.shape != volume.shape:
+            raise InputError(
+                f"{one.name} has shape {one.shape} but {volume.name} {volume.shape}, so they are "
+                "not of one prediction; predict again, or move it elsewhere"
+            )
+        return one.to_array().reshape(shape)
+
+    ugsm, entropy, idk = (map_of(beside(labels, name)) for name in MAPS)
+    maps = [map_of(path) for path in probability_maps(labels, recorded)]
+    known = [one for one in maps if one is not None]
+    complete = len(known) == len(recorded)
+    return StoredPrediction(
+        phases=phases or recorded,
+        labels=own,
+        global_labels=None if ugsm is None else renumber[recorded.encode(ugsm)],
+        entropy=entropy,
+        idk=None if idk is None else idk != 0,
+        probabilities=np.stack(known, axis=1)[:, np.argsort(order)] if complete else None,
+    )
+
+
+def _order(recorded: PhaseTable, wanted: PhaseTable, labels: Path) -> NDArray[np.uint8]:
+    """The index that each phase of the record has among the wanted ones."""
+    if set(recorded.names) != set(wanted.names):
+        raise InputError(
+            f"the label map names {', '.join(wanted.names)} but {labels} was predicted with "
+            f"{', '.join(recorded.names)}; name the same phases"
+        )
+    return np.array([wanted.index(name) for name in recorded.names], np.uint8)
+
+
+def _recorded_phases(labels: Path) -> PhaseTable | None:
+    path = record_of(labels) if labels.name.lower().endswith(SUFFIXES) else None
     if path is None or not path.exists():
         return None
     try:
         return PhaseTable.from_json(json.loads(path.read_text("utf-8"))["phases"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a record of a prediction; pass --label-map") from error
-
-
-def _known(path: Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES)
 
 
 def _split(path: Path) -> tuple[str, str]:

@@ -1,16 +1,17 @@
-"""Every setting of every stage, typed and checked, with the presets; TOML in and out."""
+"""Every setting of every stage, typed and checked, with the presets; read from TOML."""
 
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from matphase.errors import InputError
 
 Count = Annotated[int, Field(ge=1)]
+Off = Annotated[int, Field(ge=0)]
+"""A number that 0 switches off: TOML knows no null."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -32,17 +33,23 @@ class DataSettings(_Section):
     """Phases that smoothing leaves alone; a name that the labels do not have is ignored."""
     neighbors: Literal[4, 8, 12, 20, 24] = 8
     """How many nearest pixels vote in the smoothing."""
-    crop: Annotated[int, Field(ge=32)] | None = None
-    """Side of the random squares that UGSM trains on, in pixels; none: whole slices."""
+    crop: Off = 0
+    """Side of the random squares that UGSM trains on, 32 px or more; 0: whole slices."""
     flips: bool = False
     """Random flips and quarter turns during UGSM training (quarter turns only with `crop`)."""
+
+    @model_validator(mode="after")
+    def _crop_is_no_stamp(self) -> Self:
+        if 0 < self.crop < 32:
+            raise ValueError(f"crop must be 0 (off) or at least 32 px; got {self.crop}")
+        return self
 
 
 class _Training(_Section):
     epochs: Count
     batch_size: Count
     learning_rate: Positive = 1e-3
-    min_steps: Annotated[int, Field(ge=0)] = 0
+    min_steps: Off = 0
     """Train for at least this many optimiser steps, so that four slices get as much as forty."""
 
 
@@ -71,12 +78,12 @@ class IDKSettings(_Training):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     threshold: Fraction = 0.5
     """Pixels whose score reaches this are IDK."""
-    tune_recall: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """If given, choose the threshold that finds this share of wrong pixels on validation."""
-    folds: Annotated[int, Field(ge=0)] = 0
+    tune_recall: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Choose the threshold that finds this share of wrong pixels on validation; 0: do not."""
+    folds: Off = 0
     """Learn from out-of-fold UGSM predictions of this many folds; 0: from the training ones."""
-    pixels_per_image: Count | None = None
-    """At most this many pixels an image to train on; none: all that balance allows."""
+    pixels_per_image: Off = 0
+    """At most this many pixels an image to train on; 0: all that balance allows."""
 
     @model_validator(mode="after")
     def _folds_are_several(self) -> Self:
@@ -110,8 +117,8 @@ class LCGARSettings(_Training):
     logits: bool = True
     """Which inputs it sees: grey patch, one-hot UGSM labels (zero where IDK), centre logits."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    pixels_per_image: Count | None = None
-    """At most this many IDK pixels an image to train on; none: all."""
+    pixels_per_image: Off = 0
+    """At most this many IDK pixels an image to train on; 0: all."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -159,7 +166,7 @@ class Settings(_Section):
 
     def updated(self, values: dict[str, Any], *, where: str = "settings") -> "Settings":
         """These settings with those of the nested mapping `values` in place of their own."""
-        merged = self.model_dump(exclude_none=True)
+        merged = self.model_dump()
         for name, value in values.items():
             if isinstance(value, dict) and isinstance(merged.get(name), dict):
                 merged[name] = {**merged[name], **value}
@@ -181,15 +188,13 @@ class Settings(_Section):
             raise InputError(f"{path} is not a TOML file: {error}") from error
         return self.updated(values, where=str(path))
 
-    def to_toml(self) -> str:
-        """The settings as TOML; what is off (`None`) is left out."""
-        return tomli_w.dumps(self.model_dump(exclude_none=True))
-
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"]) or "settings"
     if problem["type"] == "extra_forbidden":
         return f"there is no setting {place!r}; remove it or correct its name"
-    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":  # from a check of ours, which names the value
+        return f"{place}: {problem['ctx']['error']}"
+    message = problem["msg"]
     return f"{place}: {message[:1].lower()}{message[1:]}, got {problem['input']!r}"

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,12 +21,12 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from matphase.device import PrecisionSetting, best_device, resolve
-from matphase.errors import InputError, Interrupted, ModelError
+from matphase.errors import Interrupted, ModelError
 from matphase.files import written_whole
 from matphase.progress import Reporter, Silent
 from matphase.seeds import mix
@@ -177,7 +176,8 @@ def save_weights(network: nn.Module, path: Path, *, overwrite: bool = False) -> 
     """Write a network's weights and buffers as safetensors."""
     tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
     with written_whole(path, overwrite=overwrite) as beside:
-        save_file(tensors, beside)
+        # its own writer turns a full disk into an error of another kind, and lets nobody else read
+        beside.write_bytes(save(tensors))
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -204,10 +204,6 @@ def _trainer(name: str, epochs: int, steps: int, run: Run, checkpoint: Path | No
         callbacks.append(_KeepGoing(checkpoint))
     logger: Logger | bool = False
     if run.tensorboard is not None:
-        if find_spec("tensorboard") is None:
-            raise InputError(
-                "TensorBoard is not installed; pip install 'matphase[tracking]', or leave it out"
-            )
         logger = TensorBoardLogger(run.tensorboard, name=name, version="")
     return L.Trainer(
         accelerator=device.type,

@@ -37,7 +37,7 @@ def test_learns_where_the_global_model_errs() -> None:
 def test_training_pixels_are_balanced_and_ignored_ones_left_out() -> None:
     known, truth = guesses()
     truth[:, :10] = IGNORE_INDEX
-    pixels, wrong = hcl_idk._balanced(known.labels, truth, None, seed=0)
+    pixels, wrong = hcl_idk._balanced(known.labels, truth, 0, seed=0)
     assert wrong.mean() == 0.5
     assert len(np.unique(pixels)) == len(pixels)
     assert (truth.ravel()[pixels] != IGNORE_INDEX).all()

@@ -78,7 +78,7 @@ def test_only_known_idk_pixels_take_part(
     _, known, partition = scene
     truth = known.labels.copy()
     truth[0, :20] = IGNORE_INDEX
-    pixels = lcgar._hard_pixels(partition, truth, None, seed=0)
+    pixels = lcgar._hard_pixels(partition, truth, 0, seed=0)
     assert partition.idk[pixels].all()
     assert (truth[pixels] != IGNORE_INDEX).all()
     assert len(pixels[0]) == (partition.idk & (truth != IGNORE_INDEX)).sum()

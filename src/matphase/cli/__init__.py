@@ -1,8 +1,20 @@
 """The command line. Heavy imports stay inside the verbs, so that help comes at once."""
 
+import io
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from matphase.cli import demo, evaluate, info, predict, train
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("matphase"))
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="matphase",
@@ -12,13 +24,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("demo")(demo.demo)
-app.command("info")(info.info)
-app.command("train")(train.train)
-app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
+app.command("demo", short_help="Everything on a virtual electrode.")(demo.demo)
+app.command("info", short_help="What a volume is.")(info.info)
+app.command("train", short_help="A model from labelled slices.")(train.train)
+app.command("predict", short_help="Phases of a volume.")(predict.predict)
+app.command("evaluate", short_help="Scores against known labels.")(evaluate.evaluate)
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:
     """Run the command line; exit status 0 worked, 1 trouble with input or running, 2 wrong call."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a file name or a sign that the terminal cannot show is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="matphase")

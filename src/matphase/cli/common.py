@@ -12,9 +12,10 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from matphase.errors import InputError, MatPhaseError
-from matphase.files import written_whole
+from matphase.errors import InputError, MatPhaseError, OutputError
+from matphase.files import reason, written_whole
 from matphase.progress import Reporter, terminal_reporter
 
 P = ParamSpec("P")
@@ -33,6 +34,7 @@ VoxelSize = Annotated[
 Unit = Annotated[str | None, typer.Option(help="Unit of the voxel size: nm, um, mm, cm or m.")]
 Memory = Annotated[str, typer.Option(help="Memory that the network's maps may take, as 2GB.")]
 
+_LACKS_MEMORY = re.compile("out of memory|can't allocate memory")
 _MEMORY_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 
@@ -46,27 +48,47 @@ def reports_errors(verb: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return verb(*args, **kwargs)
-        except MatPhaseError as error:
-            message = str(error)
-        except KeyboardInterrupt:
-            message = "stopped; nothing was written"
-        except MemoryError:
-            message = "out of memory; give a smaller --memory or close other programs"
-        except OSError as error:
-            where = f" {error.filename}" if error.filename else ""
-            message = f"cannot read or write{where}: {error.strerror or error}"
-        if os.environ.get("MATPHASE_DEBUG"):
-            traceback.print_exc()
-        typer.echo(f"matphase: {message}", err=True)
+        except (MatPhaseError, OSError, MemoryError, RuntimeError, KeyboardInterrupt) as error:
+            message = _message(error)
+            if message is None:
+                raise
+            if os.environ.get("MATPHASE_DEBUG"):
+                traceback.print_exc()
+        typer.echo(f"matphase: {' '.join(message.splitlines())}", err=True)
         raise typer.Exit(1)
 
     return wrapped
 
 
-def console(*, quiet: bool) -> Console:
-    """Where results are printed; 120 columns where output is no terminal."""
+def _message(error: BaseException) -> str | None:
+    """What to tell the user of an error; None for one that nobody meant to raise."""
+    match error:
+        case MatPhaseError():
+            return str(error)
+        case KeyboardInterrupt():
+            return "stopped; nothing was written"
+        case OSError():
+            where = f" {error.filename}" if error.filename else ""
+            return f"cannot read or write{where}: {reason(error)}; check the path and the disk"
+    # torch has no MemoryError of its own: it raises RuntimeError for lack of memory, too
+    if isinstance(error, MemoryError) or _LACKS_MEMORY.search(str(error)):
+        return (
+            "out of memory; close other programs, or give predict a smaller --memory "
+            "and train a smaller batch_size"
+        )
+    return None
+
+
+def say(text: str, *, quiet: bool) -> None:
+    """Print one line as it stands, however long."""
+    if not quiet:
+        typer.echo(text)
+
+
+def show(table: Table, *, quiet: bool) -> None:
+    """Print a table; 120 columns where output is no terminal."""
     plain = Console(quiet=quiet)
-    return plain if plain.is_terminal else Console(quiet=quiet, width=120)
+    (plain if plain.is_terminal else Console(quiet=quiet, width=120)).print(table)
 
 
 def progress(*, quiet: bool) -> AbstractContextManager[Reporter]:
@@ -84,6 +106,26 @@ def write_json(content: Any, file: Path | None, *, overwrite: bool = False) -> N
         return
     with written_whole(file, overwrite=overwrite) as beside:
         beside.write_text(text + "\n", "utf-8")
+
+
+def keep_inputs(out: Path, *sources: str | Path | None) -> None:
+    """Refuse to overwrite what is about to be read: the same file, a folder around it, a slice.
+
+    Raises:
+        OutputError: naming both.
+    """
+    from matphase.formats.hdf5 import split_path
+
+    if not out.exists():
+        return
+    written = Path(os.path.realpath(out))
+    for source in sources:
+        if source is None:
+            continue
+        read = Path(os.path.realpath(split_path(Path(source))[0]))
+        a_slice = written.is_file() and written.parent == read
+        if written == read or written in read.parents or a_slice:
+            raise OutputError(f"{out} would replace {source}, which is read; choose another name")
 
 
 def parse_voxel_size(text: str | None) -> float | tuple[float, ...] | None:

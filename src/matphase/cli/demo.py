@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from matphase.cli.common import Overwrite, Quiet, Seed, console, progress, reports_errors
-
-_IDK_PARTS = ("recall", "share", "precision")
+from matphase.cli.common import Overwrite, Quiet, Seed, progress, reports_errors, say, show
 
 
 @reports_errors
@@ -28,20 +26,16 @@ def demo(
     Takes a few minutes on two cores and writes DIR/metrics.json, overview.png, prediction.tif,
     entropy.tif, idk.tif and the model.
     """
-    from matphase.demo import run_demo
-    from matphase.evaluation import rows_table
     from matphase.files import check_output
 
-    check_output(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite, replaces="metrics.json")
+
+    from matphase.demo import run_demo
+    from matphase.evaluation import rows_table, uncertainty_text
+
     with progress(quiet=quiet) as reporter:
         outcome = run_demo(out, seed=seed, smoke=smoke, overwrite=overwrite, reporter=reporter)
-    say = console(quiet=quiet)
-    say.print(rows_table(outcome.rows, outcome.phases, "Unseen slices of the virtual electrode"))
-    found = outcome.uncertainty
-    recall, share, precision = (100 * found[f"idk_{part}"] for part in _IDK_PARTS)
-    say.print(
-        f"AUROC of entropy against error {found['entropy_AUROC']:.3f}; IDK holds {recall:.1f} % "
-        f"of the wrong pixels in {share:.1f} % of all (precision {precision:.1f} %)",
-        highlight=False,
-    )
-    say.print(f"written to {out}; look at {out / 'overview.png'}", highlight=False)
+    title = "Unseen slices of the virtual electrode"
+    show(rows_table(outcome.rows, outcome.phases, title), quiet=quiet)
+    say(uncertainty_text(outcome.uncertainty), quiet=quiet)
+    say(f"written to {out}; look at {out / 'overview.png'}", quiet=quiet)

@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from matphase.cli.common import JsonFile, Overwrite, Quiet, console, reports_errors, write_json
+from matphase.cli.common import (
+    JsonFile,
+    Overwrite,
+    Quiet,
+    keep_inputs,
+    reports_errors,
+    say,
+    show,
+    write_json,
+)
 
 
 @reports_errors
@@ -23,39 +32,42 @@ def evaluate(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score predicted labels: F1, accuracy, mIU, fIU; and u and IDK, where the maps are there."""
-    import numpy as np
+    """Score predicted labels: F1, accuracy, mIU, fIU, calibration, and how well u and IDK warn.
 
+    What is scored beyond the labels depends on the files beside them, as `matphase predict` wrote
+    them; the calibration error needs its --probabilities.
+    """
     from matphase import formats
     from matphase.errors import InputError
-    from matphase.evaluation import rows_table, score_row, score_uncertainty
+    from matphase.evaluation import rows_table, score_row, score_uncertainty, uncertainty_text
+    from matphase.files import check_output
     from matphase.phases import PhaseTable
-    from matphase.records import beside, phases_of
+    from matphase.records import read_prediction, record_of
 
-    recorded = phases_of(prediction)
-    phases = PhaseTable.parse(label_map) if label_map is not None else recorded
-    if phases is None:
-        raise InputError(f"no record lies beside {prediction}; pass --label-map to name its phases")
-    predicted, truth = formats.open(prediction), formats.open(labels)
-    if predicted.shape[-2:] != truth.shape[-2:] or predicted.n_slices != truth.n_slices:
+    phases = PhaseTable.parse(label_map) if label_map is not None else None
+    if json is not None and str(json) != "-":
+        check_output(json, overwrite=overwrite)
+        keep_inputs(json, prediction, labels, record_of(prediction))
+    stored, truth = read_prediction(prediction, phases), formats.open(labels)
+    shape = (truth.n_slices, *truth.shape[-2:])
+    if stored.labels.shape != shape:
         raise InputError(
-            f"{predicted.name} has shape {predicted.shape} but {truth.name} has {truth.shape}; "
+            f"{prediction} has shape {stored.labels.shape} but {truth.name} has {shape}; "
             "give the labels of the same slices"
         )
-    shape = (truth.n_slices, *truth.shape[-2:])
+    phases = stored.phases
     known = phases.encode(truth.to_array(), where=truth.name).reshape(shape)
-    answer = (recorded or phases).encode(predicted.to_array(), where=predicted.name).reshape(shape)
-    if recorded is not None and recorded.names != phases.names:
-        # the same phases listed in another order: bring the answer to the order of the label map
-        answer = np.array([phases.index(name) for name in recorded.names], np.uint8)[answer]
-    row = score_row(known, answer, phases)
-    content: dict[str, Any] = {"phases": list(phases.names), "rows": {prediction.name: row}}
-    maps = [beside(prediction, name) for name in ("entropy", "idk")] if recorded else []
-    if maps and all(path.exists() for path in maps):
-        entropy, idk = (formats.open(path).to_array().reshape(shape) for path in maps)
-        content["uncertainty"] = score_uncertainty(known, answer, entropy, idk != 0)
+    rows = {prediction.name: score_row(known, stored.labels, phases, stored.probabilities)}
+    content: dict[str, Any] = {"phases": list(phases.names), "rows": rows}
+    if stored.global_labels is not None:
+        rows["UGSM alone"] = score_row(known, stored.global_labels, phases)
+        if stored.entropy is not None and stored.idk is not None:
+            content["uncertainty"] = score_uncertainty(
+                known, stored.global_labels, stored.entropy, stored.idk
+            )
     write_json(content, json, overwrite=overwrite)
     if str(json) == "-":
         return
-    say = console(quiet=quiet)
-    say.print(rows_table(content["rows"], phases, f"{prediction} against {labels}"))
+    show(rows_table(rows, phases, f"{prediction} against {labels}"), quiet=quiet)
+    if "uncertainty" in content:
+        say(uncertainty_text(content["uncertainty"]), quiet=quiet)

@@ -9,9 +9,9 @@ from matphase.cli.common import (
     Quiet,
     Unit,
     VoxelSize,
-    console,
     parse_voxel_size,
     reports_errors,
+    say,
     write_json,
 )
 
@@ -51,7 +51,6 @@ def info(
     if opened.voxel_size is not None:
         lengths = " x ".join("?" if part is None else f"{part:g}" for part in opened.voxel_size)
         size = f"{lengths} {opened.unit}"
-    say = console(quiet=quiet)
     lines = {
         "volume": opened.name,
         "axes": f"{opened.axes}, {' x '.join(map(str, opened.shape))} voxels",
@@ -62,4 +61,4 @@ def info(
         "predict needs": f"{needed / 1e6:.0f} MB for 3 phases, and --memory for the network",
     }
     for name, text in lines.items():
-        say.print(f"{name:<15} {text}", highlight=False, markup=False)
+        say(f"{name:<15} {text}", quiet=quiet)

@@ -12,11 +12,12 @@ from matphase.cli.common import (
     Quiet,
     Unit,
     VoxelSize,
-    console,
+    keep_inputs,
     parse_memory,
     parse_voxel_size,
     progress,
     reports_errors,
+    say,
 )
 
 
@@ -42,12 +43,22 @@ def predict(
 ) -> None:
     """Name the phase of every voxel; write labels, entropy, the IDK mask and a record."""
     from matphase import formats
-    from matphase.pipeline import load
-    from matphase.records import check_room, save_prediction
+    from matphase.errors import OutputError
+    from matphase.records import check_room, files_of, probability_maps, save_prediction
 
-    check_room(out, overwrite=overwrite)
+    available = parse_memory(memory)
+    check_room(files_of(out), overwrite=overwrite)
+    for path in files_of(out):
+        keep_inputs(path, volume)
+    if out.parent.resolve() == model.resolve():
+        raise OutputError(f"{model} holds a model and nothing else; write {out.name} elsewhere")
     opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
+
+    from matphase.pipeline import load
+
     trained = load(model)
+    if probabilities:
+        check_room(probability_maps(out, trained.phases), overwrite=overwrite)
     began = time.monotonic()
     with progress(quiet=quiet) as reporter:
         result = trained.predict(
@@ -55,15 +66,14 @@ def predict(
             samples=samples,
             seed=seed,
             intensity=intensity,
-            memory=parse_memory(memory),
+            memory=available,
             reporter=reporter,
         )
     seconds = time.monotonic() - began
     written = save_prediction(
         result, out, model=model, seconds=seconds, probabilities=probabilities, overwrite=overwrite
     )
-    say = console(quiet=quiet)
     for name, fraction in result.volume_fractions().items():
-        say.print(f"{name:<20} {100 * fraction:6.2f} %", highlight=False, markup=False)
-    say.print(f"{'IDK':<20} {100 * result.idk.mean():6.2f} %", highlight=False)
-    say.print(f"written: {', '.join(str(path) for path in written)}", highlight=False, markup=False)
+        say(f"{name:<20} {100 * fraction:6.2f} %", quiet=quiet)
+    say(f"{'IDK':<20} {100 * result.idk.mean():6.2f} %", quiet=quiet)
+    say(f"written: {', '.join(str(path) for path in written)}", quiet=quiet)

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from matphase.cli.common import Overwrite, Quiet, Seed, console, progress, reports_errors
+from matphase.cli.common import (
+    Overwrite,
+    Quiet,
+    Seed,
+    keep_inputs,
+    progress,
+    reports_errors,
+    say,
+)
 
 
 @reports_errors
@@ -37,6 +45,7 @@ def train(
 
     While it runs, its checkpoints lie in OUT.partial; after a stop, --resume goes on from there.
     """
+    from matphase import formats
     from matphase.errors import InputError, Interrupted, OutputError
     from matphase.files import check_output, remove
     from matphase.phases import PhaseTable
@@ -48,38 +57,42 @@ def train(
         settings = settings.with_file(config)
     if (validation_images is None) != (validation_labels is None):
         raise InputError("--validation-images and --validation-labels go together; give both")
-    check_output(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite, replaces="manifest.json")
+    keep_inputs(out, images, labels, validation_images, validation_labels, config)
     partial = out.with_name(out.name + ".partial")
-    if partial.exists() and not resume:
-        if not overwrite:
-            raise OutputError(
-                f"{partial} holds an interrupted training; pass --resume to go on with it, "
-                "or --overwrite to start again"
-            )
-        remove(partial)
+    if partial.exists() and not resume and not overwrite:
+        raise OutputError(
+            f"{partial} holds an interrupted training; pass --resume to go on with it, "
+            "or --overwrite to start again"
+        )
     if resume and not partial.exists():
         raise InputError(f"there is no interrupted training in {partial}; leave out --resume")
+    grey, known = formats.open(images), formats.open(labels)
+    validation = None
+    if validation_images is not None and validation_labels is not None:
+        validation = formats.open(validation_images), formats.open(validation_labels)
+    if not resume:
+        remove(partial)
 
     from matphase.pipeline import MatPhase
 
-    validation = None
-    if validation_images is not None and validation_labels is not None:
-        validation = (validation_images, validation_labels)
     model = MatPhase(settings=settings, seed=seed)
     with progress(quiet=quiet) as reporter:
         try:
             model.fit(
-                images,
-                labels,
+                grey,
+                known,
                 phases,
                 validation=validation,
                 folder=partial,
                 reporter=reporter,
                 tensorboard=tensorboard,
             )
+            model.save(out, overwrite=overwrite)
         except (Interrupted, KeyboardInterrupt) as error:
-            reason = str(error) or "stopped"
-            raise Interrupted(f"{reason}; go on with --resume") from error
-    model.save(out, overwrite=overwrite)
+            if not partial.exists():
+                raise KeyboardInterrupt from error
+            kept = str(error) or f"stopped; the finished stages are kept in {partial}"
+            raise Interrupted(f"{kept}; go on with --resume") from error
     remove(partial)
-    console(quiet=quiet).print(f"model written to {out}", highlight=False)
+    say(f"model written to {out}", quiet=quiet)

@@ -81,12 +81,23 @@ def save(
             ".png"
         )
     with written_whole(path, overwrite=overwrite) as target:
-        if suffix in _TIFF:
-            tiff.save(target, volume, compress=compress)
-        elif suffix in _PNG:
-            png.save(target, volume)
-        else:
-            hdf5.save(target, volume, compress=compress)
+        write(target, volume, compress=compress)
+
+
+def write(target: Path, volume: Volume, *, compress: bool = True) -> None:
+    """Write a volume in place, for callers that see to it themselves that files become whole.
+
+    Raises:
+        OSError: the file cannot be written.
+        OutputError: values that the format cannot hold.
+    """
+    suffix = target.suffix.lower()
+    if suffix in _TIFF:
+        tiff.save(target, volume, compress=compress)
+    elif suffix in _PNG:
+        png.save(target, volume)
+    else:
+        hdf5.save(target, volume, compress=compress)
 
 
 def _opened(path: Path, axes: str | None) -> Volume:

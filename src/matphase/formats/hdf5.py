@@ -8,9 +8,10 @@ not guessed at.
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -72,8 +73,53 @@ def open_dataset(path: Path, dataset: str | None, axes: str | None = None) -> Vo
 
 
 def save(path: Path, volume: Volume, *, compress: bool) -> None:
-    """Write dataset `/data` with attributes `axes`, `voxel_size` and `unit`, slice by slice."""
-    with h5py.File(path, "w") as file:
+    """Write dataset `/data` with attributes `axes`, `voxel_size` and `unit`, slice by slice.
+
+    Raises:
+        OSError: the disk is full, or fails otherwise.
+    """
+    with path.open("w+b") as raw:
+        patient = _Patient(raw)
+        _write(patient, volume, compress=compress)
+        if patient.error is not None:
+            raise patient.error
+
+
+class _Patient:
+    """A file that keeps an error of writing to itself until HDF5 is done.
+
+    HDF5 cannot close a file whose last parts it could not write: it crashes the process instead.
+    """
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self.error: OSError | None = None
+        self.seek = raw.seek
+        self.tell = raw.tell
+        self.read = raw.read
+        self.readinto = raw.readinto  # type: ignore[attr-defined]
+
+    def write(self, data: memoryview) -> int:
+        self._try(self._raw.write, data)
+        return len(data)
+
+    def truncate(self, size: int) -> int:
+        self._try(self._raw.truncate, size)
+        return size
+
+    def flush(self) -> None:
+        self._try(self._raw.flush)
+
+    def _try(self, action: Callable[..., Any], *args: Any) -> None:
+        if self.error is None:
+            try:
+                action(*args)
+            except OSError as error:
+                self.error = error
+
+
+def _write(target: _Patient, volume: Volume, *, compress: bool) -> None:
+    with h5py.File(target, "w") as file:
         data = file.create_dataset(
             "data",
             shape=volume.shape,

@@ -87,7 +87,7 @@ def features(known: GlobalPrediction) -> NDArray[np.float32]:
 
 
 def _balanced(
-    predicted: NDArray[np.uint8], labels: NDArray[np.uint8], limit: int | None, seed: int
+    predicted: NDArray[np.uint8], labels: NDArray[np.uint8], limit: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Flat indices of the pixels to learn from, and which of them are wrong."""
     rng = np.random.default_rng(mix(seed, "idk", "balance"))

@@ -185,10 +185,10 @@ class _Patches:
 
 
 def _hard_pixels(
-    partition: Partition, labels: NDArray[np.uint8], limit: int | None, seed: int
+    partition: Partition, labels: NDArray[np.uint8], limit: int, seed: int
 ) -> tuple[Indices, ...]:
     hard = partition.idk & (labels != IGNORE_INDEX)
-    if limit is not None:
+    if limit:
         rng = np.random.default_rng(mix(seed, "lcgar", "pixels"))
         for one in hard:
             surplus = int(one.sum()) - limit

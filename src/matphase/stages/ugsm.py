@@ -206,7 +206,7 @@ class SliceExamples:
     Args:
         images: (n, height, width) float32.
         labels: (n, height, width) uint8.
-        crop: side of the random squares in pixels, at most the slice's sides; none: whole slices.
+        crop: side of the random squares in pixels, at most the slice's sides; 0: whole slices.
         flips: flip at random, and turn squares by quarters.
     """
 
@@ -214,7 +214,7 @@ class SliceExamples:
         self,
         images: NDArray[np.float32],
         labels: NDArray[np.uint8],
-        crop: int | None,
+        crop: int,
         flips: bool,
     ) -> None:
         self._images = images

@@ -1,0 +1,235 @@
+"""`MatPhase` as Python code uses it; what it trains and predicts is tested elsewhere."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import matphase as mp
+from matphase.errors import FormatError, InputError, Interrupted
+from matphase.phases import PhaseTable
+from matphase.pipeline import as_phase_table, as_volume
+from matphase.progress import Silent
+from matphase.settings import Settings
+from samples import Sample, striped
+
+NAMES = ["pore", "carbon", "nickel"]
+
+
+class Noting(Silent):
+    """A reporter that counts the steps of each piece of work, and may stop in one of them."""
+
+    def __init__(self, stop_in: str | None = None) -> None:
+        self.totals: dict[str, int] = {}
+        self.done: dict[str, int] = {}
+        self._stop_in = stop_in
+        self._title = ""
+
+    def start(self, title: str, total: int, done: int = 0) -> None:
+        self._title = title
+        self.totals[title], self.done[title] = total, done
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done[self._title] += steps
+        if self._title == self._stop_in:
+            raise KeyboardInterrupt
+
+
+# --- what it takes --------------------------------------------------------------------------------
+
+
+def test_arrays_paths_and_volumes_are_the_same_to_it(
+    tmp_path: Path, model: mp.MatPhase, sample: Sample
+) -> None:
+    volume = mp.Volume.from_array(sample.images)
+    mp.save(tmp_path / "scan.tif", volume)
+    expected = model.predict(sample.images).labels
+    for source in (volume, tmp_path / "scan.tif", str(tmp_path / "scan.tif")):
+        np.testing.assert_array_equal(model.predict(source).labels, expected)
+
+
+def test_as_volume_names_arrays_for_messages(sample: Sample) -> None:
+    assert as_volume(sample.images, "images").name == "images"
+    with pytest.raises(FormatError, match="nothing does not exist"):
+        as_volume("nothing", "images")
+
+
+def test_phases_by_name_by_value_and_as_a_table() -> None:
+    table = PhaseTable.from_mapping({"a": 0, "b": 1})
+    assert as_phase_table(["a", "b"]) == as_phase_table({"a": 0, "b": 1}) == table
+    assert as_phase_table(table) is table
+
+
+def test_one_slice_is_enough_to_train(tiny_settings: Settings) -> None:
+    one = striped(1, 32, 35)
+    model = mp.MatPhase(settings=tiny_settings).fit(one.images[0], one.labels[0], NAMES)
+    assert model.predict(one.images[0]).labels.shape == (32, 35)
+
+
+@pytest.mark.parametrize("preset", ["quick", "small", "paper"])
+def test_presets(preset: Any) -> None:
+    assert mp.MatPhase(preset).settings == Settings.preset(preset)
+
+
+def test_an_unknown_preset() -> None:
+    with pytest.raises(InputError, match="there is no preset 'fast'"):
+        mp.MatPhase("fast")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: model.phases,
+        lambda model: model.save("model"),
+        lambda model: model.predict(np.zeros((40, 40))),
+        lambda model: model.refit_local(np.zeros((40, 40)), np.zeros((40, 40))),
+    ],
+)
+def test_an_untrained_model_says_so(use: Callable[[mp.MatPhase], object]) -> None:
+    with pytest.raises(InputError, match="call fit, or load a trained one"):
+        use(mp.MatPhase("quick"))
+
+
+# --- what it refuses ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "phases", "message"),
+    [
+        (np.s_[:3], np.s_[:], NAMES, "images has 3 slices but labels has 6"),
+        (np.s_[:, 1:], np.s_[:], NAMES, "slices of images are 47 x 56 pixels"),
+        (np.s_[:], np.s_[:], NAMES[:2], r"labels, slice 0 hold label value 2"),
+        (np.s_[:], np.s_[:], [*NAMES, "void"], r"the phase 'void' \(value 3\) never occurs"),
+        (np.s_[:], np.s_[:], ["pore", "pore", "carbon"], "pore is named twice"),
+        (np.s_[:, :31], np.s_[:, :31], NAMES, "images is 31 x 56 px"),
+    ],
+)
+def test_pairs_that_cannot_be_used(
+    sample: Sample,
+    tiny_settings: Settings,
+    tmp_path: Path,
+    images: Any,
+    labels: Any,
+    phases: list[str],
+    message: str,
+) -> None:
+    with pytest.raises(InputError, match=message):
+        mp.MatPhase(settings=tiny_settings).fit(
+            sample.images[images], sample.labels[labels], phases, folder=tmp_path / "run"
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_is_checked_like_training(
+    sample: Sample, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    bad = sample.images[:1].copy()
+    bad[0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="validation images has 1 NaN"):
+        mp.MatPhase(settings=tiny_settings).fit(
+            *(sample.images, sample.labels, NAMES), validation=(bad, sample.labels[:1])
+        )
+
+
+def test_a_failed_fit_leaves_the_model_as_it_was(
+    tiny_settings: Settings, sample: Sample, model_folder: Path
+) -> None:
+    model = mp.load(model_folder)
+    before = model.predict(sample.images).labels
+    with pytest.raises(InputError):
+        model.fit(sample.images, sample.labels[:2], NAMES)
+    np.testing.assert_array_equal(model.predict(sample.images).labels, before)
+
+
+# --- tuning, refitting ----------------------------------------------------------------------------
+
+
+def test_a_tuned_threshold_reaches_the_recall_and_is_saved(
+    sample: Sample, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    settings = tiny_settings.updated({"idk": {"tune_recall": 0.8}})
+    unseen = striped(3, 48, 56, seed=1)
+    model = mp.MatPhase(settings=settings).fit(
+        *(sample.images, sample.labels, NAMES), validation=(unseen.images, unseen.labels)
+    )
+    result = model.predict(unseen.images)
+    wrong = result.global_labels != unseen.labels
+    assert wrong.any()
+    assert np.mean(result.idk[wrong]) >= 0.8
+    model.save(tmp_path / "model")
+    loaded = mp.load(tmp_path / "model")
+    assert loaded.settings.idk.threshold == model.settings.idk.threshold
+
+
+def test_a_refitted_model_shares_all_but_the_local_network(
+    model: mp.MatPhase, sample: Sample
+) -> None:
+    usi = model.settings.usi.model_copy(update={"order": "none"})
+    other = model.refit_local(sample.images, sample.labels, usi=usi)
+    first, second = model.predict(sample.images), other.predict(sample.images)
+    np.testing.assert_array_equal(first.global_probabilities, second.global_probabilities)
+    np.testing.assert_array_equal(first.idk, second.idk)
+    assert (first.probabilities != second.probabilities).any()
+    assert other.settings.usi.order == "none"
+    assert model.settings.usi.order == "rising"
+
+
+# --- progress and stopping ------------------------------------------------------------------------
+
+
+def test_progress_is_told_to_the_end(sample: Sample, tiny_settings: Settings) -> None:
+    reporter = Noting()
+    model = mp.MatPhase(settings=tiny_settings).fit(
+        *(sample.images, sample.labels, NAMES), reporter=reporter
+    )
+    assert {"train ugsm", "train idk", "train lcgar"} <= set(reporter.totals)
+    model.predict(sample.images, reporter=reporter)
+    assert reporter.totals["predict"] == len(sample.images)
+    assert reporter.done == reporter.totals
+
+
+@pytest.mark.parametrize("stage", ["ugsm", "idk", "lcgar"])
+def test_a_stopped_training_goes_on_where_it_was(
+    sample: Sample, tiny_settings: Settings, model: mp.MatPhase, tmp_path: Path, stage: str
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    untrained = mp.MatPhase(settings=tiny_settings)
+    data = (sample.images, sample.labels, NAMES)
+    try:
+        with pytest.raises(Interrupted, match=f"stopped during {stage}; .* kept"):
+            untrained.fit(*data, folder=tmp_path / "run", reporter=Noting(f"train {stage}"))
+    finally:
+        left = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, handler)
+    assert left == handler, "Ctrl-C must work again in the program that goes on"
+    with pytest.raises(InputError, match="not trained yet"):
+        untrained.predict(sample.images)
+    resumed = untrained.fit(*data, folder=tmp_path / "run")
+    expected = model.predict(sample.images)
+    np.testing.assert_array_equal(resumed.predict(sample.images).labels, expected.labels)
+
+
+def test_without_a_folder_nothing_is_kept_and_it_says_so(
+    sample: Sample, tiny_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(Interrupted, match="nothing was kept, since no folder was given"):
+            mp.MatPhase(settings=tiny_settings).fit(
+                *(sample.images, sample.labels, NAMES), reporter=Noting("train ugsm")
+            )
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_without_a_folder_leaves_no_file(
+    sample: Sample, tiny_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mp.MatPhase(settings=tiny_settings).fit(sample.images, sample.labels, NAMES)
+    assert list(tmp_path.iterdir()) == []

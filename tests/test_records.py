@@ -1,0 +1,156 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import matphase as mp
+from matphase.errors import InputError, OutputError
+from matphase.phases import PhaseTable
+from matphase.prediction import Prediction
+from matphase.records import (
+    _recorded_phases,
+    beside,
+    check_room,
+    files_of,
+    probability_maps,
+    record_of,
+    save_prediction,
+)
+
+
+def prediction_of(phases: PhaseTable, voxel_size: float | None = 0.2) -> Prediction:
+    rng = np.random.default_rng(0)
+    shape = (2, 32, 40)
+    scores = rng.random((len(phases), *shape), np.float32)
+    indices = scores.argmax(axis=0).astype(np.uint8)
+    return Prediction(
+        labels=phases.decode(indices),
+        probabilities=scores / scores.sum(axis=0),
+        entropy=rng.random(shape, np.float32),
+        idk=rng.random(shape) < 0.3,
+        idk_score=rng.random(shape, np.float32),
+        global_labels=phases.decode(indices),
+        global_probabilities=scores / scores.sum(axis=0),
+        mutual_information=None,
+        phases=phases,
+        volume=mp.Volume.from_array(
+            np.zeros(shape),
+            voxel_size=voxel_size,
+            unit=None if voxel_size is None else "um",
+            name="scan",
+        ),
+    )
+
+
+PHASES = PhaseTable.from_mapping({"pore": 0, "carbon": 128, "nickel": 255}, ignore=7)
+
+
+@pytest.mark.parametrize(
+    ("labels", "entropy", "record"),
+    [
+        ("out.tif", "out_entropy.tif", "out.json"),
+        ("out.ome.tif", "out_entropy.ome.tif", "out.json"),
+        ("a.b.OME.TIFF", "a.b_entropy.OME.TIFF", "a.b.json"),
+        ("run.1.h5", "run.1_entropy.h5", "run.1.json"),
+        ("x/y.tif/out.hdf5", "x/y.tif/out_entropy.hdf5", "x/y.tif/out.json"),
+        (".tif", "_entropy.tif", ".json"),
+    ],
+)
+def test_names(labels: str, entropy: str, record: str) -> None:
+    assert beside(Path(labels), "entropy") == Path(entropy)
+    assert record_of(Path(labels)) == Path(record)
+    assert set(map(str, files_of(Path(labels)))) >= {labels, entropy, record}
+
+
+@pytest.mark.parametrize("name", ["out", "out.png", "out.zarr", "tif", "out.tif.gz"])
+def test_a_kind_of_file_that_is_not_written(name: str) -> None:
+    with pytest.raises(OutputError, match=rf"{name}: cannot write this kind of file; use one of"):
+        files_of(Path(name))
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".h5"])
+@pytest.mark.parametrize("voxel_size", [0.2, None])
+def test_a_prediction_comes_back(tmp_path: Path, suffix: str, voxel_size: float | None) -> None:
+    prediction = prediction_of(PHASES, voxel_size)
+    out = tmp_path / f"out{suffix}"
+    written = save_prediction(prediction, out, model=Path("model"), seconds=1, probabilities=True)
+    assert set(written) == set(tmp_path.iterdir())
+    arrays = {
+        out: prediction.labels,
+        beside(out, "entropy"): prediction.entropy,
+        beside(out, "idk"): prediction.idk,
+        beside(out, "probability_carbon"): prediction.probabilities[1],
+    }
+    for path, array in arrays.items():
+        volume = mp.open(path)
+        np.testing.assert_array_equal(volume.to_array(), array)
+        assert volume.voxel_size == prediction.volume.voxel_size
+        assert volume.unit == prediction.volume.unit
+    assert _recorded_phases(out) == PHASES
+
+
+def test_the_record_says_how_it_came_about(tmp_path: Path) -> None:
+    prediction = prediction_of(PHASES)
+    save_prediction(prediction, tmp_path / "out.tif", model=Path("some/model"), seconds=1.234)
+    record = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    assert record["matphase"] == mp.__version__
+    assert record["model"] == str(Path("some/model"))
+    assert record["volume"] == "scan"
+    assert record["seconds"] == 1.23
+    assert record["idk_share"] == pytest.approx(prediction.idk.mean())
+    assert sum(record["volume_fractions"].values()) == pytest.approx(1)
+
+
+def test_names_of_phases_that_cannot_name_a_file(tmp_path: Path) -> None:
+    phases = PhaseTable.from_names(["active/binder", "a\\b", "Ni µ"])
+    out = tmp_path / "out.tif"
+    save_prediction(prediction_of(phases), out, model=Path("m"), seconds=0, probabilities=True)
+    maps = probability_maps(out, phases)
+    assert len(set(maps)) == 3
+    assert all(path.parent == tmp_path and path.exists() for path in maps)
+
+
+@pytest.mark.parametrize("taken", ["out.tif", "out_idk.tif", "out_probability_nickel.tif"])
+def test_one_file_that_exists_keeps_all_from_being_written(tmp_path: Path, taken: str) -> None:
+    (tmp_path / taken).write_text("mine", "utf-8")
+    prediction, out = prediction_of(PHASES), tmp_path / "out.tif"
+    with pytest.raises(OutputError, match=rf"{taken} exists"):
+        save_prediction(prediction, out, model=Path("m"), seconds=0, probabilities=True)
+    assert [path.name for path in tmp_path.iterdir()] == [taken]
+    assert (tmp_path / taken).read_text("utf-8") == "mine"
+
+
+def test_values_that_the_format_cannot_hold(tmp_path: Path) -> None:
+    prediction = prediction_of(PhaseTable.from_mapping({"a": 0, "b": 2**40}))
+    out = tmp_path / "out.tif"
+    with pytest.raises(OutputError, match=r"^out\.tif: TIFF readers do not take int64"):
+        save_prediction(prediction, out, model=Path("m"), seconds=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_room_is_checked_for_each_file(tmp_path: Path) -> None:
+    files = files_of(tmp_path / "out.tif")
+    check_room(files, overwrite=False)
+    for path in files:
+        path.touch()
+        with pytest.raises(OutputError, match=f"{path.name} exists"):
+            check_room(files, overwrite=False)
+        check_room(files, overwrite=True)
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(OutputError, match=f"{path.name} is a folder"):
+            check_room(files, overwrite=True)
+        path.rmdir()
+
+
+def test_no_record(tmp_path: Path) -> None:
+    for name in ("out.tif", "folder", "out.png"):
+        assert _recorded_phases(tmp_path / name) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"3", b"{}", b'{"phases": {}}', b"\xff"])
+def test_a_record_that_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "out.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"out\.json is not a record of a prediction"):
+        _recorded_phases(tmp_path / "out.tif")
