@@ -13,7 +13,7 @@ Nothing is ever unpickled.
 import hashlib
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:
             "format": FORMAT,
             "matphase": version("matphase"),
             "seed": model.seed,
-            "intensity": {"low": model.scale.low, "high": model.scale.high},
+            "intensity": asdict(model.scale),
             "settings": model.settings.model_dump(mode="json"),
             "training": model.record,
         }
@@ -94,7 +94,7 @@ def read(folder: Path) -> Trained:
         settings = Settings.from_mapping(config["settings"], where=f"{folder}/config.toml")
         phases = PhaseTable.from_json(json.loads((folder / "phases.json").read_text("utf-8")))
         ends = config["intensity"]
-        scale = IntensityScale(float(ends["low"]), float(ends["high"]))
+        scale = IntensityScale(float(ends["low"]), float(ends["high"]), bool(ends["per_slice"]))
         seed, record = int(config["seed"]), dict(config["training"])
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise ModelError(f"{folder} does not describe a model: {error}; train anew") from error

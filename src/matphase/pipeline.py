@@ -88,7 +88,7 @@ class MatPhase:
             )
         table = as_phase_table(phases)
         grey, known = as_volume(images, "images"), as_volume(labels, "labels")
-        scale = IntensityScale.of(grey)
+        scale = IntensityScale.of(grey, self.settings.data.scale)
         pairs = Pairs.read(grey, known, table, scale)
         pairs.require_every_phase(table, known.name)
         held_out = None
@@ -169,7 +169,7 @@ class MatPhase:
         """
         model, grey = self._model, as_volume(volume, "volume")
         reporter = reporter or Silent()
-        own = IntensityScale.of(grey)
+        own = replace(IntensityScale.of(grey), per_slice=model.scale.per_slice)
         if intensity == "model":
             model.scale.check_fits(own, grey.name)
         scale = model.scale if intensity == "model" else own

@@ -33,6 +33,8 @@ class DataSettings(_Section):
     """Phases that smoothing leaves alone; a name that the labels do not have is ignored."""
     neighbors: Literal[4, 8, 12, 20, 24] = 8
     """How many nearest pixels vote in the smoothing."""
+    scale: Literal["auto", "volume", "slice"] = "auto"
+    """Grey scale of a whole volume or of each slice; auto: of each slice if brightness drifts."""
     crop: Off = 0
     """Side of the random squares that UGSM trains on, 32 px or more; 0: whole slices."""
     flips: bool = False

@@ -54,3 +54,20 @@ def test_another_grey_scale_is_refused(other: tuple[float, float], fits: bool) -
     else:
         with pytest.raises(InputError, match=r"scan\.tif.*intensity 'volume'"):
             scale.check_fits(IntensityScale(*other), "scan.tif")
+
+
+def test_a_drifting_stack_is_scaled_slice_by_slice() -> None:
+    rng = np.random.default_rng(0)
+    stack = rng.normal(100, 10, (8, 40, 40)).astype(np.float32)
+    steady = IntensityScale.of(Volume.from_array(stack), "auto")
+    assert not steady.per_slice
+    drifting = stack + 10 * np.arange(8, dtype=np.float32)[:, None, None]
+    scale = IntensityScale.of(Volume.from_array(drifting), "auto")
+    assert scale.per_slice
+    for one, moved in zip(stack, drifting, strict=True):
+        np.testing.assert_allclose(scale.apply(moved), scale.apply(one), atol=1e-4)
+    assert not IntensityScale.of(Volume.from_array(drifting), "volume").per_slice
+    assert IntensityScale.of(Volume.from_array(stack), "slice").per_slice
+    # an empty slice is no reason to fail, and other grey values are none to refuse
+    assert not scale.apply(np.full((40, 40), 5, np.float32)).any()
+    scale.check_fits(IntensityScale(-1000, 1000), "other scan")
