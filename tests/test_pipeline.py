@@ -161,7 +161,8 @@ def test_a_tuned_threshold_reaches_the_recall_and_is_saved(
     assert np.mean(result.idk[wrong]) >= 0.8
     model.save(tmp_path / "model")
     loaded = mp.load(tmp_path / "model")
-    assert loaded.settings.idk.threshold == model.settings.idk.threshold
+    assert loaded.settings.idk.threshold != settings.idk.threshold
+    np.testing.assert_array_equal(loaded.predict(unseen.images).idk, result.idk)
 
 
 def test_a_refitted_model_shares_all_but_the_local_network(

@@ -1,6 +1,7 @@
 """What a prediction promises, whatever the model has learned."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,13 +200,26 @@ def test_more_samples_change_the_answer_and_settle(able: mp.MatPhase, sample: Sa
     assert spread(24) < spread(1) / 2
 
 
-@pytest.mark.parametrize("memory", [1, 10**6, 10**12])
+@pytest.mark.parametrize("memory", [600_000, 10**7, 10**12])
 def test_the_memory_limit_does_not_change_the_answer(
     able: mp.MatPhase, sample: Sample, prediction: mp.Prediction, memory: int
 ) -> None:
     result = able.predict(sample.images, memory=memory)
     for name in (*MAPS, "probabilities"):
         np.testing.assert_array_equal(getattr(result, name), getattr(prediction, name))
+
+
+def test_a_memory_limit_below_one_pass_is_refused(able: mp.MatPhase, sample: Sample) -> None:
+    with pytest.raises(InputError, match=r"one pass over a slice of 48 x 56 px .* raise it"):
+        able.predict(sample.images, memory=1000)
+
+
+@pytest.mark.parametrize("wrong", [{"samples": 0}, {"intensity": "modle"}])
+def test_wrong_arguments_are_named(
+    able: mp.MatPhase, sample: Sample, wrong: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        able.predict(sample.images, **wrong)
 
 
 def test_memory_is_told_for_all_maps() -> None:

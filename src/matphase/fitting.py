@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ from matphase.data.intensity import IntensityScale
 from matphase.data.pairs import Pairs
 from matphase.data.smoothing import LabelChanges
 from matphase.data.weights import phase_fractions, phase_weights
-from matphase.errors import InputError
-from matphase.files import written_whole
+from matphase.errors import InputError, OutputError
+from matphase.files import remove, written_whole
 from matphase.model_folder import Trained
 from matphase.models.idk import IDKClassifier
 from matphase.models.lcgar import LCGAR
@@ -53,8 +54,9 @@ def fit_stages(
         raise InputError("idk.tune_recall needs validation slices; give some, or leave it out")
     _claim(run, settings, phases, pairs)
     pool, changes = pairs.prepared(settings.data, phases)
+    pool.require_every_phase(phases, "the training labels, smoothed,")
     network = ugsm.fit(pool.images, pool.labels, len(phases), settings.ugsm, settings.data, run)
-    known = _predictions_to_learn_from(pool, network, settings, len(phases), run)
+    known = _predictions_to_learn_from(pool, network, settings, phases, run)
     classifier = hcl_idk.fit(known, pool.labels, settings.idk, run)
     if held_out is not None:
         settings = _with_tuned_threshold(held_out, network, classifier, settings, run)
@@ -67,7 +69,7 @@ def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:
     """A model with UGSM and HCL-IDK of `model`, and LCGAR trained anew by `model.settings`."""
     _claim(run, model.settings, model.phases, pairs)
     pool, _ = pairs.prepared(model.settings.data, model.phases)
-    known = _predictions_to_learn_from(pool, model.ugsm, model.settings, len(model.phases), run)
+    known = _predictions_to_learn_from(pool, model.ugsm, model.settings, model.phases, run)
     return replace(model, lcgar=_fit_local(pool, known, model.idk, model.settings, run))
 
 
@@ -82,6 +84,9 @@ def _claim(run: Run, settings: Settings, phases: PhaseTable, pairs: Pairs) -> No
         "settings": settings.model_dump(mode="json"),
     }
     path = run.folder / RECORD
+    check_run_folder(run.folder)
+    if run.restart:
+        remove(run.folder)
     if not path.exists():
         with written_whole(path) as beside:
             beside.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
@@ -98,6 +103,20 @@ def _claim(run: Run, settings: Settings, phases: PhaseTable, pairs: Pairs) -> No
                 f"the training in {run.folder} was begun with other {part}; "
                 "go on with the same, or remove that folder to start again"
             )
+
+
+def check_run_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else than a training.
+
+    Raises:
+        OutputError: naming it.
+    """
+    if folder.exists() and not (folder.is_dir() and _is_free(folder)):
+        raise OutputError(f"{folder} holds no training but something else; move it elsewhere")
+
+
+def _is_free(folder: Path) -> bool:
+    return (folder / RECORD).exists() or not any(folder.iterdir())
 
 
 def _record(
@@ -119,7 +138,7 @@ def _record(
 
 
 def _predictions_to_learn_from(
-    pool: Pairs, network: UNet, settings: Settings, n_phases: int, run: Run
+    pool: Pairs, network: UNet, settings: Settings, phases: PhaseTable, run: Run
 ) -> GlobalPrediction:
     """UGSM's predictions of the pool; with folds, of networks that did not see the slice.
 
@@ -140,8 +159,9 @@ def _predictions_to_learn_from(
         held_out = np.isin(pool.source, block)
         seen, unseen = pool.take(~held_out), pool.take(held_out)
         name = f"ugsm_fold{number + 1}"
+        seen.require_every_phase(phases, f"training slices without fold {number + 1} of {folds}")
         other = ugsm.fit(
-            seen.images, seen.labels, n_phases, settings.ugsm, settings.data, run, name
+            seen.images, seen.labels, len(phases), settings.ugsm, settings.data, run, name
         )
         parts.append(_predict(other, unseen, settings, run))
     # the pool lists the copies of slice 0, then those of slice 1, ..., as the folds do
@@ -182,6 +202,9 @@ def _fit_local(
     run: Run,
 ) -> LCGAR:
     partition = hcl_idk.predict(classifier, known, settings.idk)
+    if lcgar.count_hard(partition, pool.labels) < lcgar.FEWEST_PIXELS:
+        # an LCGAR that has learned nothing must never be asked
+        hcl_idk.answer_never(classifier)
     weights = phase_weights(pool.labels, known.logits.shape[1])
     return lcgar.fit(
         pool.images, known, partition, pool.labels, weights, settings.lcgar, settings.usi, run

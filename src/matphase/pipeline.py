@@ -31,7 +31,7 @@ Images = Volume | NDArray[Any] | str | os.PathLike[str]
 Phases = PhaseTable | Sequence[str] | dict[str, int]
 
 SLICES_AT_ONCE = 16
-"""Slices that go through all stages together in prediction."""
+"""At most so many slices go through all stages together in prediction."""
 
 
 class MatPhase:
@@ -63,6 +63,7 @@ class MatPhase:
         *,
         validation: tuple[Images, Images] | None = None,
         folder: Path | None = None,
+        restart: bool = False,
         reporter: Reporter | None = None,
         tensorboard: Path | None = None,
     ) -> "MatPhase":
@@ -75,6 +76,7 @@ class MatPhase:
             validation: images and labels that only `idk.tune_recall` looks at.
             folder: keeps checkpoints and finished stages; a second call with the same data and
                 settings goes on where the first one stopped. None: nothing is kept.
+            restart: begin anew, whatever `folder` holds of an earlier training.
             reporter: is told of progress.
             tensorboard: folder for TensorBoard logs.
 
@@ -99,9 +101,15 @@ class MatPhase:
                 table,
                 scale,
             )
-        run = Run(self.seed, self.settings.precision, folder, reporter or Silent(), tensorboard)
+        run = Run(
+            self.seed,
+            self.settings.precision,
+            folder,
+            reporter or Silent(),
+            tensorboard,
+            restart=restart,
+        )
         self._trained = fit_stages(pairs, held_out, self.settings, table, scale, run)
-        self.settings = self._trained.settings
         return self
 
     def refit_local(
@@ -159,14 +167,20 @@ class MatPhase:
             samples: stochastic passes T, in place of the setting.
             seed: names the dropout masks; the same seed gives the same prediction.
             intensity: scale grey values as in training (`model`), or by this volume's own
-                percentiles (`volume`), for a scan whose grey scale differs.
-            memory: bytes that the activations of UGSM may take.
+                percentiles (`volume`), for a scan whose grey scale differs. A model that scales
+                each slice by itself does so either way.
+            memory: bytes that the networks' maps may take, and in turn the stages' arrays; the
+                result comes on top (`prediction_bytes`).
             mutual_information: also compute it.
             reporter: is told of progress.
 
         Raises:
             InputError: the volume cannot be used, or its grey scale differs from training's.
         """
+        if samples is not None and samples < 1:
+            raise InputError(f"samples is {samples}; give at least one stochastic pass")
+        if intensity not in ("model", "volume"):
+            raise InputError(f"intensity is {intensity!r}; give 'model' or 'volume'")
         model, grey = self._model, as_volume(volume, "volume")
         reporter = reporter or Silent()
         own = replace(IntensityScale.of(grey), per_slice=model.scale.per_slice)
@@ -178,8 +192,9 @@ class MatPhase:
             stage = stage.model_copy(update={"samples": samples})
         parts: list[dict[str, NDArray[Any]]] = []
         reporter.start("predict", grey.n_slices)
-        for first in range(0, grey.n_slices, SLICES_AT_ONCE):
-            numbers = range(first, min(first + SLICES_AT_ONCE, grey.n_slices))
+        together = _slices_at_once(grey, len(model.phases), memory)
+        for first in range(0, grey.n_slices, together):
+            numbers = range(first, min(first + together, grey.n_slices))
             images = np.stack([scale.apply(checked_slice(grey, z)) for z in numbers])
             known = ugsm.predict(
                 model.ugsm,
@@ -191,7 +206,7 @@ class MatPhase:
                 mutual_information=mutual_information,
                 reporter=reporter,
             )
-            parts.append(_answers(model, images, known))
+            parts.append(_answers(model, images, known, memory))
         reporter.finish()
         return _assemble(parts, model.phases, grey)
 
@@ -240,8 +255,18 @@ def as_phase_table(phases: Phases) -> PhaseTable:
     return PhaseTable.from_names(list(phases))
 
 
+def _slices_at_once(volume: Volume, n_phases: int, memory: int) -> int:
+    """As many slices as may be in the stages' arrays together within `memory`.
+
+    A pixel takes F, two softmaxes, and features twice (4 bytes each a phase), and about 60 bytes
+    of image, codes, entropy, scores and positions.
+    """
+    pixels = volume.shape[-2] * volume.shape[-1]
+    return max(1, min(SLICES_AT_ONCE, memory // (pixels * (60 + 20 * n_phases))))
+
+
 def _answers(
-    model: Trained, images: NDArray[np.float32], known: GlobalPrediction
+    model: Trained, images: NDArray[np.float32], known: GlobalPrediction, memory: int
 ) -> dict[str, NDArray[Any]]:
     """All maps of a stack of slices, slices first."""
     partition = hcl_idk.predict(model.idk, known, model.settings.idk)
@@ -252,6 +277,7 @@ def _answers(
         partition,
         model.settings.lcgar,
         precision=model.settings.precision,
+        memory=memory,
     )
     labels, probabilities = aggregate(known, partition, local)
     maps: dict[str, NDArray[Any]] = {

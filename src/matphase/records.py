@@ -22,6 +22,11 @@ SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5")
 MAPS = ("ugsm", "entropy", "idk")
 
 
+def is_prediction(labels: Path) -> bool:
+    """Whether the name is one that a prediction can have."""
+    return labels.name.lower().endswith(SUFFIXES)
+
+
 def beside(labels: Path, name: str) -> Path:
     """Where the map `name` of the prediction `labels` lies: `out.tif` has `out_entropy.tif`."""
     stem, suffix = _split(labels)
@@ -202,7 +207,7 @@ def _order(recorded: PhaseTable, wanted: PhaseTable, labels: Path) -> NDArray[np
 
 
 def _recorded_phases(labels: Path) -> PhaseTable | None:
-    path = record_of(labels) if labels.name.lower().endswith(SUFFIXES) else None
+    path = record_of(labels) if is_prediction(labels) else None
     if path is None or not path.exists():
         return None
     try:

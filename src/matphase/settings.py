@@ -38,7 +38,7 @@ class DataSettings(_Section):
     crop: Off = 0
     """Side of the random squares that UGSM trains on, 32 px or more; 0: whole slices."""
     flips: bool = False
-    """Random flips and quarter turns during UGSM training (quarter turns only with `crop`)."""
+    """Random flips, and quarter turns of squares, during UGSM training."""
 
     @model_validator(mode="after")
     def _crop_is_no_stamp(self) -> Self:
@@ -49,7 +49,7 @@ class DataSettings(_Section):
 
 class _Training(_Section):
     epochs: Count
-    batch_size: Count
+    batch_size: Annotated[int, Field(ge=2)]
     learning_rate: Positive = 1e-3
     min_steps: Off = 0
     """Train for at least this many optimiser steps, so that four slices get as much as forty."""
@@ -59,10 +59,10 @@ class UGSMSettings(_Training):
     """Uncertainty-aware global segmentation model (paper section 3.1)."""
 
     epochs: Count = 100
-    batch_size: Count = 20
+    batch_size: Annotated[int, Field(ge=2)] = 20
     width: Count = 64
     """Channels of the first block; doubled at each of the `depth` levels."""
-    depth: Annotated[int, Field(ge=1, le=5)] = 4
+    depth: Annotated[int, Field(ge=1, le=4)] = 4
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     dropout_kind: Literal["element", "channel"] = "element"
     """Drop single activations (the paper) or whole channels (spread that survives averaging)."""
@@ -76,7 +76,7 @@ class IDKSettings(_Training):
     """The "I don't know" classifier of the coarse curriculum (paper section 3.2)."""
 
     epochs: Count = 15
-    batch_size: Count = 1024
+    batch_size: Annotated[int, Field(ge=2)] = 1024
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     threshold: Fraction = 0.5
     """Pixels whose score reaches this are IDK."""
@@ -111,7 +111,7 @@ class LCGARSettings(_Training):
     """Local classification model with global annotated region (paper section 3.3, table 4)."""
 
     epochs: Count = 15
-    batch_size: Count = 1024
+    batch_size: Annotated[int, Field(ge=2)] = 1024
     h: Count = 11
     """Side of the patch in pixels; odd."""
     image: bool = True

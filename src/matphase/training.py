@@ -98,6 +98,7 @@ class Run:
             first one stopped; none: nothing is kept.
         reporter: is told of progress.
         tensorboard: folder for TensorBoard logs, or none.
+        restart: throw away what `folder` holds of an earlier training.
     """
 
     seed: int = 0
@@ -105,6 +106,7 @@ class Run:
     folder: Path | None = None
     reporter: Reporter = field(default_factory=Silent)
     tensorboard: Path | None = None
+    restart: bool = False
 
     def in_full_precision(self) -> "Run":
         """The same run in float32."""

@@ -485,3 +485,19 @@ def test_resume_with_something_else_is_refused(
 def test_a_damaged_record_of_a_training(stopped: Path, refused: Refused, text: str) -> None:
     (stopped / "run.json").write_text(text, "utf-8")
     refused(*TRAIN, "--resume", says=["model.partial/run.json is damaged", "train anew"])
+
+
+def test_a_partial_folder_of_somebody_elses_stays(refused: Refused) -> None:
+    Path("model.partial").mkdir()
+    Path("model.partial/notes.txt").write_text("mine", "utf-8")
+    refused(*TRAIN, "--overwrite", says=["model.partial holds no training but something else"])
+
+
+def test_an_interrupted_training_stays_when_the_new_one_cannot_begin(refused: Refused) -> None:
+    Path("model.partial").mkdir()
+    Path("model.partial/run.json").write_text("{}", "utf-8")
+    Path("model.partial/ugsm.ckpt").write_text("weights", "utf-8")
+    mp.save(
+        "labels.tif", mp.Volume.from_array(mp.open("labels.tif").to_array() + 7), overwrite=True
+    )
+    refused(*TRAIN, "--overwrite", says=["label value"])

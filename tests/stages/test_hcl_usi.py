@@ -59,7 +59,8 @@ def test_controls() -> None:
     assert seen("random")[0].mean() == pytest.approx(0.5, abs=0.12)
     # the random order too is paced: its first batch comes from a tenth of the pixels
     assert len(np.unique(seen("random")[0])) <= 100
-    assert len(np.unique(seen("none"))) == 1000
+    assert len(np.unique(seen("none")[0])) > 45
+    assert seen("none")[0].mean() == pytest.approx(0.5, abs=0.12)
 
 
 @pytest.mark.parametrize("order", ["rising", "falling", "random", "none"])

@@ -59,7 +59,7 @@ def test_entropy_lies_between_zero_and_log_phases(network: UNet, images: np.ndar
     assert result.entropy.max() <= np.log(3) + 1e-6
 
 
-@pytest.mark.parametrize("memory", [1, 10**6, 10**9])
+@pytest.mark.parametrize("memory", [400_000, 2 * 10**6, 10**9])
 def test_memory_limit_changes_the_batches_only(
     network: UNet, images: np.ndarray, memory: int
 ) -> None:
@@ -70,9 +70,11 @@ def test_memory_limit_changes_the_batches_only(
 
 def test_batches_fit_the_memory_they_are_given(network: UNet) -> None:
     one = ugsm.activation_bytes(network, 64, 64)
-    for memory, expected in ((0, 1), (one, 1), (3 * one, 3), (47 * one, 45)):
-        batch = ugsm._batching(network, (64, 64), 5, memory)
-        assert batch.slices * batch.samples == expected
+    for memory, slices, samples in ((1, 1, 1), (3, 3, 1), (17, 8, 2), (47, 8, 5)):
+        batch = ugsm._batching(network, (64, 64), 8, 5, memory * one)
+        assert (batch.slices, batch.samples) == (slices, samples)
+    with pytest.raises(InputError, match="one pass over a slice of 64 x 64 px"):
+        ugsm._batching(network, (64, 64), 8, 5, one - 1)
 
 
 def test_without_dropout_all_passes_agree(images: np.ndarray) -> None:

@@ -42,12 +42,13 @@ def evaluate(
     from matphase.evaluation import rows_table, score_row, score_uncertainty, uncertainty_text
     from matphase.files import check_output
     from matphase.phases import PhaseTable
-    from matphase.records import read_prediction, record_of
+    from matphase.records import is_prediction, read_prediction, record_of
 
     phases = PhaseTable.parse(label_map) if label_map is not None else None
+    record = [record_of(prediction)] if is_prediction(prediction) else []
     if json is not None and str(json) != "-":
         check_output(json, overwrite=overwrite)
-        keep_inputs(json, prediction, labels, record_of(prediction))
+        keep_inputs(json, prediction, labels, *record)
     stored, truth = read_prediction(prediction, phases), formats.open(labels)
     shape = (truth.n_slices, *truth.shape[-2:])
     if stored.labels.shape != shape:

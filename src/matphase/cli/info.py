@@ -56,7 +56,7 @@ def info(
         "axes": f"{opened.axes}, {' x '.join(map(str, opened.shape))} voxels",
         "voxel size": size,
         "type": str(opened.dtype),
-        "grey values": f"{scale.low:.6g} to {scale.high:.6g} (0.1 % lie beyond each end)",
+        "grey values": f"{scale.low:.6g} to {scale.high:.6g} (percentiles 0.1 and 99.9)",
         "size in memory": f"{opened.nbytes / 1e6:.1f} MB",
         "predict needs": f"{needed / 1e6:.0f} MB for 3 phases, and --memory for the network",
     }

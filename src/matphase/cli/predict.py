@@ -35,13 +35,16 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write one map of probability a phase, too.")
     ] = False,
-    memory: Memory = "1GB",
+    memory: Memory = "2GB",
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Name the phase of every voxel; write labels, entropy, the IDK mask and a record."""
+    """Name the phase of every voxel.
+
+    Writes labels, and beside them what UGSM alone says, entropy, the IDK mask and a record.
+    """
     from matphase import formats
     from matphase.errors import OutputError
     from matphase.records import check_room, files_of, probability_maps, save_prediction
@@ -58,7 +61,10 @@ def predict(
 
     trained = load(model)
     if probabilities:
-        check_room(probability_maps(out, trained.phases), overwrite=overwrite)
+        maps = probability_maps(out, trained.phases)
+        check_room(maps, overwrite=overwrite)
+        for path in maps:
+            keep_inputs(path, volume)
     began = time.monotonic()
     with progress(quiet=quiet) as reporter:
         result = trained.predict(

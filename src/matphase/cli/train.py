@@ -71,10 +71,12 @@ def train(
     validation = None
     if validation_images is not None and validation_labels is not None:
         validation = formats.open(validation_images), formats.open(validation_labels)
-    if not resume:
-        remove(partial)
 
+    from matphase.fitting import check_run_folder
     from matphase.pipeline import MatPhase
+
+    check_run_folder(partial)
+    keep_inputs(partial, images, labels, validation_images, validation_labels, config)
 
     model = MatPhase(settings=settings, seed=seed)
     with progress(quiet=quiet) as reporter:
@@ -85,6 +87,7 @@ def train(
                 phases,
                 validation=validation,
                 folder=partial,
+                restart=not resume,
                 reporter=reporter,
                 tensorboard=tensorboard,
             )

@@ -1,6 +1,7 @@
 """Grey values on one scale: what the networks see lies in [-1, 1]."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +12,11 @@ from matphase.errors import InputError
 from matphase.volume import Volume, checked_slice
 
 SLICES_TO_SAMPLE = 64
+PIXELS_TO_SAMPLE = 250_000
 TAIL_PERCENT = 0.1
 DRIFT = 0.05
 """Scatter of the slices' own scales, in parts of the volume's, from which a stack counts as
-drifting. A stable scan stays below .02; the nano-CT stacks of Su et al. (2022) lie at .07-.08."""
+drifting; `benchmarks/results/lrcs.md` has the scatter of two real stacks."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class IntensityScale:
                 have one value.
         """
         step = math.ceil(volume.n_slices / SLICES_TO_SAMPLE)
-        sample = np.stack([checked_slice(volume, z) for z in range(0, volume.n_slices, step)])
-        low, high = _ends(sample)
+        sample = [_thinned(checked_slice(volume, z)) for z in range(0, volume.n_slices, step)]
+        low, high = _ends(np.stack(sample))
         if low == high:
             raise InputError(
                 f"{volume.name}: all pixels have the value {low:g}, so there is nothing to "
@@ -60,8 +62,7 @@ class IntensityScale:
             )
         per_slice = mode == "slice"
         if mode == "auto":
-            scatter = np.std([_ends(one) for one in sample], axis=0).max()
-            per_slice = bool(scatter > DRIFT * (high - low))
+            per_slice = drift(sample, low, high) > DRIFT
         return cls(low, high, per_slice)
 
     def apply(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -88,6 +89,26 @@ class IntensityScale:
                 f"was trained on {self.low:.4g} to {self.high:.4g}; bring them to one scale, or "
                 "let the volume set its own with intensity 'volume'"
             )
+
+
+def drift(slices: Sequence[NDArray[np.float32]], low: float, high: float) -> float:
+    """Scatter of the slices' own percentiles (the larger standard deviation of the two ends).
+
+    Args:
+        slices: grey values.
+        low: grey value at the low percentile of all.
+        high: grey value at the high percentile of all.
+
+    Returns:
+        the scatter in parts of `high - low`.
+    """
+    return float(np.std([_ends(one) for one in slices], axis=0).max() / (high - low))
+
+
+def _thinned(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """About 250,000 evenly spaced pixels of a slice: enough for percentiles."""
+    step = max(1, math.isqrt(plane.size // PIXELS_TO_SAMPLE))
+    return plane[::step, ::step].copy()
 
 
 def _ends(values: NDArray[np.float32]) -> tuple[float, float]:

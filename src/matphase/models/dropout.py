@@ -68,8 +68,8 @@ def random_mask(
 ) -> Tensor:
     """A bool tensor whose entries are True with `probability`, to the nearest 1/65536.
 
-    Four 16-bit numbers are cut from each random 64-bit one. On a CPU that takes a tenth of the time
-    of `torch.bernoulli`, which otherwise costs more than the convolutions around it.
+    Four 16-bit numbers are cut from each random 64-bit one. `torch.bernoulli` takes several
+    times as long on a CPU (`benchmarks/speed.py`), more than the convolutions around it.
     """
     number = math.prod(shape)
     words = torch.empty(-(-number // 4), dtype=torch.int64, device=device)

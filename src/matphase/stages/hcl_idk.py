@@ -43,7 +43,7 @@ def fit(
     network = build(known.logits.shape[1], settings)
     pixels, wrong = _balanced(known.labels, labels, settings.pixels_per_image, run.seed)
     if len(pixels) == 0:
-        _answer_never(network)
+        answer_never(network)
         return network
     examples = _Pixels(features(known)[pixels], wrong)
     order = Shuffled(len(examples), settings.batch_size, mix(run.seed, "idk"))
@@ -74,10 +74,14 @@ def predict(network: IDKClassifier, known: GlobalPrediction, settings: IDKSettin
 
 
 def tuned_threshold(score: NDArray[np.float32], wrong: NDArray[np.bool_], recall: float) -> float:
-    """The highest threshold that still finds the share `recall` of the wrong pixels."""
+    """The highest threshold that still finds the share `recall` of the wrong pixels.
+
+    At least .01: a classifier that scores wrong pixels lower has not learned to find them, and a
+    lower threshold would call everything IDK.
+    """
     if not wrong.any():
         return 0.5
-    return float(np.quantile(score[wrong], 1 - recall, method="lower"))
+    return max(0.01, float(np.quantile(score[wrong], 1 - recall, method="lower")))
 
 
 def features(known: GlobalPrediction) -> NDArray[np.float32]:
@@ -105,7 +109,8 @@ def _balanced(
     return np.concatenate(chosen), np.concatenate(targets)
 
 
-def _answer_never(network: IDKClassifier) -> None:
+def answer_never(network: IDKClassifier) -> None:
+    """Make the classifier call no pixel IDK: for where LCGAR has nothing to learn from."""
     last = network.layers[-1]
     assert isinstance(last, torch.nn.Linear)
     torch.nn.init.zeros_(last.weight)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from matphase.seeds import mix
 from matphase.settings import USISettings
-from matphase.training import Indices, Order, Shuffled
+from matphase.training import Indices
 
 
 def admitted_share(settings: USISettings, progress: float) -> float:
@@ -85,7 +85,7 @@ def curriculum(
     epochs: int,
     settings: USISettings,
     seed: int,
-) -> Order:
+) -> "Paced":
     """The order in which LCGAR meets the hard pixels D2.
 
     Args:
@@ -98,7 +98,9 @@ def curriculum(
     n = len(uncertainty)
     match settings.order:
         case "none":
-            return Shuffled(n, batch_size, seed)
+            # drawn in the same way as the others, from all pixels from the first step on
+            settings = settings.model_copy(update={"start": 1.0})
+            ranking = np.arange(n)
         case "rising":
             ranking = np.argsort(uncertainty, kind="stable")
         case "falling":

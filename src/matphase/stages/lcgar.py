@@ -19,6 +19,9 @@ from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.training import Draw, Indices, Run, epochs_needed, train
 
 PATCHES_PER_PASS = 4096
+"""At most; more gain no speed."""
+FEWEST_PIXELS = 2
+"""Batch norm needs more than one example."""
 
 
 def build(n_phases: int, settings: LCGARSettings) -> LCGAR:
@@ -44,7 +47,7 @@ def fit(
 ) -> LCGAR:
     """Train on the hard pixels D2 by weighted cross-entropy, in the order of the curriculum.
 
-    Where D2 holds fewer than two pixels nothing is learned; the network is not needed then.
+    Where D2 holds fewer than `FEWEST_PIXELS` nothing is learned, and HCL-IDK must not ask.
 
     Args:
         images: (n, height, width) grey values scaled to [-1, 1].
@@ -63,7 +66,7 @@ def fit(
     torch.manual_seed(mix(run.seed, "lcgar", "weights"))
     network = build(n_phases, settings)
     pixels = _hard_pixels(partition, labels, settings.pixels_per_image, run.seed)
-    if len(pixels[0]) < 2:
+    if len(pixels[0]) < FEWEST_PIXELS:
         return network.eval()
     examples = _Patches(LocalInputs(images, known, partition, settings), pixels, labels[pixels])
     per_epoch = len(examples) // min(settings.batch_size, len(examples))
@@ -96,6 +99,7 @@ def predict(
     settings: LCGARSettings,
     *,
     precision: PrecisionSetting = "auto",
+    memory: int = 10**9,
 ) -> LocalPrediction:
     """Name the phase of every IDK pixel.
 
@@ -106,12 +110,16 @@ def predict(
         partition: HCL-IDK's split of them.
         settings: which inputs the network was built for.
         precision: see `Settings.precision`.
+        memory: bytes that the patches of a pass, and what the network makes of them, may take.
     """
     inputs = LocalInputs(images, known, partition, settings)
     probabilities = np.empty((int(partition.idk.sum()), known.logits.shape[1]), np.float32)
     done = 0
     with running(network, precision) as device:
-        for batch in inputs.batches(np.nonzero(partition.idk), PATCHES_PER_PASS):
+        # a patch, and two maps of 32 channels, at four bytes a value
+        each = 4 * settings.h**2 * (settings.image + known.logits.shape[1] + 2 * 32)
+        size = max(1, min(PATCHES_PER_PASS, memory // each))
+        for batch in inputs.batches(np.nonzero(partition.idk), size):
             output = network(*(tensor.to(device) for tensor in batch)).float().softmax(dim=1)
             probabilities[done : done + len(output)] = output.cpu().numpy()
             done += len(output)
@@ -182,6 +190,11 @@ class _Patches:
         indices = torch.from_numpy(draw.indices)
         slices, rows, columns = (part[indices] for part in self._pixels)
         return *self._inputs.gather(slices, rows, columns), self._labels[indices]
+
+
+def count_hard(partition: Partition, labels: NDArray[np.uint8]) -> int:
+    """How many pixels LCGAR can learn from."""
+    return int(np.count_nonzero(partition.idk & (labels != IGNORE_INDEX)))
 
 
 def _hard_pixels(

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from matphase.data.weights import phase_weights
 from matphase.device import PrecisionSetting, running
+from matphase.errors import InputError
 from matphase.models.dropout import dropout_samples
 from matphase.models.unet import UNet
 from matphase.phases import IGNORE_INDEX
@@ -20,7 +21,7 @@ from matphase.settings import DataSettings, UGSMSettings
 from matphase.stages.results import GlobalPrediction
 from matphase.training import Draw, Run, Shuffled, epochs_needed, train
 
-DEFAULT_MEMORY = 10**9
+DEFAULT_MEMORY = 2 * 10**9
 """Bytes that the activations of one pass may take, unless the caller says otherwise."""
 
 
@@ -105,11 +106,14 @@ def predict(
         memory: bytes that the activations may take; passes are put into batches that fit.
         mutual_information: also compute it.
         reporter: advanced by one for each slice.
+
+    Raises:
+        InputError: `memory` is too little for one pass over one slice.
     """
     reporter = reporter or Silent()
     samples = settings.samples if settings.dropout > 0 else 1
     seeds = [mix(seed, "sample", number) for number in range(samples)]
-    batch = _batching(network, images.shape[1:], samples, memory)
+    batch = _batching(network, images.shape[1:], len(images), samples, memory)
     parts = []
     with running(network, precision) as device:
         for first in range(0, len(images), batch.slices):
@@ -142,10 +146,19 @@ class _Batching:
     samples: int
 
 
-def _batching(network: UNet, shape: tuple[int, ...], samples: int, memory: int) -> _Batching:
-    passes = max(1, memory // activation_bytes(network, shape[0], shape[1]))
-    together = min(samples, passes)
-    return _Batching(slices=max(1, passes // together), samples=together)
+def _batching(
+    network: UNet, shape: tuple[int, ...], slices: int, samples: int, memory: int
+) -> _Batching:
+    """As many slices together as fit, since they share masks; then as many samples."""
+    one = activation_bytes(network, shape[0], shape[1])
+    passes = memory // one
+    if passes < 1:
+        raise InputError(
+            f"one pass over a slice of {shape[0]} x {shape[1]} px may take {one / 1e9:.2g} GB, "
+            f"but the memory limit is {memory / 1e9:.2g} GB; raise it (--memory {one / 1e9:.2g}GB)"
+        )
+    together = max(1, min(slices, passes))
+    return _Batching(slices=together, samples=min(samples, passes // together))
 
 
 class _Tally:
