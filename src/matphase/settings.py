@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from matphase.checked import first_problem
 from matphase.errors import InputError
 
 Count = Annotated[int, Field(ge=1)]
@@ -155,7 +156,7 @@ class Settings(_Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise InputError(f"{where}: {_first_problem(error)}") from error
+            raise InputError(f"{where}: {first_problem(error)}") from error
 
     def updated(self, values: dict[str, Any], *, where: str = "settings") -> "Settings":
         """These settings with those of the nested mapping `values` in place of their own."""
@@ -184,12 +185,3 @@ class Settings(_Section):
     def to_toml(self) -> str:
         """The settings as TOML; what is off (`None`) is left out."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "settings"
-    if problem["type"] == "extra_forbidden":
-        return f"there is no setting {place!r}; remove it or correct its name"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{place}: {message[:1].lower()}{message[1:]}, got {problem['input']!r}"

@@ -14,13 +14,14 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from scipy import ndimage
+from pydantic import Field, model_validator
 from scipy.spatial import cKDTree
 
+from matphase.checked import CheckedSettings
 from matphase.errors import InputError
 from matphase.progress import Reporter, Silent
 from matphase.seeds import mix
+from matphase.virtual.noise import correlated_noise
 
 PORE, CARBON, NICKEL = 0, 1, 2
 """Labels of a virtual electrode, in the order of its phase table."""
@@ -48,29 +49,6 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.uint8]
-
-
-class CheckedSettings(BaseModel):
-    """Frozen settings whose constructor raises InputError, in one sentence, for a wrong value."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def __init__(self, **settings: Any) -> None:
-        try:
-            super().__init__(**settings)
-        except ValidationError as error:
-            raise InputError(_first_problem(type(self).__name__, error)) from error
-
-
-def _first_problem(model: str, error: ValidationError) -> str:
-    problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"{model} has no setting {place!r}; remove it or correct its name"
-    message = problem["msg"].removeprefix("Value error, ")
-    if not place:
-        return message
-    return f"{place}: {message[:1].lower()}{message[1:]}, got {problem['input']!r}"
 
 
 class Microstructure(CheckedSettings):
@@ -422,29 +400,13 @@ def _binder_score(
     first, second = field.first[void], field.second[void]
     rng = np.random.default_rng(mix(seed, "binder"))
     length = microstructure.cluster_size / spacing
-    coarse = _rank(_correlated_noise(microstructure.shape, length, rng)[void])
-    fine = _rank(_correlated_noise(microstructure.shape, length / 3, rng)[void])
+    coarse = _rank(correlated_noise(microstructure.shape, length, rng)[void])
+    fine = _rank(correlated_noise(microstructure.shape, length / 3, rng)[void])
     score = microstructure.bridge * _rank(-(first + second))
     score += microstructure.film * _rank(-first)
     score += microstructure.cluster * (2 * coarse + fine) / 3
     score[field.crack[void]] = -1.0
     return score
-
-
-def _correlated_noise(
-    shape: tuple[int, int, int], length: Floats, rng: np.random.Generator
-) -> Floats:
-    """Noise (z, y, x) with a near-Gaussian correlation of `length` voxels per axis.
-
-    Three running means of uniform numbers: unlike a Gaussian kernel, they add and divide only.
-    """
-    noise = rng.random(shape)
-    for axis, voxels in enumerate(length):
-        # Three boxes of width w have variance (w^2 - 1) / 4, a Gaussian of length L: L^2 / 2.
-        width = max(1, round(math.sqrt(2 * voxels * voxels + 1)))
-        for _ in range(3):
-            ndimage.uniform_filter1d(noise, width, axis=axis, output=noise, mode="reflect")
-    return noise
 
 
 def _rank(values: NDArray[Any]) -> Floats:
