@@ -282,7 +282,7 @@ def test_cracks_open_pores_inside_particles(middle):
         ({"cracked": 1.5}, "cracked: "),
         ({"bridge": 0, "film": 0, "cluster": 0}, "give at least one a weight"),
         ({"film": -1}, "film: "),
-        ({"porosity": 0.3}, "has no setting 'porosity'"),
+        ({"porosity": 0.3}, "no setting 'porosity'"),
     ],
 )
 def test_impossible_settings_are_refused_in_one_sentence(wrong, message):

@@ -2,7 +2,7 @@
 
 import typer
 
-from matphase.cli import demo, evaluate, info, predict, train
+from matphase.cli import demo, evaluate, info, predict, simulate, train
 
 app = typer.Typer(
     name="matphase",
@@ -13,6 +13,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("demo")(demo.demo)
+app.command("simulate")(simulate.simulate)
 app.command("info")(info.info)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)

@@ -18,9 +18,7 @@ def blurred(intensity: Floats, sigma: float) -> Floats:
     return np.asarray(ndimage.gaussian_filter(intensity, sigma, mode="nearest", truncate=4))
 
 
-def count(
-    intensity: Floats, photons: float, read_noise: float, rng: np.random.Generator
-) -> Floats:
+def count(intensity: Floats, photons: float, read_noise: float, rng: np.random.Generator) -> Floats:
     """Count photons, and divide by those of the open beam.
 
     Photons come by the Poisson distribution, whose quantiles are those of a normal draw bent by
@@ -48,7 +46,8 @@ def count(
 
 
 def gains(shape: tuple[int, ...], error: float, rng: np.random.Generator) -> Floats:
-    """Factors, near 1, that the flat-field correction left on each pixel, the same at each angle:
-    in the slices they are rings about the axis of rotation.
+    """Draw the factors, near 1, that the flat-field correction left on the pixels.
+
+    They are the same at each angle: in the slices they are rings about the axis of rotation.
     """
     return np.asarray(1 + error * rng.standard_normal(shape).clip(-4, 4))

@@ -173,7 +173,7 @@ class VirtualElectrode:
         Raises:
             OutputError: the folder exists or cannot be written.
         """
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "images": self.image,
             "labels": self.labels,
             "measured_labels": self.measured_labels,

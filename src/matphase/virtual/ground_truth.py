@@ -43,13 +43,16 @@ def measured_labels(labels: Labels, phases: int, truth: GroundTruth, seed: int) 
     rng = np.random.default_rng(mix(seed, "measured labels"))
     measured = np.full_like(labels, IGNORE_INDEX)
     sections = slice(None, None, truth.section_spacing)
-    warp = _displacement(labels[sections].shape, truth, rng)
+    count, height, width = labels[sections].shape
+    warp = _displacement((count, height, width), truth, rng)
     for section, result, shift in zip(labels[sections], measured[sections], warp, strict=True):
         result[:] = _moved(_seen_by_eds(section, phases, truth, rng), shift)
     return measured
 
 
-def _displacement(shape: tuple[int, ...], truth: GroundTruth, rng: np.random.Generator) -> Floats:
+def _displacement(
+    shape: tuple[int, int, int], truth: GroundTruth, rng: np.random.Generator
+) -> Floats:
     """Displacement in pixels, along y and x, of shape (sections, 2, y, x)."""
     size = np.array([_SECTIONS, truth.misregistration_size, truth.misregistration_size])
     each = np.stack([_unit(correlated_noise(shape, size, rng)) for _ in range(2)], axis=1)
@@ -78,10 +81,9 @@ def _seen_by_eds(
 def _moved(section: Labels, shift: Floats) -> Labels:
     """Take each pixel from the place that `shift` (2, y, x) points to."""
     place = np.rint(np.indices(section.shape) + shift).astype(np.intp)
-    row, column = (
-        axis.clip(0, size - 1) for axis, size in zip(place, section.shape, strict=True)
-    )
-    return section[row, column]
+    row, column = (axis.clip(0, size - 1) for axis, size in zip(place, section.shape, strict=True))
+    moved: Labels = section[row, column]
+    return moved
 
 
 def _unit(noise: Floats) -> Floats:

@@ -30,6 +30,7 @@ MAX_PACKING = 0.70
 """Largest particle fraction. Hard spheres jam at .64 if equal and at .71 if log-normal with a
 spread of .5 (Farr, Powder Technology 245, 28, 2013); ours are a little soft at their contacts."""
 
+_MAX_VOXELS = 2_000_000_000
 _MAX_PARTICLES = 200_000
 _RELAXATION_STEPS = 240
 _REBUILD_EVERY = 8
@@ -96,6 +97,11 @@ class Microstructure(CheckedSettings):
             raise ValueError(
                 f"shape {self.shape} is too small; give at least 1 voxel along z and 32 along "
                 "y and x"
+            )
+        if math.prod(self.shape) > _MAX_VOXELS:
+            raise ValueError(
+                f"shape {self.shape} has more than {_MAX_VOXELS:.0e} voxels, too many for the "
+                "memory of a machine; make it smaller"
             )
         total = self.pore + self.carbon + self.nickel
         if not math.isclose(total, 1.0, abs_tol=1e-6):

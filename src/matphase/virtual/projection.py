@@ -39,7 +39,7 @@ class Geometry:
     @classmethod
     def half_turn(cls, angles: int, columns: int) -> "Geometry":
         """Angles at equal distances over 180 degrees."""
-        return cls((np.arange(angles) + 0.5) * (math.pi / angles), columns)
+        return cls(np.asarray((np.arange(angles) + 0.5) * (math.pi / angles)), columns)
 
     @property
     def blocks(self) -> list[slice]:
@@ -60,7 +60,8 @@ def project(values: Floats, y: Floats, x: Floats, geometry: Geometry, block: sli
 
     Args:
         values: of shape (pixels, n), one column a slice.
-        y, x: middles of the pixels (pixels,), from the axis of rotation.
+        y: middles of the pixels (pixels,), from the axis of rotation.
+        x: the same along the other axis.
         geometry: of the scan.
         block: angles to do.
 
@@ -95,7 +96,8 @@ def back_project(projections: Floats, y: Floats, x: Floats, geometry: Geometry) 
 
     Args:
         projections: filtered, of shape (angles, columns, n).
-        y, x: middles of the pixels (pixels,), from the axis of rotation.
+        y: middles of the pixels (pixels,), from the axis of rotation.
+        x: the same along the other axis.
         geometry: of the scan.
 
     Returns:

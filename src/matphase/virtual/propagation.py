@@ -25,9 +25,12 @@ def wavelength(energy: float) -> float:
 def propagate(
     attenuation: Floats, path: Floats, energy: float, distance: float, pixel: float
 ) -> Floats:
-    """Intensity behind a thin sample, in the Fresnel approximation (Paganin, Coherent X-Ray
-    Optics, Oxford 2006, eqs. 1.28 and 2.39); to first order in R this is the transport of
-    intensity, exp(-mu t) with R times the Laplacian of the phase. It does not change the sum.
+    """Let the wave behind a thin sample run a distance, in the Fresnel approximation.
+
+    Projection and propagator are those of Paganin, Coherent X-Ray Optics (Oxford 2006), chapters
+    1 and 2. To first order in R this is the transport-of-intensity equation,
+    I = exp(-mu t) (1 + R laplacian(delta t)) where attenuation varies slowly. The sum over the
+    detector does not change.
 
     Args:
         attenuation: integral of mu along the beam, without unit.

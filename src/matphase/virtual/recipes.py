@@ -185,7 +185,7 @@ class Recipe(CheckedSettings):
             raise InputError(f"{path}: {error}") from error
 
     def updated(self, values: Mapping[str, Any]) -> "Recipe":
-        """This recipe with those of the nested mapping `values` in place of its own.
+        """Put the values of a nested mapping in place of the recipe's own.
 
         Raises:
             InputError: as for the constructor.
@@ -197,6 +197,16 @@ class Recipe(CheckedSettings):
             else:
                 merged[name] = value
         return Recipe(**merged)
+
+    def with_cnr(self, cnr: float) -> "Recipe":
+        """Set the noise by `cnr`, whatever set it before.
+
+        Raises:
+            InputError: a ratio that is not positive.
+        """
+        values = self.model_dump(exclude_none=True)
+        values["detector"].pop("photons", None)
+        return Recipe(**{**values, "cnr": cnr})
 
     def to_toml(self) -> str:
         """The recipe as TOML; what is off (`None`) is left out."""

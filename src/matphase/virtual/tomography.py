@@ -27,11 +27,12 @@ Labels = NDArray[np.uint8]
 
 _MAX_HALO = 64
 """Pixels; a wave that spreads further has left the near field."""
+_MAX_WIDTH = 8192
+"""Voxels; a wider sample would overflow the indices of a projection matrix."""
 _PILOT_SLICES = 8
 _PILOT_ROUNDS = 2
 _PIXEL_CHUNK = 4096
 """Pixels that a thread back-projects at a time."""
-_MIN_PHOTONS = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,34 +61,30 @@ def scan(
     recipe: Recipe,
     seed: int,
     *,
-    contrast: tuple[int, int] = (0, 1),
     reporter: Reporter | None = None,
 ) -> Tomogram:
     """Scan a volume and reconstruct it.
 
     Args:
         labels: indices into `phases`, of shape (z, y, x).
-        phases: material of each index; the first is that of the pores.
+        phases: material of each index: pore, carbon, nickel.
         voxel_size: micrometres.
         recipe: its sections sample.width, scan, detector and reconstruction, and `cnr`.
         seed: names every random draw.
-        contrast: indices of the two phases that `cnr` is about.
         reporter: told of the progress.
 
     Returns:
         The slices, of the shape of `labels`.
 
     Raises:
-        InputError: a distance beyond the near field, or phases that `cnr` cannot tell apart.
+        InputError: a distance beyond the near field, a sample too wide, or a `cnr` too low.
     """
     chain = _Chain(labels.shape, phases, voxel_size, recipe, seed, reporter or Silent())
     intensity = chain.intensity(labels)
     photons = recipe.detector.photons
     if recipe.cnr is not None:
-        difference = abs(np.subtract(*(chain.attenuation[index] for index in contrast)))
-        if difference == 0:
-            raise InputError("carbon and pore attenuate alike, so no cnr can be set")
-        photons = chain.photons_for(intensity, float(difference) / recipe.cnr)
+        pore, carbon, *_ = chain.attenuation
+        photons = chain.photons_for(intensity, abs(carbon - pore) / recipe.cnr)
     slices = chain.reconstruct(intensity, photons, "scan", "reconstructing")
     noise = 0.0
     if photons is not None:
@@ -144,6 +141,12 @@ class _Chain:
                 "lower distance, or raise the energy or the voxel size"
             )
         diagonal = math.hypot(*shape[1:])
+        widest = max(recipe.sample.width, 1) * diagonal
+        if widest > _MAX_WIDTH:
+            raise InputError(
+                f"a sample of {widest:.0f} voxels across is too wide to be projected; make the "
+                f"slices or sample.width smaller, for at most {_MAX_WIDTH}"
+            )
         angles = recipe.scan.angles or math.ceil(math.pi / 2 * diagonal)
         self.geometry = Geometry.half_turn(angles, math.ceil(diagonal) + 4)
         middle, depth = shape[0] // 2, min(_PILOT_SLICES, shape[0])
@@ -169,6 +172,9 @@ class _Chain:
 
         The variance of a slice is nearly inverse to the photons; a first guess by that of an ideal
         ramp filter is corrected by trial on the middle slices.
+
+        Raises:
+            InputError: there is no such noise with at least one photon.
         """
         part = intensity[:, :, self.pilot]
         clean = self.reconstruct(part, None, "pilot", "pilot")
@@ -176,10 +182,15 @@ class _Chain:
         of_one = math.pi * ray / (math.sqrt(12 * len(part)) * 100 * self.pixel)
         photons = (of_one / noise) ** 2
         for _ in range(_PILOT_ROUNDS):
-            photons = max(photons, _MIN_PHOTONS)
+            photons = max(photons, 1.0)
             trial = self.reconstruct(part, photons, "pilot", "pilot")
             photons *= (float((trial - clean).std()) / noise) ** 2
-        return float(f"{max(photons, _MIN_PHOTONS):.3g}")
+        if photons < 1:
+            raise InputError(
+                f"a cnr of {self.recipe.cnr:g} takes fewer than one photon a pixel and projection; "
+                "give a larger one"
+            )
+        return float(f"{photons:.3g}")
 
     def reconstruct(
         self,
