@@ -69,8 +69,8 @@ class Microstructure(CheckedSettings):
     nickel: Annotated[float, Field(gt=0, le=1)] = 0.60
     """Volume fractions of pore, carbon-binder domain and nickel-rich active material (NMC811)."""
     d10: Positive = 3.0
-    d50: Positive = 6.0
-    d90: Positive = 10.0
+    d50: Positive = 5.5
+    d90: Positive = 8.0
     """Volume-equivalent particle diameters below which 10, 50 and 90 % of the particle volume is,
     as laser diffraction reports them."""
     deformation: Annotated[float, Field(ge=0, le=0.2)] = 0.08
@@ -82,12 +82,12 @@ class Microstructure(CheckedSettings):
     cracked: Fraction = 0.0
     """Share of the particles (by number) that a crack runs through; cracks are pore."""
     crack_width: Positive = 0.5
-    bridge: Weight = 0.40
-    film: Weight = 0.20
-    cluster: Weight = 0.40
+    bridge: Weight = 0.30
+    film: Weight = 0.10
+    cluster: Weight = 0.60
     """Weights of the places that binder prefers: necks between two particles, particle surfaces,
     and loose clusters. Only their ratios count."""
-    cluster_size: Positive = 1.0
+    cluster_size: Positive = 1.5
     """Correlation length of the clusters."""
 
     @model_validator(mode="after")
