@@ -30,7 +30,7 @@ _MAX_HALO = 64
 _MAX_WIDTH = 8192
 """Voxels; a wider sample would overflow the indices of a projection matrix."""
 _PILOT_SLICES = 8
-_PILOT_ROUNDS = 2
+_PILOT_ROUNDS = 4
 _PIXEL_CHUNK = 4096
 """Pixels that a thread back-projects at a time."""
 
