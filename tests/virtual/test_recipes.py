@@ -65,6 +65,7 @@ def test_weights_of_a_spectrum_are_shares():
         ({"scan": {"angles": 2}}, "angles"),
         ({"sample": {"active_material": "Kryptonite"}}, "unknown material 'Kryptonite'"),
         ({"sample": {"filling": "beer"}}, "filling"),
+        ({"sample": {"width": 0.5}}, "smaller than its slices"),
         ({"sample": {"nanoporosity": 1}}, "nanoporosity"),
         ({"sample": {"active_density": 0}}, "active_density"),
         ({"reconstruction": {"filter": "magic"}}, "filter"),

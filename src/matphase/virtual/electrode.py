@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from matphase import formats
 from matphase.errors import InputError
-from matphase.files import check_output, written_whole
+from matphase.files import written_whole
 from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.progress import Reporter
 from matphase.virtual.ground_truth import measured_labels
@@ -178,7 +178,6 @@ class VirtualElectrode:
             "labels": self.labels,
             "measured_labels": self.measured_labels,
         }
-        check_output(Path(folder), overwrite=overwrite)
         with written_whole(Path(folder), overwrite=overwrite) as beside:
             beside.mkdir()
             for name, array in arrays.items():

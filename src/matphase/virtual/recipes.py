@@ -47,6 +47,11 @@ class Sample(CheckedSettings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         self.material("nickel")
+        if 0 < self.width < 1:
+            raise ValueError(
+                f"a sample of width {self.width:g} is smaller than its slices; give 0 for the "
+                "slices alone, or at least 1"
+            )
         return self
 
     def material(self, phase: Literal["pore", "carbon", "nickel"]) -> Material:
