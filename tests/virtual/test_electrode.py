@@ -62,7 +62,7 @@ def test_the_seed_names_the_electrode(electrode):
 
 
 def test_the_dial_changes_the_image_and_not_the_labels(electrode):
-    clear = VirtualElectrode.simulate(electrode.recipe.with_cnr(0.5), SHAPE, 1)
+    clear = VirtualElectrode.simulate(electrode.recipe.with_cnr(1.0), SHAPE, 1)
     assert np.array_equal(clear.labels, electrode.labels)
     assert np.array_equal(clear.measured_labels, electrode.measured_labels)
     assert clear.facts["noise_per_cm"] < 0.5 * electrode.facts["noise_per_cm"]
