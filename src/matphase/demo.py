@@ -64,7 +64,9 @@ def run_demo(out: Path, *, seed: int, smoke: bool, overwrite: bool, reporter: Re
     settings = Settings.preset("quick")
     if smoke:
         settings = settings.updated(SMOKE_SETTINGS)
-    electrode = VirtualElectrode.simulate(SMOKE_SHAPE if smoke else SHAPE, seed, reporter=reporter)
+    electrode = VirtualElectrode.simulate(
+        shape=SMOKE_SHAPE if smoke else SHAPE, seed=seed, reporter=reporter
+    )
     split = blocked_split(len(electrode.image), validation=0)
     train, truth = split.train, electrode.measured_labels[split.test]
     pair = electrode.image[train], electrode.measured_labels[train]

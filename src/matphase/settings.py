@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from matphase.checked import first_problem
 from matphase.errors import InputError
 
 Count = Annotated[int, Field(ge=1)]
@@ -164,7 +165,7 @@ class Settings(_Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise InputError(f"{where}: {_first_problem(error)}") from error
+            raise InputError(f"{where}: {first_problem(error)}") from error
 
     def updated(self, values: dict[str, Any], *, where: str = "settings") -> "Settings":
         """These settings with those of the nested mapping `values` in place of their own."""
@@ -189,14 +190,3 @@ class Settings(_Section):
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is not a TOML file: {error}") from error
         return self.updated(values, where=str(path))
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "settings"
-    if problem["type"] == "extra_forbidden":
-        return f"there is no setting {place!r}; remove it or correct its name"
-    if problem["type"] == "value_error":  # from a check of ours, which names the value
-        return f"{place}: {problem['ctx']['error']}"
-    message = problem["msg"]
-    return f"{place}: {message[:1].lower()}{message[1:]}, got {problem['input']!r}"

@@ -73,7 +73,7 @@ def test_tests_on_slices_that_it_did_not_train_on(demo: tuple[Path, Any]) -> Non
 def test_its_model_gives_its_maps_again(demo: tuple[Path, Any]) -> None:
     out = demo[0]
     model = mp.load(out / "model")
-    electrode = mp.VirtualElectrode.simulate(matphase.demo.SMOKE_SHAPE, 3)
+    electrode = mp.VirtualElectrode.simulate(shape=matphase.demo.SMOKE_SHAPE, seed=3)
     labels = mp.open(out / "prediction.tif")
     n = labels.n_slices
     result = model.predict(electrode.image[-n:])

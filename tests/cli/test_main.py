@@ -15,7 +15,7 @@ import matphase.formats
 from matphase.cli.common import parse_memory, parse_voxel_size
 from matphase.errors import InputError
 
-VERBS = ["demo", "info", "train", "predict", "evaluate"]
+VERBS = ["demo", "simulate", "info", "train", "predict", "evaluate"]
 SMALL = {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
@@ -40,6 +40,7 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
     ("verb", "options"),
     [
         ("demo", "--out --seed --smoke --overwrite"),
+        ("simulate", "OUT_DIR --recipe --shape --seed --cnr --labels --label-map --overwrite"),
         ("info", "VOLUME --voxel-size --unit --json"),
         (
             "train",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from matphase.cli import demo, evaluate, info, predict, train
+from matphase.cli import demo, evaluate, info, predict, simulate, train
 
 
 def _show_version(asked: bool) -> None:
@@ -25,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("demo", short_help="Everything on a virtual electrode.")(demo.demo)
+app.command("simulate", short_help="A virtual electrode, with exact labels.")(simulate.simulate)
 app.command("info", short_help="What a volume is.")(info.info)
 app.command("train", short_help="A model from labelled slices.")(train.train)
 app.command("predict", short_help="Phases of a volume.")(predict.predict)

@@ -1,7 +1,7 @@
-"""Virtual electrodes: microstructures with exact labels, and grey images of them."""
+"""Virtual electrodes: microstructures with exact labels, and X-ray images of them."""
 
 from matphase.virtual.electrode import VirtualElectrode
-from matphase.virtual.imaging import Imaging
 from matphase.virtual.microstructure import Microstructure
+from matphase.virtual.recipes import Recipe
 
-__all__ = ["Imaging", "Microstructure", "VirtualElectrode"]
+__all__ = ["Microstructure", "Recipe", "VirtualElectrode"]

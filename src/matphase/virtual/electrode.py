@@ -1,60 +1,236 @@
-"""A virtual electrode: an image and the labels that it was made of."""
+"""A virtual electrode: an image, and the labels that it was made of."""
 
-from dataclasses import dataclass, field
-from typing import Any, Self
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from matphase.phases import PhaseTable
+import numpy as np
+from numpy.typing import NDArray
+
+from matphase import formats
+from matphase.errors import InputError
+from matphase.files import written_whole
+from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.progress import Reporter
-from matphase.virtual.imaging import Image, Imaging, image_of, measured_labels
-from matphase.virtual.microstructure import Labels, Microstructure, grow
+from matphase.virtual.ground_truth import measured_labels
+from matphase.virtual.microstructure import Labels, grow
+from matphase.virtual.recipes import Recipe
+from matphase.virtual.tomography import Image, Tomogram, scan
+from matphase.volume import MIN_SIDE, Volume
+
+Role = Literal["pore", "carbon", "nickel"]
+
+_ROLES: dict[str, Role] = {
+    "pore": "pore",
+    "carbon": "carbon",
+    "carbon_binder": "carbon",
+    "binder": "carbon",
+    "cbd": "carbon",
+    "nickel": "nickel",
+    "active_material": "nickel",
+    "nmc": "nickel",
+}
+_NAMES = ("pore", "carbon", "nickel")
 
 
 @dataclass(frozen=True, eq=False)
 class VirtualElectrode:
-    """An NMC811 cathode whose phases are known to the voxel. Arrays have the shape (z, y, x)."""
+    """A cathode whose phases are known to the voxel. Arrays have the shape (z, y, x)."""
 
     image: Image
-    """Grey values, float32."""
+    """Attenuation coefficient, 1/cm, as reconstructed; float32."""
     labels: Labels
     """Exact labels, uint8, by the indices of `phases`."""
     measured_labels: Labels
-    """Labels as FIB-SEM with EDS would give them: a little misplaced, with frayed boundaries."""
+    """Labels as FIB-SEM with EDS would give them; `IGNORE_INDEX` where no section was taken."""
     voxel_size: float
     """Edge of a voxel, in `unit`."""
-    unit: str = "um"
-    phases: PhaseTable = field(
-        default_factory=lambda: PhaseTable.from_names(["pore", "carbon", "nickel"])
-    )
+    unit: str
+    phases: PhaseTable
+    recipe: Recipe
+    seed: int
+    facts: Mapping[str, Any]
+    """What came out: phase fractions, attenuations (1/cm), photons, noise (1/cm), the
+    carbon-pore contrast-to-noise ratio. What `electrode.json` holds."""
 
     @classmethod
     def simulate(
         cls,
+        recipe: str | Recipe = "paper",
         shape: tuple[int, int, int] | None = None,
         seed: int = 0,
         *,
-        imaging: Imaging | None = None,
         reporter: Reporter | None = None,
-        **microstructure: Any,
     ) -> Self:
         """Make an electrode; the same arguments give the same one.
 
         Args:
-            shape: voxels along z (slices), y and x; 133 x 224 x 256 if not given.
+            recipe: `easy`, `paper`, `hard`, or one of your own.
+            shape: voxels along z (slices), y and x; those of the recipe if not given.
             seed: names every random draw.
-            imaging: how the electrode is seen; a scan of middling quality if not given.
             reporter: told of the progress.
-            microstructure: what it is made of, by the names of `Microstructure`.
 
         Raises:
-            InputError: a setting that is unknown or out of range, or that contradicts another.
+            InputError: no such recipe, or a setting that is out of range or contradicts another.
         """
+        recipe = _recipe(recipe)
         if shape is not None:
-            microstructure["shape"] = shape
-        settings = Microstructure(**microstructure)
-        labels = grow(settings, seed, reporter)
-        return cls(
-            image=image_of(labels, imaging or Imaging(), seed),
-            labels=labels,
-            measured_labels=measured_labels(labels, seed),
-            voxel_size=settings.voxel_size,
+            recipe = recipe.updated({"microstructure": {"shape": shape}})
+        labels = grow(recipe.microstructure, seed, reporter)
+        phases = PhaseTable.from_names(_NAMES)
+        return cls._imaged(labels, phases, recipe, seed, "grown", reporter)
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: NDArray[Any],
+        phases: PhaseTable | Mapping[str, int],
+        *,
+        voxel_size: float = 0.2,
+        recipe: str | Recipe = "paper",
+        seed: int = 0,
+        reporter: Reporter | None = None,
+    ) -> Self:
+        """Image a microstructure that is there already.
+
+        Args:
+            labels: label values of shape (z, y, x).
+            phases: label value of each phase, such as {"pore": 0, "active_material": 1,
+                "carbon_binder": 2}; the names say what each is made of.
+            voxel_size: edge of a voxel, micrometres.
+            recipe: `easy`, `paper`, `hard`, or one of your own; its microstructure is not used.
+            seed: names every random draw.
+            reporter: told of the progress.
+
+        Raises:
+            InputError: labels that are no stack or that the phases do not name, an unknown
+                material, or a wrong recipe.
+        """
+        table = phases if isinstance(phases, PhaseTable) else PhaseTable.from_mapping(phases)
+        indices = table.encode(labels)
+        if indices.ndim != 3 or min(indices.shape[1:]) < MIN_SIDE or len(indices) == 0:
+            raise InputError(
+                f"labels of shape {indices.shape} cannot be imaged; give a stack (z, y, x) with "
+                f"sides of at least {MIN_SIDE} px"
+            )
+        if (indices == IGNORE_INDEX).any():
+            raise InputError(
+                "some voxels have the ignore value, and each must be of some phase; name it"
+            )
+        # pore, carbon, nickel: the order in which materials are known to the scan
+        roles = np.array([_NAMES.index(_role(name)) for name in table.names], np.uint8)
+        if len(set(roles.tolist())) < len(roles):
+            raise InputError(f"two of the phases {', '.join(table.names)} are the same material")
+        values = {_NAMES[role]: phase.name for role, phase in zip(roles, table.phases, strict=True)}
+        names = [values.get(name, name) for name in _NAMES]
+        recipe = _recipe(recipe)
+        slices, height, width = indices.shape
+        recipe = recipe.updated(
+            {"microstructure": {"shape": (slices, height, width), "voxel_size": voxel_size}}
         )
+        return cls._imaged(
+            roles[indices], PhaseTable.from_names(names), recipe, seed, "given", reporter
+        )
+
+    @classmethod
+    def _imaged(
+        cls,
+        labels: Labels,
+        phases: PhaseTable,
+        recipe: Recipe,
+        seed: int,
+        origin: str,
+        reporter: Reporter | None,
+    ) -> Self:
+        voxel_size = recipe.microstructure.voxel_size
+        materials = [recipe.sample.material(_role(name)) for name in phases.names]
+        tomogram = scan(labels, materials, voxel_size, recipe, seed, reporter=reporter)
+        measured = measured_labels(labels, len(phases), recipe.ground_truth, seed)
+        if recipe.ground_truth.section_spacing > 1:
+            phases = PhaseTable(phases.phases, ignore=IGNORE_INDEX)
+        return cls(
+            image=tomogram.image,
+            labels=labels,
+            measured_labels=measured,
+            voxel_size=voxel_size,
+            unit="um",
+            phases=phases,
+            recipe=recipe,
+            seed=seed,
+            facts=_facts(labels, measured, phases, tomogram, seed, origin),
+        )
+
+    def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write a folder, which appears under its name only when all of it is there.
+
+        images.tif (float32, 1/cm), labels.tif and measured_labels.tif (uint8), with the voxel
+        size; recipe.toml; electrode.json with the phases, the seed and what came out.
+
+        Raises:
+            OutputError: the folder exists or cannot be written.
+        """
+        arrays: dict[str, NDArray[Any]] = {
+            "images": self.image,
+            "labels": self.labels,
+            "measured_labels": self.measured_labels,
+        }
+        with written_whole(Path(folder), overwrite=overwrite) as beside:
+            beside.mkdir()
+            for name, array in arrays.items():
+                volume = Volume.from_array(
+                    array, voxel_size=self.voxel_size, unit=self.unit, name=name
+                )
+                formats.save(beside / f"{name}.tif", volume)
+            (beside / "recipe.toml").write_text(self.recipe.to_toml(), "utf-8")
+            record = {**self.phases.to_json(), **self.facts}
+            (beside / "electrode.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+
+
+def _recipe(recipe: str | Recipe) -> Recipe:
+    return recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
+
+
+def _role(name: str) -> Role:
+    """What the phase of that name is made of."""
+    if name.lower() not in _ROLES:
+        raise InputError(
+            f"unknown material {name!r}; name the phases {', '.join(sorted(_ROLES))} (one each "
+            "for pore, binder and active material)"
+        )
+    return _ROLES[name.lower()]
+
+
+def _facts(
+    labels: Labels,
+    measured: Labels,
+    phases: PhaseTable,
+    tomogram: Tomogram,
+    seed: int,
+    origin: str,
+) -> dict[str, Any]:
+    known = measured[measured != IGNORE_INDEX]
+    contrast = abs(tomogram.attenuation[1] - tomogram.attenuation[0])
+    return {
+        "microstructure": origin,
+        "shape": list(labels.shape),
+        "seed": seed,
+        "fractions": {
+            name: float((labels == index).mean()) for index, name in enumerate(phases.names)
+        },
+        "measured_fractions": {
+            name: float((known == index).mean()) for index, name in enumerate(phases.names)
+        },
+        "label_agreement": float((known == labels[measured != IGNORE_INDEX]).mean()),
+        "attenuation_per_cm": dict(zip(phases.names, tomogram.attenuation, strict=True)),
+        "angles": tomogram.angles,
+        "photons": tomogram.photons,
+        # to four digits: the last bits of a standard deviation are a machine's own
+        "noise_per_cm": float(f"{tomogram.noise:.4g}"),
+        "cnr": float(f"{contrast / tomogram.noise:.4g}") if tomogram.noise else None,
+        "matphase": version("matphase"),
+        "xraydb": version("xraydb"),
+    }

@@ -14,13 +14,14 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from scipy import ndimage
+from pydantic import Field, model_validator
 from scipy.spatial import cKDTree
 
+from matphase.checked import CheckedSettings
 from matphase.errors import InputError
 from matphase.progress import Reporter, Silent
 from matphase.seeds import mix
+from matphase.virtual.noise import correlated_noise
 
 PORE, CARBON, NICKEL = 0, 1, 2
 """Labels of a virtual electrode, in the order of its phase table."""
@@ -29,6 +30,7 @@ MAX_PACKING = 0.70
 """Largest particle fraction. Hard spheres jam at .64 if equal and at .71 if log-normal with a
 spread of .5 (Farr, Powder Technology 245, 28, 2013); ours are a little soft at their contacts."""
 
+_MAX_VOXELS = 2_000_000_000
 _MAX_PARTICLES = 200_000
 _RELAXATION_STEPS = 240
 _REBUILD_EVERY = 8
@@ -50,29 +52,6 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.uint8]
 
 
-class CheckedSettings(BaseModel):
-    """Frozen settings whose constructor raises InputError, in one sentence, for a wrong value."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def __init__(self, **settings: Any) -> None:
-        try:
-            super().__init__(**settings)
-        except ValidationError as error:
-            raise InputError(_first_problem(type(self).__name__, error)) from error
-
-
-def _first_problem(model: str, error: ValidationError) -> str:
-    problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"{model} has no setting {place!r}; remove it or correct its name"
-    message = problem["msg"].removeprefix("Value error, ")
-    if not place:
-        return message
-    return f"{place}: {message[:1].lower()}{message[1:]}, got {problem['input']!r}"
-
-
 class Microstructure(CheckedSettings):
     """What the electrode is made of. Lengths in micrometres, axes (z, y, x).
 
@@ -90,8 +69,8 @@ class Microstructure(CheckedSettings):
     nickel: Annotated[float, Field(gt=0, le=1)] = 0.60
     """Volume fractions of pore, carbon-binder domain and nickel-rich active material (NMC811)."""
     d10: Positive = 3.0
-    d50: Positive = 6.0
-    d90: Positive = 10.0
+    d50: Positive = 5.5
+    d90: Positive = 8.0
     """Volume-equivalent particle diameters below which 10, 50 and 90 % of the particle volume is,
     as laser diffraction reports them."""
     deformation: Annotated[float, Field(ge=0, le=0.2)] = 0.08
@@ -103,12 +82,12 @@ class Microstructure(CheckedSettings):
     cracked: Fraction = 0.0
     """Share of the particles (by number) that a crack runs through; cracks are pore."""
     crack_width: Positive = 0.5
-    bridge: Weight = 0.40
-    film: Weight = 0.20
-    cluster: Weight = 0.40
+    bridge: Weight = 0.30
+    film: Weight = 0.10
+    cluster: Weight = 0.60
     """Weights of the places that binder prefers: necks between two particles, particle surfaces,
     and loose clusters. Only their ratios count."""
-    cluster_size: Positive = 1.0
+    cluster_size: Positive = 1.5
     """Correlation length of the clusters."""
 
     @model_validator(mode="after")
@@ -118,6 +97,11 @@ class Microstructure(CheckedSettings):
             raise ValueError(
                 f"shape {self.shape} is too small; give at least 1 voxel along z and 32 along "
                 "y and x"
+            )
+        if math.prod(self.shape) > _MAX_VOXELS:
+            raise ValueError(
+                f"shape {self.shape} has more than {_MAX_VOXELS:.0e} voxels, too many for the "
+                "memory of a machine; make it smaller"
             )
         total = self.pore + self.carbon + self.nickel
         if not math.isclose(total, 1.0, abs_tol=1e-6):
@@ -422,29 +406,13 @@ def _binder_score(
     first, second = field.first[void], field.second[void]
     rng = np.random.default_rng(mix(seed, "binder"))
     length = microstructure.cluster_size / spacing
-    coarse = _rank(_correlated_noise(microstructure.shape, length, rng)[void])
-    fine = _rank(_correlated_noise(microstructure.shape, length / 3, rng)[void])
+    coarse = _rank(correlated_noise(microstructure.shape, length, rng)[void])
+    fine = _rank(correlated_noise(microstructure.shape, length / 3, rng)[void])
     score = microstructure.bridge * _rank(-(first + second))
     score += microstructure.film * _rank(-first)
     score += microstructure.cluster * (2 * coarse + fine) / 3
     score[field.crack[void]] = -1.0
     return score
-
-
-def _correlated_noise(
-    shape: tuple[int, int, int], length: Floats, rng: np.random.Generator
-) -> Floats:
-    """Noise (z, y, x) with a near-Gaussian correlation of `length` voxels per axis.
-
-    Three running means of uniform numbers: unlike a Gaussian kernel, they add and divide only.
-    """
-    noise = rng.random(shape)
-    for axis, voxels in enumerate(length):
-        # Three boxes of width w have variance (w^2 - 1) / 4, a Gaussian of length L: L^2 / 2.
-        width = max(1, round(math.sqrt(2 * voxels * voxels + 1)))
-        for _ in range(3):
-            ndimage.uniform_filter1d(noise, width, axis=axis, output=noise, mode="reflect")
-    return noise
 
 
 def _rank(values: NDArray[Any]) -> Floats:
