@@ -16,7 +16,8 @@ PIXELS_TO_SAMPLE = 250_000
 TAIL_PERCENT = 0.1
 DRIFT = 0.05
 """Scatter of the slices' own scales, in parts of the volume's, from which a stack counts as
-drifting; `benchmarks/results/lrcs.md` has the scatter of two real stacks."""
+drifting. Of two real stacks one (.076) gains from scales of its slices, the other (.049) does not
+(`benchmarks/results/grey_scale.md`)."""
 
 
 @dataclass(frozen=True)
