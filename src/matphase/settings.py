@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from matphase.checked import first_problem
+from matphase.checked import first_problem, merged, read_toml
 from matphase.errors import InputError
 
 Count = Annotated[int, Field(ge=1)]
@@ -169,13 +169,7 @@ class Settings(_Section):
 
     def updated(self, values: dict[str, Any], *, where: str = "settings") -> "Settings":
         """These settings with those of the nested mapping `values` in place of their own."""
-        merged = self.model_dump()
-        for name, value in values.items():
-            if isinstance(value, dict) and isinstance(merged.get(name), dict):
-                merged[name] = {**merged[name], **value}
-            else:
-                merged[name] = value
-        return self.from_mapping(merged, where=where)
+        return self.from_mapping(merged(self.model_dump(), values), where=where)
 
     def with_file(self, path: Path) -> "Settings":
         """These settings with those of a TOML file in place of their own.
@@ -183,10 +177,4 @@ class Settings(_Section):
         Raises:
             InputError: the file cannot be read, is not TOML, or holds a wrong setting.
         """
-        try:
-            values = tomllib.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read settings from {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not a TOML file: {error}") from error
-        return self.updated(values, where=str(path))
+        return self.updated(read_toml(path), where=str(path))

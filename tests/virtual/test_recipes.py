@@ -90,7 +90,7 @@ def test_wrong_recipes_are_refused_in_one_sentence(wrong, message):
 def test_files_that_are_no_recipe_are_refused(tmp_path):
     with pytest.raises(InputError, match="no recipe 'medium'; choose easy, paper, hard"):
         Recipe.named("medium")
-    with pytest.raises(InputError, match="cannot read a recipe"):
+    with pytest.raises(InputError, match="cannot read settings"):
         Recipe.from_file(tmp_path / "none.toml")
     file = tmp_path / "bad.toml"
     file.write_text("cnr = = 3", "utf-8")

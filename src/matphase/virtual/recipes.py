@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import Field, model_validator
 
-from matphase.checked import CheckedSettings
+from matphase.checked import CheckedSettings, merged, read_toml
 from matphase.errors import InputError
 from matphase.virtual import materials
 from matphase.virtual.materials import Material, Medium
@@ -178,12 +178,7 @@ class Recipe(CheckedSettings):
         Raises:
             InputError: the file cannot be read, is not TOML, or holds a wrong value.
         """
-        try:
-            values = tomllib.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read a recipe from {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not a TOML file: {error}") from error
+        values = read_toml(path)
         try:
             return cls(**values)
         except InputError as error:
@@ -195,13 +190,7 @@ class Recipe(CheckedSettings):
         Raises:
             InputError: as for the constructor.
         """
-        merged = self.model_dump(exclude_none=True)
-        for name, value in values.items():
-            if isinstance(value, Mapping) and isinstance(merged.get(name), dict):
-                merged[name] = {**merged[name], **value}
-            else:
-                merged[name] = value
-        return Recipe(**merged)
+        return Recipe(**merged(self.model_dump(exclude_none=True), values))
 
     def with_cnr(self, cnr: float) -> "Recipe":
         """Set the noise by `cnr`, whatever set it before.
