@@ -18,6 +18,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
         "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "bf16": bool(torch.cpu.get_capabilities().get("avx512_bf16")),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -149,8 +149,8 @@ def report(content: dict[str, Any]) -> str:
         "# Real slices: electrodes of LRCS",
         "",
         f"`python benchmarks/lrcs.py DATA --preset {content['preset']} --seeds "
-        f"{content['seeds']}`. Mean ± SD over {content['seeds']} seeds (Otsu has none), pooled "
-        "over the test slices. F1 per phase, ACC in per cent.",
+        f"{content['seeds']}`. Mean ± SD over the seeds (Otsu has none), pooled over the test "
+        "slices. F1 per phase, ACC in per cent.",
     ]
     for name in SPLITS:
         if name not in content:
