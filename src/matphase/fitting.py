@@ -51,7 +51,10 @@ def fit_stages(
         Interrupted: the user stopped it.
     """
     if settings.idk.tune_recall and held_out is None:
-        raise InputError("idk.tune_recall needs validation slices; give some, or leave it out")
+        raise InputError(
+            "idk.tune_recall needs validation slices; give some (--validation-images and "
+            "--validation-labels), or leave it out"
+        )
     _claim(run, settings, phases, pairs)
     pool, changes = pairs.prepared(settings.data, phases)
     pool.require_every_phase(phases, "the training labels, smoothed,")

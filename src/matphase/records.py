@@ -106,8 +106,10 @@ def save_prediction(
         "phases": prediction.phases.to_json(),
         "volume_fractions": prediction.volume_fractions(),
         "idk_share": float(prediction.idk.mean()),
+        "files": [path.name for path in arrays],
         "seconds": round(seconds, 2),
     }
+    before = _record(labels)
     with ExitStack() as stack:
         # what is entered first is renamed last: the record, which vouches for the others
         file = stack.enter_context(written_whole(record_of(labels), overwrite=overwrite))
@@ -115,6 +117,9 @@ def save_prediction(
         for path, array in arrays.items():
             file = stack.enter_context(written_whole(path, overwrite=overwrite))
             formats.write(file, prediction.volume.with_array(array))
+    for name in set(_recorded_files(before)) - {path.name for path in arrays}:
+        # a map of the prediction that was replaced says nothing of this one
+        labels.with_name(Path(name).name).unlink(missing_ok=True)
     return [*arrays, record_of(labels)]
 
 
@@ -153,6 +158,7 @@ def read_prediction(labels: Path, phases: PhaseTable | None) -> StoredPrediction
         InputError: there is neither record nor `phases`, or a map is of another shape.
         FormatError: a file cannot be read.
     """
+    volume = formats.open(labels)
     try:
         recorded = _recorded_phases(labels)
     except InputError:
@@ -162,7 +168,6 @@ def read_prediction(labels: Path, phases: PhaseTable | None) -> StoredPrediction
     table = recorded or phases
     if table is None:
         raise InputError(f"no record lies beside {labels}; pass --label-map to name its phases")
-    volume = formats.open(labels)
     shape = (volume.n_slices, *volume.shape[-2:])
     order = _order(table, phases or table, labels)
     # an ignore index is none of the phases and stays what it is
@@ -171,8 +176,10 @@ def read_prediction(labels: Path, phases: PhaseTable | None) -> StoredPrediction
     if recorded is None:
         return StoredPrediction(table, own, None, None, None, None)
 
+    listed = _recorded_files(_record(labels))
+
     def map_of(path: Path) -> NDArray[Any] | None:
-        if not path.exists():
+        if path.name not in listed or not path.exists():
             return None
         one = formats.open(path)
         if one.shape != volume.shape:
@@ -204,6 +211,20 @@ def _order(recorded: PhaseTable, wanted: PhaseTable, labels: Path) -> NDArray[np
             f"{', '.join(recorded.names)}; name the same phases"
         )
     return np.array([wanted.index(name) for name in recorded.names], np.uint8)
+
+
+def _record(labels: Path) -> Any:
+    """The content of the record, whatever it is; None where there is none to read."""
+    try:
+        return json.loads(record_of(labels).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _recorded_files(record: Any) -> list[str]:
+    """Names of the files that belong to a prediction."""
+    names = record.get("files") if isinstance(record, dict) else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _recorded_phases(labels: Path) -> PhaseTable | None:

@@ -227,7 +227,9 @@ def _kept(checkpoint: Path | None) -> str:
         return "nothing was kept, since no folder was given"
     if checkpoint.exists():
         return f"the last checkpoint is kept in {checkpoint}"
-    return f"the stages finished before it are kept in {checkpoint.parent}"
+    if any(checkpoint.parent.glob("*.safetensors")):
+        return f"the stages finished before it are kept in {checkpoint.parent}"
+    return f"it had not come to a checkpoint yet, and begins anew from {checkpoint.parent}"
 
 
 class _Supervised(L.LightningModule):

@@ -198,3 +198,19 @@ def test_maps_of_another_prediction(predicted: Path, refused: Refused, sample: S
         *["evaluate", "out.tif", "labels.tif"],
         says=["out_idk.tif has shape (2, 48, 56)", "not of one prediction"],
     )
+
+
+def test_probabilities_of_an_earlier_prediction_are_not_scored(
+    predicted: Path, model_folder: Path, call: Callable[..., Any]
+) -> None:
+    words = ["predict", str(model_folder), "images.tif", "--out", "out.tif", "--overwrite"]
+    assert call(*words, "--probabilities").exit_code == 0
+    assert Path("out_probability_pore.tif").exists()
+    assert scores(call, "out.tif", "labels.tif")["rows"]["out.tif"]["ECE"] is not None
+    assert call(*words, "--seed", "9").exit_code == 0
+    assert not Path("out_probability_pore.tif").exists()
+    assert scores(call, "out.tif", "labels.tif")["rows"]["out.tif"]["ECE"] is None
+
+
+def test_a_prediction_that_does_not_exist_is_named(refused: Refused) -> None:
+    refused("evaluate", "nope.tif", "labels.tif", says=["nope.tif does not exist"])
