@@ -197,7 +197,7 @@ def test_the_command_images_a_labelled_volume(tmp_path):
         (["--shape", "4x40x40"], "--shape '4x40x40' is not a shape"),
         (["--shape", "2,8,40"], "too small"),
         (["--recipe", "medium"], "no recipe 'medium'"),
-        (["--recipe", "none.toml"], "cannot read a recipe"),
+        (["--recipe", "none.toml"], "cannot read settings"),
         (["--cnr", "-1"], "cnr"),
         (["--labels", "x.tif"], "go together"),
         (["--voxel-size", "1"], "for --labels"),
