@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from matphase import formats, model_folder
 from matphase.data.intensity import IntensityScale
@@ -287,7 +286,7 @@ def _answers(
         "idk": partition.idk,
         "idk_score": partition.score,
         "global_labels": model.phases.decode(known.labels),
-        "global_probabilities": softmax(known.logits, axis=1),
+        "global_probabilities": known.probabilities,
     }
     if known.mutual_information is not None:
         maps["mutual_information"] = known.mutual_information

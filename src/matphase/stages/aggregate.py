@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
 
@@ -21,6 +20,6 @@ def aggregate(
     """
     labels = known.labels.copy()
     labels[partition.idk] = local.labels
-    probabilities: NDArray[np.float32] = softmax(known.logits, axis=1)
+    probabilities = known.probabilities.copy()
     np.moveaxis(probabilities, 1, -1)[partition.idk] = local.probabilities
     return labels, probabilities

@@ -194,13 +194,18 @@ class _Patches:
 
 def count_hard(partition: Partition, labels: NDArray[np.uint8]) -> int:
     """How many pixels LCGAR can learn from."""
-    return int(np.count_nonzero(partition.idk & (labels != IGNORE_INDEX)))
+    return int(np.count_nonzero(_hard(partition, labels)))
+
+
+def _hard(partition: Partition, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    hard: NDArray[np.bool_] = partition.idk & (labels != IGNORE_INDEX)
+    return hard
 
 
 def _hard_pixels(
     partition: Partition, labels: NDArray[np.uint8], limit: int, seed: int
 ) -> tuple[Indices, ...]:
-    hard = partition.idk & (labels != IGNORE_INDEX)
+    hard = _hard(partition, labels)
     if limit:
         rng = np.random.default_rng(mix(seed, "lcgar", "pixels"))
         for one in hard:

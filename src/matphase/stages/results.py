@@ -1,9 +1,11 @@
 """What travels between the stages."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,12 @@ class GlobalPrediction:
     logits: NDArray[np.float32]
     entropy: NDArray[np.float32]
     mutual_information: NDArray[np.float32] | None = None
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float32]:
+        """(n, phases, height, width) float32, softmax(F); do not change it, it is kept."""
+        result: NDArray[np.float32] = softmax(self.logits, axis=1)
+        return result
 
 
 @dataclass(frozen=True)
