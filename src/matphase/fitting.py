@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import nn
 
 from matphase.data.intensity import IntensityScale
 from matphase.data.pairs import Pairs
@@ -14,14 +16,13 @@ from matphase.data.weights import phase_fractions, phase_weights
 from matphase.errors import InputError, OutputError
 from matphase.files import remove, written_whole
 from matphase.model_folder import Trained
+from matphase.models import zoo
 from matphase.models.idk import IDKClassifier
-from matphase.models.lcgar import LCGAR
-from matphase.models.unet import UNet
 from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.seeds import fingerprint
 from matphase.settings import Settings
-from matphase.stages import hcl_idk, lcgar, ugsm
-from matphase.stages.results import GlobalPrediction
+from matphase.stages import hcl_idk, lcgar, local_unet, ugsm
+from matphase.stages.results import GlobalPrediction, Partition
 from matphase.training import Run
 
 RECORD = "run.json"
@@ -36,6 +37,8 @@ def fit_stages(
     run: Run,
 ) -> Trained:
     """UGSM, then HCL-IDK on what it got wrong, then LCGAR on the hard pixels.
+
+    Of a baseline (`settings.model`) the stages that it consists of.
 
     Args:
         pairs: training slices.
@@ -55,24 +58,49 @@ def fit_stages(
             "idk.tune_recall needs validation slices; give some (--validation-images and "
             "--validation-labels), or leave it out"
         )
+    kind = zoo.KINDS[settings.model]
+    if settings.idk.tune_recall and kind.local is None:
+        raise InputError(
+            f"idk.tune_recall has no meaning for the model {settings.model}, which calls no pixel "
+            "IDK; leave it out"
+        )
     _claim(run, settings, phases, pairs)
     pool, changes = pairs.prepared(settings.data, phases)
     pool.require_every_phase(phases, "the training labels, smoothed,")
-    network = ugsm.fit(pool.images, pool.labels, len(phases), settings.ugsm, settings.data, run)
-    known = _predictions_to_learn_from(pool, network, settings, phases, run)
+    record = _record(pairs, pool, changes, phases)
+    network = ugsm.fit(
+        pool.images,
+        pool.labels,
+        len(phases),
+        settings.ugsm,
+        settings.data,
+        run,
+        network=kind.network,
+    )
+    if kind.local is None:
+        return Trained(settings, phases, scale, run.seed, network, None, None, record)
+    pool, known = predictions_to_learn_from(pool, network, settings, phases, run)
     classifier = hcl_idk.fit(known, pool.labels, settings.idk, run)
     if held_out is not None:
         settings = _with_tuned_threshold(held_out, network, classifier, settings, run)
     local = _fit_local(pool, known, classifier, settings, run)
-    record = _record(pairs, pool, changes, phases)
     return Trained(settings, phases, scale, run.seed, network, classifier, local, record)
 
 
 def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:
-    """A model with UGSM and HCL-IDK of `model`, and LCGAR trained anew by `model.settings`."""
+    """A model with UGSM and HCL-IDK of `model`, and LCGAR trained anew by `model.settings`.
+
+    Raises:
+        InputError: `model` has no local part.
+    """
+    if model.idk is None:
+        raise InputError(
+            f"the model {model.settings.model} has no local part that could be trained again; "
+            "fit one that has, such as matphase"
+        )
     _claim(run, model.settings, model.phases, pairs)
     pool, _ = pairs.prepared(model.settings.data, model.phases)
-    known = _predictions_to_learn_from(pool, model.ugsm, model.settings, model.phases, run)
+    pool, known = predictions_to_learn_from(pool, model.ugsm, model.settings, model.phases, run)
     return replace(model, lcgar=_fit_local(pool, known, model.idk, model.settings, run))
 
 
@@ -140,17 +168,21 @@ def _record(
     return record
 
 
-def _predictions_to_learn_from(
-    pool: Pairs, network: UNet, settings: Settings, phases: PhaseTable, run: Run
-) -> GlobalPrediction:
-    """UGSM's predictions of the pool; with folds, of networks that did not see the slice.
+def predictions_to_learn_from(
+    pool: Pairs, network: nn.Module, settings: Settings, phases: PhaseTable, run: Run
+) -> tuple[Pairs, GlobalPrediction]:
+    """The images that the local stages learn from, and UGSM's predictions of them.
+
+    With `data.local_images` a part of the pool; with folds, predictions of networks that did not
+    see the slice.
 
     A network makes fewer errors on slices that it was trained on than on new ones, so HCL-IDK
     and LCGAR meet an easier task in training than later. Folds are blocks of neighbouring slices.
     """
     folds = settings.idk.folds
+    chosen = pool.take(spread(len(pool.images), settings.data.local_images))
     if folds == 0:
-        return _predict(network, pool, settings, run)
+        return chosen, _predict(network, chosen, settings, run)
     slices = np.unique(pool.source)
     if folds > len(slices):
         raise InputError(
@@ -160,18 +192,27 @@ def _predictions_to_learn_from(
     parts = []
     for number, block in enumerate(np.array_split(slices, folds)):
         held_out = np.isin(pool.source, block)
-        seen, unseen = pool.take(~held_out), pool.take(held_out)
+        seen = pool.take(~held_out)
+        unseen = chosen.take(np.isin(chosen.source, block))
         name = f"ugsm_fold{number + 1}"
         seen.require_every_phase(phases, f"training slices without fold {number + 1} of {folds}")
         other = ugsm.fit(
-            seen.images, seen.labels, len(phases), settings.ugsm, settings.data, run, name
+            seen.images, seen.labels, len(phases), settings.ugsm, settings.data, run, name=name
         )
-        parts.append(_predict(other, unseen, settings, run))
+        if len(unseen.images):
+            parts.append(_predict(other, unseen, settings, run))
     # the pool lists the copies of slice 0, then those of slice 1, ..., as the folds do
-    return ugsm.concatenate(parts)
+    return chosen, ugsm.concatenate(parts)
 
 
-def _predict(network: UNet, pool: Pairs, settings: Settings, run: Run) -> GlobalPrediction:
+def spread(n: int, limit: int) -> NDArray[np.int64]:
+    """Numbers of at most `limit` of `n` things, evenly spaced; 0: of all."""
+    if limit == 0 or limit >= n:
+        return np.arange(n)
+    return np.linspace(0, n - 1, limit).round().astype(np.int64)
+
+
+def _predict(network: nn.Module, pool: Pairs, settings: Settings, run: Run) -> GlobalPrediction:
     run.reporter.start("UGSM on labelled slices", len(pool.images))
     known = ugsm.predict(
         network, pool.images, settings.ugsm, precision=run.precision, reporter=run.reporter
@@ -182,7 +223,7 @@ def _predict(network: UNet, pool: Pairs, settings: Settings, run: Run) -> Global
 
 def _with_tuned_threshold(
     held_out: Pairs,
-    network: UNet,
+    network: nn.Module,
     classifier: IDKClassifier,
     settings: Settings,
     run: Run,
@@ -203,12 +244,58 @@ def _fit_local(
     classifier: IDKClassifier,
     settings: Settings,
     run: Run,
-) -> LCGAR:
+) -> nn.Module:
     partition = hcl_idk.predict(classifier, known, settings.idk)
     if lcgar.count_hard(partition, pool.labels) < lcgar.FEWEST_PIXELS:
         # an LCGAR that has learned nothing must never be asked
         hcl_idk.answer_never(classifier)
     weights = phase_weights(pool.labels, known.logits.shape[1])
+    return fit_local(pool, known, partition, weights, settings, run)
+
+
+def fit_local(
+    pool: Pairs,
+    known: GlobalPrediction,
+    partition: Partition,
+    weights: NDArray[np.float32],
+    settings: Settings,
+    run: Run,
+) -> nn.Module:
+    """Train LCGAR, or what the baseline `settings.model` has in its place.
+
+    Args:
+        pool: images and labels to learn from.
+        known: UGSM's prediction of them.
+        partition: HCL-IDK's split of them.
+        weights: (phases,) of the cross-entropy.
+        settings: model, LCGAR and curriculum.
+        run: seed, precision, folder, reporter.
+
+    Raises:
+        Interrupted: the user stopped it.
+    """
+    local = zoo.KINDS[settings.model].local
+    if local == "local_unet":
+        return local_unet.fit(
+            pool.images,
+            known,
+            partition,
+            pool.labels,
+            weights,
+            settings.ugsm,
+            settings.lcgar,
+            settings.data,
+            run,
+        )
+    assert local is not None
     return lcgar.fit(
-        pool.images, known, partition, pool.labels, weights, settings.lcgar, settings.usi, run
+        pool.images,
+        known,
+        partition,
+        pool.labels,
+        weights,
+        settings.lcgar,
+        settings.usi,
+        run,
+        classifier=local,
     )

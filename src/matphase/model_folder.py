@@ -3,7 +3,7 @@
 ```
 config.toml         settings, intensity scale, seed, version
 phases.json         names, label values and colours of the phases
-ugsm.safetensors    weights; likewise idk and lcgar
+ugsm.safetensors    weights of the global network; likewise idk and lcgar, the local network
 manifest.json       SHA-256 of each file above
 ```
 
@@ -19,36 +19,43 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from torch import nn
 
 from matphase.data.intensity import IntensityScale
 from matphase.errors import InputError, ModelError
 from matphase.files import written_whole
+from matphase.models import zoo
 from matphase.models.idk import IDKClassifier
-from matphase.models.lcgar import LCGAR
-from matphase.models.unet import UNet
 from matphase.phases import PhaseTable
 from matphase.settings import Settings
-from matphase.stages import hcl_idk, lcgar, ugsm
+from matphase.stages import hcl_idk, lcgar, local_unet
 from matphase.training import load_weights, save_weights
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-NETWORKS = ("ugsm", "idk", "lcgar")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """All that a trained model consists of."""
+    """All that a trained model consists of; a baseline may have no local part."""
 
     settings: Settings
     phases: PhaseTable
     scale: IntensityScale
     seed: int
-    ugsm: UNet
-    idk: IDKClassifier
-    lcgar: LCGAR
+    ugsm: nn.Module
+    """The global network: UGSM, or what a baseline has in its place."""
+    idk: IDKClassifier | None
+    lcgar: nn.Module | None
+    """The local network: LCGAR, or what a baseline has in its place."""
     record: dict[str, Any]
     """Of the training data: slices, volume fractions, what label smoothing changed."""
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks that there are, by the names of their files."""
+        named = {"ugsm": self.ugsm, "idk": self.idk, "lcgar": self.lcgar}
+        return {name: network for name, network in named.items() if network is not None}
 
 
 def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:
@@ -70,8 +77,8 @@ def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:
         (beside / "config.toml").write_text(tomli_w.dumps(config), "utf-8")
         phases = json.dumps(model.phases.to_json(), indent=2, ensure_ascii=False)
         (beside / "phases.json").write_text(phases + "\n", "utf-8")
-        for name in NETWORKS:
-            save_weights(getattr(model, name), beside / f"{name}.safetensors")
+        for name, network in model.networks.items():
+            save_weights(network, beside / f"{name}.safetensors")
         sums = {path.name: _checksum(path) for path in sorted(beside.iterdir())}
         (beside / MANIFEST).write_text(json.dumps(sums, indent=2) + "\n", "utf-8")
 
@@ -98,16 +105,25 @@ def read(folder: Path) -> Trained:
         seed, record = int(config["seed"]), dict(config["training"])
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise ModelError(f"{folder} does not describe a model: {error}; train anew") from error
-    n = len(phases)
-    networks = (
-        ugsm.build(n, settings.ugsm),
-        hcl_idk.build(n, settings.idk),
-        lcgar.build(n, settings.lcgar),
-    )
-    for name, network in zip(NETWORKS, networks, strict=True):
+    model = Trained(settings, phases, scale, seed, *_untrained(settings, len(phases)), record)
+    for name, network in model.networks.items():
         load_weights(network, folder / f"{name}.safetensors")
         network.eval()
-    return Trained(settings, phases, scale, seed, *networks, record)
+    return model
+
+
+def _untrained(
+    settings: Settings, n_phases: int
+) -> tuple[nn.Module, IDKClassifier | None, nn.Module | None]:
+    """The networks that a model of these settings consists of."""
+    kind = zoo.KINDS[settings.model]
+    network = zoo.segmenter(kind.network, 1, n_phases, settings.ugsm)
+    if kind.local is None:
+        return network, None, None
+    classifier = hcl_idk.build(n_phases, settings.idk)
+    if kind.local == "local_unet":
+        return network, classifier, local_unet.build(n_phases, settings.ugsm, settings.lcgar)
+    return network, classifier, lcgar.build(n_phases, settings.lcgar, kind.local)
 
 
 def _check(folder: Path) -> None:
@@ -125,7 +141,7 @@ def _check(folder: Path) -> None:
     if not isinstance(sums, dict):
         raise ModelError(f"{folder / MANIFEST} cannot be read; copy the folder again")
     present = {path.name for path in folder.iterdir()} - {MANIFEST}
-    needed = {"config.toml", "phases.json", *(f"{name}.safetensors" for name in NETWORKS)}
+    needed = {"config.toml", "phases.json"}
     for name in sorted(needed | set(sums)):
         if name not in present:
             raise ModelError(f"{folder / name} is missing; copy the whole model folder again")

@@ -58,7 +58,7 @@ def draw_overview(prediction: Prediction, truth: NDArray[np.uint8], z: int, path
         panel.set_title(title, fontsize=10)
     for panel in panels:
         panel.set_axis_off()
-    _draw_scale_bar(panels[0], volume)
+    draw_scale_bar(panels[0], volume)
     panels[7].legend(
         handles=[
             Patch(facecolor=phase.color, edgecolor="black", linewidth=0.5, label=phase.name)
@@ -80,8 +80,13 @@ def _show_mask(panel: Axes, mask: NDArray[np.bool_], color: tuple[float, float, 
     panel.imshow(picture, interpolation="nearest")
 
 
-def _draw_scale_bar(panel: Axes, volume: Volume) -> None:
-    """A bar about a fifth of the width long, of a round length; in pixels where that is all."""
+def draw_scale_bar(panel: Axes, volume: Volume) -> None:
+    """Draw a bar about a fifth of the width long, of a round length.
+
+    Args:
+        panel: shows a slice of the volume.
+        volume: gives width and voxel size; without a voxel size the bar is labelled in pixels.
+    """
     height, width = volume.shape[-2:]
     pixel = volume.voxel_size[-1] if volume.voxel_size is not None else None
     length = round_length(width * (pixel or 1) / 5)

@@ -16,13 +16,14 @@ from matphase.data.pairs import Pairs
 from matphase.errors import InputError
 from matphase.fitting import fit_local_again, fit_stages
 from matphase.model_folder import Trained
+from matphase.models import zoo
 from matphase.phases import PhaseTable
 from matphase.prediction import Prediction
 from matphase.progress import Reporter, Silent
 from matphase.settings import LCGARSettings, PresetName, Settings, USISettings
-from matphase.stages import hcl_idk, lcgar, ugsm
+from matphase.stages import hcl_idk, lcgar, local_unet, ugsm
 from matphase.stages.aggregate import aggregate
-from matphase.stages.results import GlobalPrediction
+from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.training import Run
 from matphase.volume import Volume, checked_slice
 
@@ -202,6 +203,7 @@ class MatPhase:
                 seed=seed,
                 precision=model.settings.precision,
                 memory=memory,
+                average=zoo.KINDS[model.settings.model].average,
                 mutual_information=mutual_information,
                 reporter=reporter,
             )
@@ -268,17 +270,13 @@ def _answers(
     model: Trained, images: NDArray[np.float32], known: GlobalPrediction, memory: int
 ) -> dict[str, NDArray[Any]]:
     """All maps of a stack of slices, slices first."""
-    partition = hcl_idk.predict(model.idk, known, model.settings.idk)
-    local = lcgar.predict(
-        model.lcgar,
-        images,
-        known,
-        partition,
-        model.settings.lcgar,
-        precision=model.settings.precision,
-        memory=memory,
-    )
-    labels, probabilities = aggregate(known, partition, local)
+    if model.idk is None:
+        nowhere = np.zeros(known.labels.shape, np.bool_)
+        partition = Partition(nowhere, nowhere.astype(np.float32))
+        labels, probabilities = known.labels, known.probabilities
+    else:
+        partition = hcl_idk.predict(model.idk, known, model.settings.idk)
+        labels, probabilities = answer_locally(model, images, known, partition, memory)
     maps: dict[str, NDArray[Any]] = {
         "labels": model.phases.decode(labels),
         "probabilities": probabilities,
@@ -291,6 +289,49 @@ def _answers(
     if known.mutual_information is not None:
         maps["mutual_information"] = known.mutual_information
     return maps
+
+
+def answer_locally(
+    model: Trained,
+    images: NDArray[np.float32],
+    known: GlobalPrediction,
+    partition: Partition,
+    memory: int = 10**9,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """UGSM's answer, and the local network's where it is asked: in the IDK set, or everywhere.
+
+    Args:
+        model: one that has a local network.
+        images: (n, height, width) grey values scaled to [-1, 1].
+        known: UGSM's prediction of them.
+        partition: HCL-IDK's split of them.
+        memory: bytes that the patches of a pass may take.
+
+    Returns:
+        as of `aggregate`.
+    """
+    assert model.lcgar is not None
+    settings, kind = model.settings, zoo.KINDS[model.settings.model]
+    asked = partition
+    if kind.everywhere:
+        asked = Partition(np.ones_like(partition.idk), partition.score)
+    local: LocalPrediction
+    if kind.local == "local_unet":
+        local = local_unet.predict(
+            model.lcgar, images, known, partition, settings.lcgar, precision=settings.precision
+        )
+    else:
+        local = lcgar.predict(
+            model.lcgar,
+            images,
+            known,
+            partition,
+            settings.lcgar,
+            where=asked.idk,
+            precision=settings.precision,
+            memory=memory,
+        )
+    return aggregate(known, asked, local)
 
 
 def _assemble(

@@ -18,6 +18,24 @@ Positive = Annotated[float, Field(gt=0)]
 
 PresetName = Literal["quick", "small", "paper"]
 
+ModelName = Literal[
+    "matphase",
+    "ugsm",
+    "unet",
+    "mcd_unet",
+    "unetpp",
+    "manet",
+    "deeplabv3",
+    "fcn",
+    "segnet",
+    "local_unet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "adapted_lcgar",
+]
+"""MatPhase and the baselines of its table 3; `models/zoo.py` says what each consists of."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +58,8 @@ class DataSettings(_Section):
     """Side of the random squares that UGSM trains on, 32 px or more; 0: whole slices."""
     flips: bool = False
     """Random flips, and quarter turns of squares, during UGSM training."""
+    local_images: Off = 0
+    """HCL-IDK and the local model learn from at most this many images, evenly spaced; 0: all."""
 
     @model_validator(mode="after")
     def _crop_is_no_stamp(self) -> Self:
@@ -135,6 +155,8 @@ class LCGARSettings(_Training):
 class Settings(_Section):
     """All settings of a model. The defaults are the paper's; see `preset` for others."""
 
+    model: ModelName = "matphase"
+    """What is trained: MatPhase, or one of the baselines by the same code."""
     data: DataSettings = DataSettings()
     ugsm: UGSMSettings = UGSMSettings()
     idk: IDKSettings = IDKSettings()

@@ -15,11 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import lightning.pytorch as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -28,8 +25,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from matphase.device import PrecisionSetting, best_device, resolve
 from matphase.errors import Interrupted, ModelError
 from matphase.files import written_whole
+from matphase.models.torchvision_shim import make_torchvision_importable
 from matphase.progress import Reporter, Silent
 from matphase.seeds import mix
+
+# Lightning imports torchvision where it is installed (it comes with the extra `baselines`)
+make_torchvision_importable()
+
+import lightning.pytorch as L  # noqa: E402
+from lightning.pytorch.callbacks import Checkpoint  # noqa: E402
+from lightning.pytorch.loggers import Logger, TensorBoardLogger  # noqa: E402
 
 Indices = NDArray[np.int64]
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -78,11 +78,11 @@ def test_only_known_idk_pixels_take_part(
     _, known, partition = scene
     truth = known.labels.copy()
     truth[0, :20] = IGNORE_INDEX
-    pixels = lcgar._hard_pixels(partition, truth, 0, seed=0)
+    pixels = lcgar._chosen(lcgar._hard(partition, truth), 0, seed=0)
     assert partition.idk[pixels].all()
     assert (truth[pixels] != IGNORE_INDEX).all()
     assert len(pixels[0]) == (partition.idk & (truth != IGNORE_INDEX)).sum()
-    few = lcgar._hard_pixels(partition, truth, 50, seed=0)
+    few = lcgar._chosen(lcgar._hard(partition, truth), 50, seed=0)
     assert np.bincount(few[0]).tolist() == [50, 50]
     assert partition.idk.any()
 

@@ -4,6 +4,7 @@ import torch
 from scipy.special import entr, softmax
 
 from matphase.errors import InputError
+from matphase.models import zoo
 from matphase.models.dropout import dropout_samples
 from matphase.models.unet import UNet
 from matphase.phases import IGNORE_INDEX
@@ -19,7 +20,7 @@ SETTINGS = UGSMSettings(width=4, depth=2, samples=5)
 @pytest.fixture(scope="module")
 def network() -> UNet:
     torch.manual_seed(0)
-    return ugsm.build(3, SETTINGS).eval()
+    return zoo.segmenter("mcd_unet", 1, 3, SETTINGS).eval()
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,14 @@ def test_summary_is_that_of_the_single_passes(network: UNet, images: np.ndarray)
     np.testing.assert_allclose(averaged.entropy, of_mean, atol=1e-5)
 
 
+def test_answer_of_the_mean_softmax(network: UNet, images: np.ndarray) -> None:
+    mean = softmax(passes(network, images), axis=2).mean(0)
+    result = ugsm.predict(network, images, SETTINGS, precision="float32", average="softmax")
+    np.testing.assert_allclose(result.probabilities, mean, atol=1e-5)
+    np.testing.assert_array_equal(result.labels, mean.argmax(1))
+    np.testing.assert_allclose(result.entropy, entr(mean).sum(1), atol=1e-5)
+
+
 def test_entropy_lies_between_zero_and_log_phases(network: UNet, images: np.ndarray) -> None:
     result = ugsm.predict(network, images, SETTINGS)
     assert result.entropy.min() >= 0
@@ -69,7 +78,7 @@ def test_memory_limit_changes_the_batches_only(
 
 
 def test_batches_fit_the_memory_they_are_given(network: UNet) -> None:
-    one = ugsm.activation_bytes(network, 64, 64)
+    one = zoo.activation_bytes(network, 64, 64)
     for memory, slices, samples in ((1, 1, 1), (3, 3, 1), (17, 8, 2), (47, 8, 5)):
         batch = ugsm._batching(network, (64, 64), 8, 5, memory * one)
         assert (batch.slices, batch.samples) == (slices, samples)
@@ -80,7 +89,7 @@ def test_batches_fit_the_memory_they_are_given(network: UNet) -> None:
 def test_without_dropout_all_passes_agree(images: np.ndarray) -> None:
     settings = SETTINGS.model_copy(update={"dropout": 0.0})
     torch.manual_seed(0)
-    plain = ugsm.build(3, settings)
+    plain = zoo.segmenter("mcd_unet", 1, 3, settings)
     result = ugsm.predict(plain, images, settings, mutual_information=True)
     assert result.mutual_information is not None
     assert result.mutual_information.max() < 1e-5
@@ -100,6 +109,29 @@ def test_examples_are_crops_of_image_and_labels_together() -> None:
     assert torch.equal(x, again)
     other, _ = examples.batch(Draw(np.arange(6), seed=5))
     assert not torch.equal(x, other)
+
+
+def test_channels_are_cropped_and_turned_together() -> None:
+    grey = np.random.default_rng(0).integers(0, 200, (2, 40, 44)).astype(np.float32)
+    channels = np.stack([grey, grey + 1, -grey], axis=1)
+    examples = ugsm.SliceExamples(channels, grey.astype(np.uint8), crop=32, flips=True)
+    x, y = examples.batch(Draw(np.arange(4), seed=1))
+    assert x.shape == (4, 3, 32, 32)
+    for channel, expected in enumerate((y, y + 1, -y)):
+        np.testing.assert_array_equal(x[:, channel].numpy(), expected.numpy())
+
+
+def test_deeplab_refuses_a_single_example(sample: Sample) -> None:
+    with pytest.raises(InputError, match="deeplabv3 needs at least 2 training examples"):
+        ugsm.fit(
+            sample.images[:1],
+            sample.labels[:1],
+            3,
+            SETTINGS,
+            DataSettings(),
+            Run(),
+            network="deeplabv3",
+        )
 
 
 def test_a_phase_that_never_occurs_is_refused(sample: Sample) -> None:

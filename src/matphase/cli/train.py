@@ -26,6 +26,13 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
     preset: Annotated[str, typer.Option(help="quick, small or paper.")] = "small",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="matphase, or a baseline: ugsm, unet, mcd_unet, unetpp, manet, deeplabv3, fcn, "
+            "segnet, local_unet, resnet18, resnet34, resnet50, adapted_lcgar."
+        ),
+    ] = "matphase",
     config: Annotated[Path | None, typer.Option(help="TOML file with settings to change.")] = None,
     seed: Seed = 0,
     validation_images: Annotated[
@@ -41,7 +48,7 @@ def train(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train UGSM, HCL-IDK and LCGAR on labelled slices and write a model folder.
+    """Train UGSM, HCL-IDK and LCGAR, or a baseline, on labelled slices; write a model folder.
 
     While it runs, its checkpoints lie in OUT.partial; after a stop, --resume goes on from there.
     """
@@ -55,6 +62,8 @@ def train(
     settings = Settings.preset(preset)
     if config is not None:
         settings = settings.with_file(config)
+    if model != "matphase":  # else the file has its say
+        settings = settings.updated({"model": model}, where="--model")
     if (validation_images is None) != (validation_labels is None):
         raise InputError("--validation-images and --validation-labels go together; give both")
     check_output(out, overwrite=overwrite, replaces="manifest.json")
@@ -78,10 +87,10 @@ def train(
     check_run_folder(partial)
     keep_inputs(partial, images, labels, validation_images, validation_labels, config)
 
-    model = MatPhase(settings=settings, seed=seed)
+    trained = MatPhase(settings=settings, seed=seed)
     with progress(quiet=quiet) as reporter:
         try:
-            model.fit(
+            trained.fit(
                 grey,
                 known,
                 phases,
@@ -91,7 +100,7 @@ def train(
                 reporter=reporter,
                 tensorboard=tensorboard,
             )
-            model.save(out, overwrite=overwrite)
+            trained.save(out, overwrite=overwrite)
         except (Interrupted, KeyboardInterrupt) as error:
             if not partial.exists():
                 raise KeyboardInterrupt from error

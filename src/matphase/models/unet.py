@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matphase.models.dropout import MCDropout
+from matphase.models.padding import mirrored
 
 
 class UNet(nn.Module):
@@ -54,8 +55,7 @@ class UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map grey images (n, in_channels, h, w) to logits (n, n_phases, h, w)."""
         height, width = image.shape[-2:]
-        multiple = 2**self.depth
-        x = F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="reflect")
+        x = mirrored(image, 2**self.depth)
         skips: list[Tensor] = []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else F.max_pool2d(x, 2))

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matphase.data.patches import PatchGrid
 from matphase.device import PrecisionSetting, running
-from matphase.models.lcgar import LCGAR
+from matphase.models import zoo
 from matphase.phases import IGNORE_INDEX
 from matphase.seeds import mix
 from matphase.settings import LCGARSettings, USISettings
@@ -24,14 +24,14 @@ FEWEST_PIXELS = 2
 """Batch norm needs more than one example."""
 
 
-def build(n_phases: int, settings: LCGARSettings) -> LCGAR:
-    """The untrained network for the inputs that `settings` choose."""
-    return LCGAR(
+def build(n_phases: int, settings: LCGARSettings, classifier: str = "lcgar") -> nn.Module:
+    """The untrained network, of the zoo's patch classifiers, for the inputs that are on."""
+    return zoo.patch_classifier(
+        classifier,
         in_channels=settings.image + n_phases * settings.labels,
         n_phases=n_phases,
-        h=settings.h,
         n_logits=n_phases * settings.logits,
-        dropout=settings.dropout,
+        settings=settings,
     )
 
 
@@ -44,7 +44,9 @@ def fit(
     settings: LCGARSettings,
     usi: USISettings,
     run: Run,
-) -> LCGAR:
+    *,
+    classifier: str = "lcgar",
+) -> nn.Module:
     """Train on the hard pixels D2 by weighted cross-entropy, in the order of the curriculum.
 
     Where D2 holds fewer than `FEWEST_PIXELS` nothing is learned, and HCL-IDK must not ask.
@@ -58,20 +60,27 @@ def fit(
         settings: of the network and its training.
         usi: the fine curriculum.
         run: seed, precision, folder, reporter.
+        classifier: LCGAR, or a ResNet, the baseline that learns from pixels of all kinds and so
+            without a curriculum.
 
     Raises:
         Interrupted: the user stopped it.
     """
     n_phases = known.logits.shape[1]
-    torch.manual_seed(mix(run.seed, "lcgar", "weights"))
-    network = build(n_phases, settings)
-    pixels = _hard_pixels(partition, labels, settings.pixels_per_image, run.seed)
+    torch.manual_seed(mix(run.seed, classifier, "weights"))
+    network = build(n_phases, settings, classifier)
+    candidates = labels != IGNORE_INDEX
+    if classifier == "lcgar":
+        candidates = _hard(partition, labels)
+    else:
+        usi = usi.model_copy(update={"order": "none"})
+    pixels = _chosen(candidates, settings.pixels_per_image, run.seed)
     if len(pixels[0]) < FEWEST_PIXELS:
         return network.eval()
     examples = _Patches(LocalInputs(images, known, partition, settings), pixels, labels[pixels])
     per_epoch = len(examples) // min(settings.batch_size, len(examples))
     epochs = epochs_needed(settings.epochs, settings.min_steps, per_epoch)
-    seed = mix(run.seed, "lcgar")
+    seed = mix(run.seed, classifier)
     order = curriculum(known.entropy[pixels], settings.batch_size, epochs, usi, seed)
     penalty = torch.from_numpy(weights)
 
@@ -83,7 +92,7 @@ def fit(
         examples,
         order,
         loss,
-        name="lcgar",
+        name=classifier,
         epochs=epochs,
         learning_rate=settings.learning_rate,
         run=run,
@@ -92,34 +101,37 @@ def fit(
 
 
 def predict(
-    network: LCGAR,
+    network: nn.Module,
     images: NDArray[np.float32],
     known: GlobalPrediction,
     partition: Partition,
     settings: LCGARSettings,
     *,
+    where: NDArray[np.bool_] | None = None,
     precision: PrecisionSetting = "auto",
     memory: int = 10**9,
 ) -> LocalPrediction:
     """Name the phase of every IDK pixel.
 
     Args:
-        network: a trained LCGAR.
+        network: a trained LCGAR, or another patch classifier.
         images: (n, height, width) grey values scaled to [-1, 1].
         known: UGSM's prediction of them.
         partition: HCL-IDK's split of them.
         settings: which inputs the network was built for.
+        where: (n, height, width) pixels to name in place of the IDK set.
         precision: see `Settings.precision`.
         memory: bytes that the patches of a pass, and what the network makes of them, may take.
     """
     inputs = LocalInputs(images, known, partition, settings)
-    probabilities = np.empty((int(partition.idk.sum()), known.logits.shape[1]), np.float32)
+    where = partition.idk if where is None else where
+    probabilities = np.empty((int(where.sum()), known.logits.shape[1]), np.float32)
     done = 0
     with running(network, precision) as device:
         # a patch, and two maps of 32 channels, at four bytes a value
         each = 4 * settings.h**2 * (settings.image + known.logits.shape[1] + 2 * 32)
         size = max(1, min(PATCHES_PER_PASS, memory // each))
-        for batch in inputs.batches(np.nonzero(partition.idk), size):
+        for batch in inputs.batches(np.nonzero(where), size):
             output = network(*(tensor.to(device) for tensor in batch)).float().softmax(dim=1)
             probabilities[done : done + len(output)] = output.cpu().numpy()
             done += len(output)
@@ -144,14 +156,12 @@ class LocalInputs:
         partition: Partition,
         settings: LCGARSettings,
     ) -> None:
-        n_phases = known.logits.shape[1]
         self._image = PatchGrid(images, settings.h) if settings.image else None
         self._labels: PatchGrid | None = None
         if settings.labels:
-            masked = np.where(partition.idk, np.uint8(n_phases), known.labels)
-            self._labels = PatchGrid(masked, settings.h)
-        # row k is one-hot k; the row of the code for "masked" is zero
-        self._one_hot = torch.eye(n_phases + 1, n_phases)
+            codes, one_hot = masked_one_hot(known, partition)
+            self._labels = PatchGrid(codes, settings.h)
+            self._one_hot = torch.from_numpy(one_hot)
         self._logits = torch.from_numpy(known.logits) if settings.logits else None
 
     def gather(self, slices: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
@@ -173,6 +183,20 @@ class LocalInputs:
         where = [torch.from_numpy(part) for part in pixels]
         for part in zip(*(torch.split(positions, size) for positions in where), strict=True):
             yield self.gather(*part)
+
+
+def masked_one_hot(
+    known: GlobalPrediction, partition: Partition
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """UGSM's labels with a code of their own where IDK, and what each code stands for.
+
+    Returns:
+        codes (n, height, width), and (codes, phases): row k is one-hot k, the last row, of the
+        code for "masked", zero.
+    """
+    n_phases = known.logits.shape[1]
+    codes = np.where(partition.idk, np.uint8(n_phases), known.labels)
+    return codes, np.eye(n_phases + 1, n_phases, dtype=np.float32)
 
 
 class _Patches:
@@ -202,14 +226,12 @@ def _hard(partition: Partition, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return hard
 
 
-def _hard_pixels(
-    partition: Partition, labels: NDArray[np.uint8], limit: int, seed: int
-) -> tuple[Indices, ...]:
-    hard = _hard(partition, labels)
+def _chosen(candidates: NDArray[np.bool_], limit: int, seed: int) -> tuple[Indices, ...]:
+    """Positions of the candidates, at most `limit` of them an image; 0: all."""
     if limit:
         rng = np.random.default_rng(mix(seed, "lcgar", "pixels"))
-        for one in hard:
+        for one in candidates:
             surplus = int(one.sum()) - limit
             if surplus > 0:
                 one.flat[rng.choice(np.flatnonzero(one), surplus, replace=False)] = False
-    return np.nonzero(hard)
+    return np.nonzero(candidates)

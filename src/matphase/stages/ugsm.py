@@ -1,19 +1,20 @@
 """UGSM: uncertainty-aware global segmentation model (paper section 3.1)."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import entr, softmax
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matphase.data.weights import phase_weights
 from matphase.device import PrecisionSetting, running
 from matphase.errors import InputError
-from matphase.models.dropout import dropout_samples
-from matphase.models.unet import UNet
+from matphase.models import zoo
+from matphase.models.dropout import MCDropout, dropout_samples
 from matphase.phases import IGNORE_INDEX
 from matphase.progress import Reporter, Silent
 from matphase.seeds import mix
@@ -25,13 +26,6 @@ DEFAULT_MEMORY = 2 * 10**9
 """Bytes that the activations of one pass may take, unless the caller says otherwise."""
 
 
-def build(n_phases: int, settings: UGSMSettings) -> UNet:
-    """The untrained network; its initial weights come from torch's global generator."""
-    return UNet(
-        1, n_phases, settings.width, settings.depth, settings.dropout, settings.dropout_kind
-    )
-
-
 def fit(
     images: NDArray[np.float32],
     labels: NDArray[np.uint8],
@@ -39,9 +33,11 @@ def fit(
     settings: UGSMSettings,
     data: DataSettings,
     run: Run,
+    *,
+    network: str = "mcd_unet",
     name: str = "ugsm",
-) -> UNet:
-    """Train UGSM by weighted cross-entropy.
+) -> nn.Module:
+    """Train UGSM, or another network that labels whole images, by weighted cross-entropy.
 
     Args:
         images: (n, height, width) grey values scaled to [-1, 1].
@@ -50,23 +46,63 @@ def fit(
         settings: of the network and its training.
         data: crops and flips.
         run: seed, precision, folder, reporter.
+        network: of the zoo's global networks; UGSM is a U-Net with Monte-Carlo dropout.
         name: names the files and the random draws.
 
     Raises:
-        InputError: a phase never occurs in `labels`.
+        InputError: a phase never occurs in `labels`, or the network needs more examples.
         Interrupted: the user stopped it.
     """
-    weights = torch.from_numpy(phase_weights(labels, n_phases))
+    torch.manual_seed(mix(run.seed, name, "weights"))
+    module = zoo.segmenter(network, 1, n_phases, settings)
+    weights = phase_weights(labels, n_phases)
+    least, there = (
+        zoo.fewest_examples(network),
+        len(SliceExamples(images, labels, data.crop, False)),
+    )
+    if there < least:
+        raise InputError(
+            f"{network} needs at least {least} training examples, but there is {there}; give more "
+            "slices, or train on squares of them (data.crop)"
+        )
+    fit_segmenter(module, images, labels, weights, settings, data, run, name)
+    return module
+
+
+def fit_segmenter(
+    network: nn.Module,
+    images: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    weights: NDArray[np.float32],
+    settings: UGSMSettings,
+    data: DataSettings,
+    run: Run,
+    name: str,
+) -> None:
+    """Train any network that labels whole images, in place.
+
+    Args:
+        network: maps (n, channels, h, w) to logits (n, phases, h, w).
+        images: (n, height, width) or (n, channels, height, width).
+        labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels take no part.
+        weights: (phases,) of the cross-entropy.
+        settings: epochs, batches, learning rate.
+        data: crops and flips.
+        run: seed, precision, folder, reporter.
+        name: names the files and the random draws.
+
+    Raises:
+        Interrupted: the user stopped it.
+    """
+    penalty = torch.from_numpy(weights)
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(
-            logits.float(), target, weights.to(logits.device), ignore_index=IGNORE_INDEX
+            logits.float(), target, penalty.to(logits.device), ignore_index=IGNORE_INDEX
         )
 
     examples = SliceExamples(images, labels, data.crop, data.flips)
     order = Shuffled(len(examples), settings.batch_size, mix(run.seed, name))
-    torch.manual_seed(mix(run.seed, name, "weights"))
-    network = build(n_phases, settings)
     train(
         network,
         examples,
@@ -77,17 +113,17 @@ def fit(
         learning_rate=settings.learning_rate,
         run=run,
     )
-    return network
 
 
 def predict(
-    network: UNet,
+    network: nn.Module,
     images: NDArray[np.float32],
     settings: UGSMSettings,
     *,
     seed: int = 0,
     precision: PrecisionSetting = "auto",
     memory: int = DEFAULT_MEMORY,
+    average: Literal["logits", "softmax"] = "logits",
     mutual_information: bool = False,
     reporter: Reporter | None = None,
 ) -> GlobalPrediction:
@@ -98,12 +134,15 @@ def predict(
     masks for every slice, so a slice's result does not depend on its neighbours in a batch.
 
     Args:
-        network: a trained UGSM.
+        network: a trained UGSM, or any network that labels whole images: one without
+            Monte-Carlo dropout is asked once.
         images: (n, height, width) grey values scaled to [-1, 1].
         settings: number of samples and kind of uncertainty.
         seed: names the dropout masks.
         precision: see `Settings.precision`.
         memory: bytes that the activations may take; passes are put into batches that fit.
+        average: with `softmax` the answer is that of the mean softmax, as usual for Monte-Carlo
+            dropout, and F its logarithm.
         mutual_information: also compute it.
         reporter: advanced by one for each slice.
 
@@ -111,7 +150,7 @@ def predict(
         InputError: `memory` is too little for one pass over one slice.
     """
     reporter = reporter or Silent()
-    samples = settings.samples if settings.dropout > 0 else 1
+    samples = settings.samples if draws_samples(network) else 1
     seeds = [mix(seed, "sample", number) for number in range(samples)]
     batch = _batching(network, images.shape[1:], len(images), samples, memory)
     parts = []
@@ -125,19 +164,16 @@ def predict(
                     passes = network(stack.repeat(len(chosen), 1, 1, 1)).float()
                 for logits in torch.split(passes, len(stack)):
                     tally.add(logits)
-            parts.append(tally.summary(settings, mutual_information=mutual_information))
+            parts.append(tally.summary(settings, average, mutual_information=mutual_information))
             reporter.advance(len(stack))
     return concatenate(parts)
 
 
-def activation_bytes(network: UNet, height: int, width: int) -> int:
-    """Upper bound of the memory that one pass over one slice takes, in bytes.
-
-    At full resolution a U-Net holds the skip (w channels), the upsampled map and both joined
-    (w + 2 w), and a convolution's input and output (2 w): 6 w values a pixel. The levels below
-    add half of that each, so less than once more in all. Four bytes a value cover float32.
-    """
-    return 2 * 6 * network.width * height * width * 4
+def draws_samples(network: nn.Module) -> bool:
+    """Whether the network has Monte-Carlo dropout that makes one pass differ from the next."""
+    return any(
+        isinstance(module, MCDropout) and module.probability > 0 for module in network.modules()
+    )
 
 
 @dataclass(frozen=True)
@@ -147,10 +183,10 @@ class _Batching:
 
 
 def _batching(
-    network: UNet, shape: tuple[int, ...], slices: int, samples: int, memory: int
+    network: nn.Module, shape: tuple[int, ...], slices: int, samples: int, memory: int
 ) -> _Batching:
     """As many slices together as fit, since they share masks; then as many samples."""
-    one = activation_bytes(network, shape[0], shape[1])
+    one = zoo.activation_bytes(network, shape[0], shape[1])
     passes = memory // one
     if passes < 1:
         raise InputError(
@@ -181,12 +217,21 @@ class _Tally:
             self._entropy += entropy
         self._count += 1
 
-    def summary(self, settings: UGSMSettings, *, mutual_information: bool) -> GlobalPrediction:
+    def summary(
+        self,
+        settings: UGSMSettings,
+        average: Literal["logits", "softmax"],
+        *,
+        mutual_information: bool,
+    ) -> GlobalPrediction:
         assert self._logits is not None
         assert self._softmax is not None
         assert self._entropy is not None
         logits = (self._logits / self._count).cpu().numpy()
         mean_softmax = (self._softmax / self._count).cpu().numpy()
+        if average == "softmax":
+            # the smallest normal number keeps a probability that was rounded to 0 finite
+            logits = np.log(np.maximum(mean_softmax, np.finfo(np.float32).tiny))
         of_mean = entr(mean_softmax).sum(axis=1)
         information = None
         if mutual_information:
@@ -217,7 +262,7 @@ class SliceExamples:
     """Slices, or random squares of them, for a network that labels whole images.
 
     Args:
-        images: (n, height, width) float32.
+        images: (n, height, width) or (n, channels, height, width) float32.
         labels: (n, height, width) uint8.
         crop: side of the random squares in pixels, at most the slice's sides; 0: whole slices.
         flips: flip at random, and turn squares by quarters.
@@ -232,7 +277,7 @@ class SliceExamples:
     ) -> None:
         self._images = images
         self._labels = labels
-        height, width = images.shape[1:]
+        height, width = images.shape[-2:]
         self._rows = min(crop or height, height)
         self._columns = min(crop or width, width)
         self._flips = flips
@@ -243,25 +288,27 @@ class SliceExamples:
         return len(self._images) * self._per_slice
 
     def batch(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Images (n, 1, rows, columns) and labels (n, rows, columns) int64."""
+        """Images (n, channels, rows, columns) and labels (n, rows, columns) int64."""
         rng = np.random.default_rng(draw.seed)
         pairs = [self._pair(index // self._per_slice, rng) for index in draw.indices]
         images = np.stack([image for image, _ in pairs])
         labels = np.stack([label for _, label in pairs])
-        return torch.from_numpy(images[:, None]), torch.from_numpy(labels.astype(np.int64))
+        if images.ndim == 3:
+            images = images[:, None]
+        return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
 
     def _pair(
         self, number: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         image, label = self._images[number], self._labels[number]
-        row = rng.integers(image.shape[0] - self._rows + 1)
-        column = rng.integers(image.shape[1] - self._columns + 1)
-        window = np.s_[row : row + self._rows, column : column + self._columns]
+        row = rng.integers(image.shape[-2] - self._rows + 1)
+        column = rng.integers(image.shape[-1] - self._columns + 1)
+        window = np.s_[..., row : row + self._rows, column : column + self._columns]
         image, label = image[window], label[window]
         if self._flips:
             upside_down, mirrored, turned = rng.integers(2, size=3)
-            steps = np.s_[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
+            steps = np.s_[..., :: -1 if upside_down else 1, :: -1 if mirrored else 1]
             image, label = image[steps], label[steps]
             if turned and self._rows == self._columns:
-                image, label = image.T, label.T
+                image, label = image.swapaxes(-1, -2), label.T
         return image, label

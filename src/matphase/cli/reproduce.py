@@ -1,0 +1,81 @@
+"""`matphase reproduce`: the paper's tables and figures."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from matphase.cli.common import Quiet, reports_errors, say
+
+
+class Target(StrEnum):
+    """What can be asked for."""
+
+    TABLE1 = "table1"
+    TABLE2 = "table2"
+    TABLE3 = "table3"
+    TABLE5 = "table5"
+    CURRICULUM = "curriculum"
+    SAMPLING = "sampling"
+    TRUST = "trust"
+    FIGURES = "figures"
+    ALL = "all"
+
+
+@reports_errors
+def reproduce(
+    targets: Annotated[list[Target], typer.Argument(help="What to make; several will do.")],
+    preset: Annotated[str, typer.Option(help="quick, small or paper.")] = "small",
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds a row: of electrode and training.")] = 3,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of results; reproduce-PRESET by default.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one a core, on a GPU one, by default.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with settings to change, of all rows alike.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Your own grey slices in place of virtual electrodes.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Their labels.")] = None,
+    label_map: Annotated[
+        str | None, typer.Option(help="Phases and their values, as pore=0,carbon=1,nickel=2.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the rows of the paper's tables on virtual electrodes or on your own slices.
+
+    Every model on every seed is kept in the folder of results as soon as it is done. After a stop
+    the same command goes on; with more seeds it adds to what is there.
+    """
+    from matphase.errors import InputError
+    from matphase.reproduce.protocol import Protocol
+
+    protocol = Protocol.named(preset)
+    if config is not None:
+        protocol = protocol.updated(settings=protocol.settings.with_file(config))
+    given = (images, labels, label_map)
+    if any(given) and not all(given):
+        raise InputError("--images, --labels and --label-map go together; give all three")
+    out = out or Path(f"reproduce-{preset}")
+    wanted = [target.value for target in (Target if Target.ALL in targets else targets)]
+
+    from matphase.reproduce.run import reproduce_targets
+    from matphase.reproduce.trial import UserSlices
+
+    slices = None
+    if images is not None and labels is not None and label_map is not None:
+        slices = UserSlices(images, labels, label_map)
+    written = reproduce_targets(
+        [name for name in dict.fromkeys(wanted) if name != Target.ALL],
+        protocol,
+        slices,
+        range(seeds),
+        out,
+        workers=workers,
+        say=lambda text: say(text, quiet=quiet),
+    )
+    say("written: " + ", ".join(str(path) for path in written), quiet=quiet)

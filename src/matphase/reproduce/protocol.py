@@ -1,0 +1,65 @@
+"""Under which conditions the rows of the paper's tables are compared."""
+
+import tomllib
+from importlib.resources import files
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from matphase.checked import CheckedSettings, first_problem
+from matphase.errors import InputError
+from matphase.settings import Settings
+
+SplitName = Literal["blocked", "paper"]
+PRESETS = ("quick", "small", "paper")
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Protocol(CheckedSettings):
+    """What all rows share: data, splits and training budget."""
+
+    preset: str
+    """The model preset that `settings` started from."""
+    recipe: str = "paper"
+    """Of the virtual electrode."""
+    shape: tuple[Count, Count, Count] | None = None
+    """Voxels (z, y, x) of the virtual electrode; none: those of the recipe."""
+    test_every: Count = 1
+    """Score every so many slices of the test block: neighbours show nearly the same."""
+    patches_per_image: Annotated[int, Field(ge=0)] = 0
+    """The ResNets name this many random pixels of a test image; 0: all."""
+    resnet_pixels_per_image: Annotated[int, Field(ge=0)] = 0
+    """The ResNets learn from this many pixels of an image, as one of theirs costs what ten of
+    LCGAR's do; 0: as many as LCGAR."""
+    folds: Annotated[int, Field(ge=2)] = 2
+    """Of the out-of-fold predictions."""
+    block: tuple[Count, Count, Count] = (8, 56, 64)
+    """Test pixels (slices, y, x) that the bootstrap draws together."""
+    settings: Settings
+    """Of every network; rows change only what their name says."""
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """The protocol of a preset: that preset with the budget of the tables.
+
+        Raises:
+            InputError: there is no such preset.
+        """
+        if name not in PRESETS:
+            raise InputError(f"there is no preset {name!r}; choose {', '.join(PRESETS)}")
+        text = files("matphase.reproduce").joinpath("presets", f"{name}.toml").read_text("utf-8")
+        values: dict[str, Any] = tomllib.loads(text)
+        settings = Settings.preset(name).updated(values.pop("settings", {}))
+        return cls(preset=name, settings=settings, **values)
+
+    def updated(self, **changes: Any) -> Self:
+        """The same protocol with other values.
+
+        Raises:
+            InputError: a value out of range.
+        """
+        try:
+            return type(self).model_validate({**self.model_dump(), **changes})
+        except ValidationError as error:
+            raise InputError(first_problem(error)) from error

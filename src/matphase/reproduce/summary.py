@@ -1,0 +1,308 @@
+"""The numbers behind a table: measures over seeds, and how far MatPhase is ahead of each row.
+
+Everything is computed from what the units left in the output folder. Units that are not done yet
+are left out, so that an unfinished run can be looked at.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matphase.reproduce import machine
+from matphase.reproduce.bootstrap import paired_difference
+from matphase.reproduce.protocol import SplitName
+from matphase.reproduce.rows import MATPHASE, TableRow, TableSpec
+from matphase.reproduce.runner import RECORD, result_of
+from matphase.reproduce.units import Unit
+
+Result = dict[str, Any]
+Results = dict[int, Result]
+"""What a unit found, by seed; seeds that are not done are not in it."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number over seeds.
+
+    Attributes:
+        mean: of the seeds in which it is defined; None where it is in none.
+        sd: sample standard deviation over them; None for fewer than two.
+        n_seeds: in how many seeds it is defined.
+    """
+
+    mean: float | None
+    sd: float | None
+    n_seeds: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Self:
+        """The spread of one value a seed, None where it is not defined."""
+        known = [float(value) for value in values if value is not None]
+        return cls(
+            fmean(known) if known else None, stdev(known) if len(known) > 1 else None, len(known)
+        )
+
+
+NOTHING = Spread(None, None, 0)
+"""Of a number that no seed has."""
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How much higher MatPhase scores than a row: always MatPhase minus row.
+
+    Attributes:
+        seeds: that both have; only they are compared.
+        paired_on_all_pixels: false where one of the two was scored on fewer pixels. The pixels
+            are then compared as they are: blocks still match, pixels do not.
+        measures: for `mIU`, `ACC` (in percentage points) and `F1_pooled <phase>`: `difference`,
+            `low`, `high` (95 % interval, see `bootstrap.paired_difference`), `excludes_zero`.
+    """
+
+    seeds: list[int]
+    paired_on_all_pixels: bool
+    measures: dict[str, dict[str, float | bool | None]]
+
+
+@dataclass(frozen=True)
+class RowSummary:
+    """A row on one split.
+
+    Attributes:
+        title: its name.
+        unit: what it is made of.
+        seeds: that are done.
+        missing_seeds: that are not.
+        on_all_pixels: false where only random pixels of the test images were named; None where
+            nothing is done.
+        seconds: of compute, all seeds together, without the units that it builds on.
+        parameters: of all networks that take part; None where nothing is done.
+        macs_per_pixel: multiply-accumulates.
+        pixels_per_second: of prediction, all stages together.
+        scores: by truth and measure. Measures are those of `evaluation.score_row`, named such as
+            `F1 pore`, `ACC_best5` and `ACC_best5_sd` (SD over images).
+        matphase_minus_row: by truth; empty for MatPhase itself, and where it is not done.
+        paper: the paper's numbers of this row by measure, or None.
+    """
+
+    title: str
+    unit: str
+    seeds: list[int]
+    missing_seeds: list[int]
+    on_all_pixels: bool | None
+    seconds: float
+    parameters: int | None
+    macs_per_pixel: Spread
+    pixels_per_second: Spread
+    scores: dict[str, dict[str, Spread]]
+    matphase_minus_row: dict[str, Lead]
+    paper: dict[str, float] | None
+
+    def score(self, truth: str, measure: str) -> Spread:
+        """One measure; `NOTHING` where it is not known."""
+        return self.scores.get(truth, {}).get(measure, NOTHING)
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """All rows on one split.
+
+    Attributes:
+        split: its name.
+        phases: names, none while nothing is done.
+        truths: labels that were scored against, `measured` first.
+        rows: in the order of the table.
+        ugsm_on_subset: by truth UGSM's mIU on the random pixels that rows which are not
+            `on_all_pixels` name, `subset`, and on all, `all`; empty where there is no such row.
+    """
+
+    split: SplitName
+    phases: list[str]
+    truths: list[str]
+    rows: list[RowSummary]
+    ugsm_on_subset: dict[str, dict[str, Spread]]
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """A table with all that is needed to say how it came about.
+
+    Attributes:
+        name: of the table, such as `table1`.
+        title: in words.
+        seeds: that were asked for.
+        conditions: what `runner.claim` noted; None where it is not there.
+        machine: see `machine.facts`; of the summary, and of the units if they ran here.
+        splits: results.
+    """
+
+    name: str
+    title: str
+    seeds: list[int]
+    conditions: dict[str, Any] | None
+    machine: dict[str, Any]
+    splits: list[SplitSummary]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it by name, ready for JSON."""
+        return asdict(self)
+
+
+def summarised(spec: TableSpec, out: Path, seeds: Sequence[int]) -> TableSummary:
+    """What is known of a table.
+
+    Args:
+        spec: the table.
+        out: folder of all results.
+        seeds: that the table is meant to have.
+    """
+    return TableSummary(
+        name=spec.name,
+        title=spec.title,
+        seeds=list(seeds),
+        conditions=conditions_of(out),
+        machine=machine.facts(),
+        splits=[_split(spec, split, out, seeds) for split in spec.splits],
+    )
+
+
+def conditions_of(out: Path) -> dict[str, Any] | None:
+    """Under which conditions the folder was filled: `protocol` and `slices`; None if not noted."""
+    path = out / RECORD
+    if not path.exists():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
+
+
+def results_of(name: str, split: SplitName, out: Path, seeds: Sequence[int]) -> Results:
+    """What the unit found on each seed that is done."""
+    found = {seed: result_of(Unit(split, seed, name), out) for seed in seeds}
+    return {seed: result for seed, result in found.items() if result is not None}
+
+
+def paper_numbers(table: str, row: str | None) -> dict[str, float] | None:
+    """The paper's numbers by measure, as printed there; None if it has no such row."""
+    text = files("matphase.reproduce").joinpath("paper_tables.csv").read_text("utf-8")
+    for line in csv.DictReader(text.splitlines()):
+        if (line.pop("table"), line.pop("row")) == (table, row):
+            return {measure: float(value) for measure, value in line.items() if value}
+    return None
+
+
+# --- one split ------------------------------------------------------------------------------------
+
+
+def _split(spec: TableSpec, split: SplitName, out: Path, seeds: Sequence[int]) -> SplitSummary:
+    found = {row.unit: results_of(row.unit, split, out, seeds) for row in spec.rows}
+    best = found.get(MATPHASE) or results_of(MATPHASE, split, out, seeds)
+    first = next((result for results in found.values() for result in results.values()), None)
+    rows = [_row(spec.name, row, found[row.unit], best, seeds) for row in spec.rows]
+    subsets: dict[str, dict[str, Spread]] = {}
+    if any(row.on_all_pixels is False for row in rows):
+        subsets = _on_subset(results_of("ugsm", split, out, seeds))
+    return SplitSummary(
+        split=split,
+        phases=first["phases"] if first else [],
+        truths=list(first["scores"]) if first else [],
+        rows=rows,
+        ugsm_on_subset=subsets,
+    )
+
+
+def _row(
+    table: str, row: TableRow, found: Results, best: Results, seeds: Sequence[int]
+) -> RowSummary:
+    results = list(found.values())
+    truths = list(results[0]["scores"]) if results else []
+    per_seed = {
+        truth: [_flat(result["scores"][truth], result["phases"]) for result in results]
+        for truth in truths
+    }
+    return RowSummary(
+        title=row.title,
+        unit=row.unit,
+        seeds=list(found),
+        missing_seeds=[seed for seed in seeds if seed not in found],
+        on_all_pixels=all(result["anatomy"] for result in results) if results else None,
+        seconds=round(sum(result["seconds"] for result in results), 1),
+        parameters=results[0]["parameters"] if results else None,
+        macs_per_pixel=Spread.of(result["macs_per_pixel"] for result in results),
+        pixels_per_second=Spread.of(1 / result["seconds_per_pixel"] for result in results),
+        scores={
+            truth: {measure: Spread.of(one[measure] for one in all_) for measure in all_[0]}
+            for truth, all_ in per_seed.items()
+        },
+        matphase_minus_row={} if row.unit == MATPHASE else _leads(best, found),
+        paper=paper_numbers(table, row.paper),
+    )
+
+
+def _flat(scores: dict[str, Any], phases: Sequence[str]) -> dict[str, float | None]:
+    """The measures of `evaluation.score_row` without nesting."""
+    flat: dict[str, float | None] = {}
+    for name in ("F1", "F1_pooled", "boundary_F1", "volume_fraction_error"):
+        # of a few random pixels there is no boundary F1 of any phase
+        by_phase = scores[name] or dict.fromkeys(phases)
+        flat.update({f"{name} {phase}": by_phase[phase] for phase in phases})
+    for name in ("ACC_best5", "ACC_low5"):
+        flat[name], flat[f"{name}_sd"] = scores[name]["mean"], scores[name]["sd"]
+    return {**flat, **{name: scores[name] for name in ("ACC", "mIU", "fIU", "ECE")}}
+
+
+def _leads(best: Results, row: Results) -> dict[str, Lead]:
+    """MatPhase minus row against each truth, over the seeds that both have."""
+    seeds = [seed for seed in best if seed in row]
+    if not seeds:
+        return {}
+    first = best[seeds[0]]
+    measures = {
+        "mIU": "mIU",
+        "ACC": "ACC",
+        **{f"F1_pooled {phase}": f"F1:{index}" for index, phase in enumerate(first["phases"])},
+    }
+    leads = {}
+    for truth in first["scores"]:
+        ours, theirs = _confusions(best, seeds, truth), _confusions(row, seeds, truth)
+        leads[truth] = Lead(
+            seeds=seeds,
+            paired_on_all_pixels=all(a.sum() == b.sum() for a, b in zip(ours, theirs, strict=True)),
+            measures={
+                name: _compared(ours, theirs, measure, 100 if name == "ACC" else 1)
+                for name, measure in measures.items()
+            },
+        )
+    return leads
+
+
+def _confusions(found: Results, seeds: Sequence[int], truth: str) -> list[NDArray[np.int64]]:
+    return [np.array(found[seed]["block_confusions"][truth], np.int64) for seed in seeds]
+
+
+def _compared(
+    ours: list[NDArray[np.int64]], theirs: list[NDArray[np.int64]], measure: str, factor: int
+) -> dict[str, float | bool | None]:
+    values = paired_difference(ours, theirs, measure).to_json()
+    return {
+        name: value if value is None or isinstance(value, bool) else factor * value
+        for name, value in values.items()
+    }
+
+
+def _on_subset(ugsm: Results) -> dict[str, dict[str, Spread]]:
+    known = [result for result in ugsm.values() if "subset_of_pixels" in result]
+    return {
+        truth: {
+            "subset": Spread.of(result["subset_of_pixels"][truth] for result in known),
+            "all": Spread.of(result["scores"][truth]["mIU"] for result in known),
+        }
+        for truth in (known[0]["subset_of_pixels"] if known else ())
+    }

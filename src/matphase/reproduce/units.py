@@ -1,0 +1,515 @@
+"""What the rows of the tables consist of, and how each piece is computed.
+
+A unit is one model, or one variant of LCGAR, on one seed of one split. Rows share units: one UGSM
+serves all tables. A unit's folder keeps checkpoints while it works, and what other units need.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from matphase.data.pairs import Pairs
+from matphase.data.weights import phase_weights
+from matphase.evaluation import Row, score_row
+from matphase.files import written_whole
+from matphase.fitting import fit_local, predictions_to_learn_from, spread
+from matphase.models import zoo
+from matphase.phases import IGNORE_INDEX
+from matphase.progress import Reporter
+from matphase.reproduce import anatomy, trust
+from matphase.reproduce.bootstrap import block_confusions
+from matphase.reproduce.protocol import Protocol, SplitName
+from matphase.reproduce.trial import Source, Trial, trial
+from matphase.seeds import mix
+from matphase.settings import ModelName, Settings, USISettings
+from matphase.stages import hcl_idk, lcgar, local_unet, ugsm
+from matphase.stages.aggregate import aggregate
+from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.training import Run, load_weights
+
+RESULT = "result.json"
+FULL = "matphase"
+"""The variant of LCGAR that is MatPhase."""
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    FULL: {},
+    "no_curriculum": {"usi": {"order": "none"}},
+    "random_order": {"usi": {"order": "random"}},
+    "anti_curriculum": {"usi": {"order": "falling"}},
+    **{
+        f"pacing_{name}": {"usi": {"pacing": name}}
+        for name in get_args(USISettings.model_fields["pacing"].annotation)
+        if name != "linear"
+    },
+    "image": {"lcgar": {"labels": False, "logits": False}},
+    "image_labels": {"lcgar": {"logits": False}},
+    "image_logits": {"lcgar": {"labels": False}},
+    "h17": {"lcgar": {"h": 17}},
+    "h25": {"lcgar": {"h": 25}},
+    "all_pixels": {"lcgar": {"pixels_per_image": 0}},
+    "twice_the_steps": {"lcgar": {"epochs": 2.0}},
+}
+"""Variants of LCGAR by what they change; a float is a factor."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work: a model on one seed of one split."""
+
+    split: SplitName
+    seed: int
+    name: str
+
+    @property
+    def place(self) -> str:
+        """Of its results, relative to the output folder."""
+        return f"units/{self.split}/seed{self.seed}/{self.name}"
+
+    @property
+    def needs(self) -> "Unit | None":
+        """The unit that has to be done before."""
+        if self.name == "adapted_lcgar":
+            return Unit(self.split, self.seed, f"lcgar_{FULL}")
+        local = self.name in zoo.KINDS and zoo.KINDS[self.name].local is not None
+        if local or self.name.startswith("lcgar_") or self.name in ("mcd_unet", "out_of_fold"):
+            return Unit(self.split, self.seed, "ugsm")
+        return None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a unit says of the test images.
+
+    Attributes:
+        labels: (n, height, width) uint8 phase indices; `IGNORE_INDEX` where it was not asked.
+        probabilities: (n, phases, height, width), or none where it was asked in part.
+        parameters: of all networks that take part.
+        macs_per_pixel: multiply-accumulates of all that takes part, all dropout samples included.
+        seconds_per_pixel: of all that takes part.
+        extra: what else is to be kept, ready for JSON.
+    """
+
+    labels: NDArray[np.uint8]
+    probabilities: NDArray[np.float32] | None
+    parameters: int
+    macs_per_pixel: float
+    seconds_per_pixel: float
+    extra: dict[str, Any]
+
+
+def compute(unit: Unit, protocol: Protocol, source: Source, out: Path, reporter: Reporter) -> None:
+    """Do the work of a unit and write its `result.json`, the sign that it is done.
+
+    Args:
+        unit: to be computed; what it needs has been.
+        protocol: conditions.
+        source: slices.
+        out: folder of all results.
+        reporter: is told of progress.
+
+    Raises:
+        Interrupted: the user stopped it; a second call goes on from its last checkpoint.
+        InputError: the slices cannot be used.
+    """
+    folder = out / unit.place
+    folder.mkdir(parents=True, exist_ok=True)
+    data = trial(source, unit.split, unit.seed, protocol)
+    settings = protocol.settings
+    run = Run(unit.seed, settings.precision, folder, reporter)
+    began = time.monotonic()
+    work = _Work(unit, protocol, settings, data, run, out)
+    answer = work.answer()
+    result = {
+        "unit": {"split": unit.split, "seed": unit.seed, "name": unit.name},
+        "phases": list(data.phases.names),
+        "seconds": round(time.monotonic() - began, 1),
+        "parameters": answer.parameters,
+        "macs_per_pixel": answer.macs_per_pixel,
+        "seconds_per_pixel": answer.seconds_per_pixel,
+        "scores": {name: _scores(truth, answer, data) for name, truth in data.truths},
+        "block_confusions": {
+            name: _by_block(truth, answer.labels, data, protocol) for name, truth in data.truths
+        },
+        "anatomy": _anatomy(answer.labels, data),
+        **answer.extra,
+    }
+    np.savez_compressed(folder / "labels.npz", labels=answer.labels)
+    with written_whole(folder / RESULT, overwrite=True) as beside:
+        beside.write_text(json.dumps(result) + "\n", "utf-8")
+
+
+@dataclass(frozen=True)
+class _Work:
+    unit: Unit
+    protocol: Protocol
+    settings: Settings
+    data: Trial
+    run: Run
+    out: Path
+
+    def answer(self) -> Answer:
+        name = self.unit.name
+        if name == "ugsm":
+            return self.ugsm()
+        if name == "mcd_unet":
+            return self.mcd_unet()
+        if name == "out_of_fold":
+            return self.out_of_fold()
+        if name == "adapted_lcgar":
+            return self.adapted_lcgar()
+        if name.startswith("lcgar_"):
+            return self.local("matphase", varied(self.settings, VARIANTS[name[len("lcgar_") :]]))
+        if zoo.KINDS[name].local is None:
+            return self.plain(name)
+        settings = self.settings
+        if name.startswith("resnet") and self.protocol.resnet_pixels_per_image:
+            limit = self.protocol.resnet_pixels_per_image
+            settings = settings.updated({"lcgar": {"pixels_per_image": limit}})
+        model: Any = name
+        return self.local(model, settings)
+
+    # --- networks that label whole images -----------------------------------------------------
+
+    def plain(self, network: str) -> Answer:
+        """A network without a local part."""
+        trained = self._fitted(network)
+        known, seconds = self._predicted(trained, "logits")
+        return self._of_whole_images(trained, known, seconds, {})
+
+    def ugsm(self) -> Answer:
+        """UGSM and HCL-IDK, and all that the units which build on them need."""
+        trained = self._fitted("mcd_unet")
+        chosen = self._learned_from()
+        learned, _ = self._predicted(trained, "logits", chosen.images)
+        known, seconds = self._predicted(trained, "logits")
+        classifier = hcl_idk.fit(learned, chosen.labels, self.settings.idk, self.run)
+        parts = [hcl_idk.predict(classifier, part, self.settings.idk) for part in (learned, known)]
+        folder = self.out / self.unit.place
+        _keep(folder / "learned.npz", learned, parts[0])
+        _keep(folder / "test.npz", known, parts[1])
+        extra = self._trust(known, parts[1])
+        extra["idk_parameters"] = zoo.parameters(classifier)
+        # every layer of the classifier is a product of a matrix with the pixel's features
+        extra["idk_macs_per_pixel"] = sum(
+            weight.numel() for weight in classifier.parameters() if weight.ndim == 2
+        )
+        extra["subset_of_pixels"] = self._on_subset(known.labels)
+        return self._of_whole_images(trained, known, seconds, extra)
+
+    def mcd_unet(self) -> Answer:
+        """UGSM's network, answering by the mean softmax."""
+        place = self.out / Unit(self.unit.split, self.unit.seed, "ugsm").place
+        trained = self._untrained("mcd_unet")
+        load_weights(trained, place / "ugsm.safetensors")
+        known, seconds = self._predicted(trained, "softmax")
+        return self._of_whole_images(trained, known, seconds, {})
+
+    def _fitted(self, network: str) -> nn.Module:
+        return ugsm.fit(
+            self.data.pool.images,
+            self.data.pool.labels,
+            len(self.data.phases),
+            self.settings.ugsm,
+            self.settings.data,
+            self.run,
+            network=network,
+        )
+
+    def _untrained(self, network: str) -> nn.Module:
+        return zoo.segmenter(network, 1, len(self.data.phases), self.settings.ugsm)
+
+    def _predicted(
+        self, network: nn.Module, average: Any, images: NDArray[np.float32] | None = None
+    ) -> tuple[GlobalPrediction, float]:
+        """The prediction of the test images (or of others), and seconds per pixel."""
+        images = self.data.images if images is None else images
+        began = time.monotonic()
+        known = ugsm.predict(
+            network,
+            images,
+            self.settings.ugsm,
+            seed=self.unit.seed,
+            precision=self.settings.precision,
+            average=average,
+            mutual_information=True,
+        )
+        return known, (time.monotonic() - began) / images.size
+
+    def _of_whole_images(
+        self, network: nn.Module, known: GlobalPrediction, seconds: float, extra: dict[str, Any]
+    ) -> Answer:
+        passes = self.settings.ugsm.samples if ugsm.draws_samples(network) else 1
+        return Answer(
+            labels=known.labels,
+            probabilities=known.probabilities,
+            parameters=zoo.parameters(network),
+            macs_per_pixel=passes * self._macs(network, 1),
+            seconds_per_pixel=seconds,
+            extra=extra,
+        )
+
+    def _macs(self, network: nn.Module, channels: int) -> float:
+        height, width = self.data.images.shape[1:]
+        macs = zoo.macs(network, torch.zeros(1, channels, height, width))
+        return float(macs / (height * width))
+
+    # --- what builds on UGSM and HCL-IDK ------------------------------------------------------
+
+    def local(self, model: ModelName, settings: Settings) -> Answer:
+        """LCGAR, or what a baseline has in its place, trained on what UGSM does not know."""
+        chosen = self._learned_from()
+        learned, split = _kept(self._ugsm_place / "learned.npz")
+        network = self._fitted_local(chosen, learned, split, settings.updated({"model": model}))
+        return self._of_local(network, model, settings)
+
+    def adapted_lcgar(self) -> Answer:
+        """MatPhase's LCGAR, asked for every pixel."""
+        network = lcgar.build(len(self.data.phases), self.settings.lcgar)
+        needed = self.unit.needs
+        assert needed is not None
+        load_weights(network, self.out / needed.place / "lcgar.safetensors")
+        return self._of_local(network, "adapted_lcgar", self.settings)
+
+    def out_of_fold(self) -> Answer:
+        """HCL-IDK and LCGAR that learned from networks which had not seen the slice."""
+        settings = self.settings.updated({"idk": {"folds": self.protocol.folds}})
+        chosen, learned = predictions_to_learn_from(
+            self.data.pool, self._untrained("mcd_unet"), settings, self.data.phases, self.run
+        )
+        classifier = hcl_idk.fit(learned, chosen.labels, settings.idk, self.run)
+        split = hcl_idk.predict(classifier, learned, settings.idk)
+        network = self._fitted_local(chosen, learned, split, settings)
+        known, _ = _kept(self._ugsm_place / "test.npz")
+        partition = hcl_idk.predict(classifier, known, settings.idk)
+        answer = self._of_local(network, "matphase", settings, partition)
+        learned_wrong = (learned.labels != chosen.labels) & (chosen.labels != IGNORE_INDEX)
+        extra = {
+            **answer.extra,
+            **self._trust(known, partition),
+            "error_rate_learned_from": float(learned_wrong.mean()),
+        }
+        return Answer(**{**vars(answer), "extra": extra})
+
+    @property
+    def _ugsm_place(self) -> Path:
+        return self.out / Unit(self.unit.split, self.unit.seed, "ugsm").place
+
+    def _learned_from(self) -> Pairs:
+        pool = self.data.pool
+        return pool.take(spread(len(pool.images), self.settings.data.local_images))
+
+    def _fitted_local(
+        self, chosen: Pairs, learned: GlobalPrediction, split: Partition, settings: Settings
+    ) -> nn.Module:
+        weights = phase_weights(self.data.pool.labels, len(self.data.phases))
+        return fit_local(chosen, learned, split, weights, settings, self.run)
+
+    def _of_local(
+        self,
+        network: nn.Module,
+        model: ModelName,
+        settings: Settings,
+        partition: Partition | None = None,
+    ) -> Answer:
+        known, own = _kept(self._ugsm_place / "test.npz")
+        split = partition or own
+        kind, images = zoo.KINDS[model], self.data.images
+        asked = self._asked(model, split)
+        began = time.monotonic()
+        if kind.local == "local_unet":
+            local = local_unet.predict(
+                network, images, known, split, settings.lcgar, precision=settings.precision
+            )
+        else:
+            local = lcgar.predict(
+                network,
+                images,
+                known,
+                split,
+                settings.lcgar,
+                where=asked,
+                precision=settings.precision,
+            )
+        seconds = (time.monotonic() - began) / max(1, int(asked.sum()))
+        # a local U-Net computes every pixel, whichever it is asked for
+        share = 1.0 if kind.everywhere else float(asked.mean())
+        if kind.local == "local_unet":
+            channels = settings.lcgar.image + len(self.data.phases) * (
+                settings.lcgar.labels + settings.lcgar.logits
+            )
+            macs = self._macs(network, channels)
+        else:
+            macs = share * self._patch_macs(network, settings)
+        globally = json.loads((self._ugsm_place / RESULT).read_text("utf-8"))
+        labels, probabilities, extra = self._fused(known, asked, split, local, kind.everywhere)
+        return Answer(
+            labels=labels,
+            probabilities=probabilities,
+            parameters=zoo.parameters(network)
+            + globally["parameters"]
+            + globally["idk_parameters"],
+            macs_per_pixel=macs + globally["macs_per_pixel"] + globally["idk_macs_per_pixel"],
+            seconds_per_pixel=share * seconds + globally["seconds_per_pixel"],
+            extra=extra,
+        )
+
+    def _asked(self, model: ModelName, split: Partition) -> NDArray[np.bool_]:
+        """Where the local network is asked."""
+        if not zoo.KINDS[model].everywhere:
+            return split.idk
+        if model == "adapted_lcgar" or not self.protocol.patches_per_image:
+            return np.ones_like(split.idk)
+        return self._subset()
+
+    def _subset(self) -> NDArray[np.bool_]:
+        """The random pixels of the test images that a ResNet names."""
+        n, height, width = self.data.images.shape
+        count = min(self.protocol.patches_per_image or height * width, height * width)
+        rng = np.random.default_rng(mix(self.unit.seed, "patches"))
+        asked = np.zeros((n, height * width), np.bool_)
+        for one in asked:
+            one[rng.choice(height * width, count, replace=False)] = True
+        return asked.reshape(n, height, width)
+
+    def _fused(
+        self,
+        known: GlobalPrediction,
+        asked: NDArray[np.bool_],
+        split: Partition,
+        local: LocalPrediction,
+        everywhere: bool,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None, dict[str, Any]]:
+        """Labels and probabilities, and what an oracle could make of both answers."""
+        labels, probabilities = aggregate(known, Partition(asked, split.score), local)
+        if everywhere:
+            if asked.all():
+                return labels, probabilities, {}
+            return np.where(asked, labels, np.uint8(IGNORE_INDEX)), None, {}
+        ceilings = {
+            name: trust.oracle_ceiling(
+                truth, known.labels, labels, split.idk, len(self.data.phases)
+            )
+            for name, truth in self.data.truths
+        }
+        return labels, probabilities, {"ceiling": ceilings}
+
+    def _patch_macs(self, network: nn.Module, settings: Settings) -> int:
+        n_phases, h = len(self.data.phases), settings.lcgar.h
+        channels = settings.lcgar.image + n_phases * settings.lcgar.labels
+        inputs = [torch.zeros(1, channels, h, h)]
+        if settings.lcgar.logits:
+            inputs.append(torch.zeros(1, n_phases))
+        return zoo.macs(network, *inputs)
+
+    # --- figures of trust ---------------------------------------------------------------------
+
+    def _trust(self, known: GlobalPrediction, split: Partition) -> dict[str, Any]:
+        found: dict[str, Any] = {"detectors": {}, "reliability": {}, "risk_coverage": {}}
+        information = known.mutual_information
+        assert information is not None
+        for name, truth in self.data.truths:
+            counted, wrong = truth != IGNORE_INDEX, truth != known.labels
+            found["detectors"][name] = trust.detector_comparison(
+                split.idk, split.score, known.entropy, information, wrong, counted
+            )
+            found["reliability"][name] = trust.reliability(known.probabilities, truth)
+            found["risk_coverage"][name] = {
+                score_name: trust.risk_coverage_curve(score, wrong, where=counted)
+                for score_name, score in (
+                    ("entropy", known.entropy),
+                    ("mutual_information", information),
+                    ("idk_score", split.score),
+                )
+            }
+        return found
+
+    def _on_subset(self, labels: NDArray[np.uint8]) -> dict[str, Any]:
+        """UGSM's mIU on the pixels that the ResNets name: what the subsample changes."""
+        asked = self._subset()
+        return {
+            name: score_row(
+                np.where(asked, truth, np.uint8(IGNORE_INDEX)), labels, self.data.phases
+            )["mIU"]
+            for name, truth in self.data.truths
+        }
+
+
+def varied(settings: Settings, changes: dict[str, Any]) -> Settings:
+    """The settings with `changes` in place of their own; a float is a factor."""
+    values = settings.model_dump()
+    return settings.updated(
+        {
+            section: {
+                name: round(values[section][name] * value) if isinstance(value, float) else value
+                for name, value in part.items()
+            }
+            for section, part in changes.items()
+        }
+    )
+
+
+def _scores(truth: NDArray[np.uint8], answer: Answer, data: Trial) -> Row:
+    asked = answer.labels != IGNORE_INDEX
+    row = score_row(
+        np.where(asked, truth, np.uint8(IGNORE_INDEX)),
+        answer.labels,
+        data.phases,
+        answer.probabilities,
+    )
+    if not asked.all():
+        row["boundary_F1"] = None  # outlines cannot be drawn from scattered pixels
+    return row
+
+
+def _by_block(
+    truth: NDArray[np.uint8], labels: NDArray[np.uint8], data: Trial, protocol: Protocol
+) -> list[Any]:
+    block = (data.groups, *protocol.block[1:])
+    counts: list[Any] = block_confusions(truth, labels, len(data.phases), block).tolist()
+    return counts
+
+
+def _anatomy(labels: NDArray[np.uint8], data: Trial) -> dict[str, Any]:
+    """Where the errors are, and how many of them are the labels' own."""
+    if (labels == IGNORE_INDEX).any():
+        return {}
+    n = len(data.phases)
+    found: dict[str, Any] = {
+        name: {
+            "by_distance": anatomy.error_by_distance(truth, labels, n),
+            "confusions": anatomy.confusion_shares(truth, labels, data.phases),
+        }
+        for name, truth in data.truths
+    }
+    if data.exact is not None:
+        found["label_noise"] = anatomy.label_noise(data.measured, data.exact)
+        found["misregistration"] = anatomy.misregistration_share(data.measured, data.exact, labels)
+    return found
+
+
+def _keep(path: Path, known: GlobalPrediction, partition: Partition) -> None:
+    with written_whole(path, overwrite=True) as beside:
+        np.savez(
+            beside,
+            labels=known.labels,
+            logits=known.logits,
+            entropy=known.entropy,
+            mutual_information=np.asarray(known.mutual_information),
+            idk=partition.idk,
+            score=partition.score,
+        )
+
+
+def _kept(path: Path) -> tuple[GlobalPrediction, Partition]:
+    with np.load(path) as kept:
+        known = GlobalPrediction(
+            kept["labels"], kept["logits"], kept["entropy"], kept["mutual_information"]
+        )
+        return known, Partition(kept["idk"], kept["score"])

@@ -1,0 +1,177 @@
+"""Every model of the zoo as a user has it: fit, predict, save, load."""
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import matphase as mp
+from matphase.errors import InputError
+from matphase.models import zoo
+from matphase.models.lcgar import LCGAR
+from matphase.phases import IGNORE_INDEX
+from matphase.settings import LCGARSettings, ModelName, Settings, UGSMSettings
+from matphase.stages import local_unet
+from matphase.stages.results import GlobalPrediction, Partition
+from matphase.training import Run
+from samples import Sample, striped
+
+NAMES = ["pore", "carbon", "nickel"]
+
+
+def settings_of(name: str, base: Settings) -> Settings:
+    return base.updated({"model": name, "ugsm": {"epochs": 1}})
+
+
+def test_settings_and_zoo_know_the_same_models() -> None:
+    assert set(get_args(ModelName)) == set(zoo.KINDS)
+
+
+@pytest.mark.parametrize("name", zoo.KINDS)
+def test_fits_predicts_saves_and_loads(
+    name: str, tmp_path: Path, sample: Sample, tiny_settings: Settings
+) -> None:
+    model = mp.MatPhase(settings=settings_of(name, tiny_settings))
+    model.fit(sample.images[:3], sample.labels[:3], NAMES, folder=tmp_path / "run")
+    result = model.predict(sample.images[3:5])
+    assert result.labels.shape == (2, 48, 56)
+    np.testing.assert_allclose(result.probabilities.sum(axis=0), 1, atol=1e-4)
+    np.testing.assert_array_equal(result.labels, result.probabilities.argmax(axis=0))
+    if zoo.KINDS[name].local is None:
+        assert not result.idk.any()
+        np.testing.assert_array_equal(result.labels, result.global_labels)
+    elif not zoo.KINDS[name].everywhere:
+        outside = ~result.idk
+        np.testing.assert_array_equal(result.labels[outside], result.global_labels[outside])
+    model.save(tmp_path / "model")
+    again = mp.load(tmp_path / "model").predict(sample.images[3:5])
+    np.testing.assert_array_equal(again.labels, result.labels)
+    np.testing.assert_array_equal(again.probabilities, result.probabilities)
+
+
+def test_a_local_network_everywhere_answers_every_pixel(
+    sample: Sample, tiny_settings: Settings
+) -> None:
+    """Adapted-LCGAR is MatPhase's own network, asked outside the IDK set, too."""
+    answers = {}
+    for name in ("matphase", "adapted_lcgar"):
+        model = mp.MatPhase(settings=tiny_settings.updated({"model": name}))
+        model.fit(sample.images, sample.labels, NAMES)
+        answers[name] = model.predict(sample.images)
+    idk = answers["matphase"].idk
+    assert 0 < idk.mean() < 1
+    both = [answers[name].probabilities for name in answers]
+    np.testing.assert_allclose(both[0][:, idk], both[1][:, idk], atol=1e-6)
+    assert np.abs(both[0] - both[1])[:, ~idk].max() > 1e-3
+
+
+def test_mcd_unet_is_ugsm_with_another_mean(sample: Sample, tiny_settings: Settings) -> None:
+    probabilities = []
+    for name in ("ugsm", "mcd_unet"):
+        model = mp.MatPhase(settings=tiny_settings.updated({"model": name}))
+        model.fit(sample.images, sample.labels, NAMES)
+        probabilities.append(model.predict(sample.images).probabilities)
+    assert 1e-5 < np.abs(probabilities[0] - probabilities[1]).max() < 0.2
+
+
+def known_of(labels: NDArray[np.uint8], rng: np.random.Generator) -> GlobalPrediction:
+    logits = rng.normal(size=(len(labels), 3, *labels.shape[1:])).astype(np.float32)
+    return GlobalPrediction(
+        logits.argmax(axis=1).astype(np.uint8), logits, np.zeros(labels.shape, np.float32)
+    )
+
+
+def test_local_unet_learns_nothing_outside_the_idk_set(tiny_settings: Settings) -> None:
+    """Other labels outside, where the loss is masked, leave its weights as they are."""
+    rng = np.random.default_rng(0)
+    made = striped(3, 48, 48)
+    known = known_of(made.labels, rng)
+    idk = rng.random(made.labels.shape) < 0.5
+    partition = Partition(idk, idk.astype(np.float32))
+    images = (made.images / 100).astype(np.float32)
+    fitted = [
+        local_unet.fit(
+            images,
+            known,
+            partition,
+            np.where(idk, made.labels, outside).astype(np.uint8),
+            np.ones(3, np.float32),
+            tiny_settings.ugsm,
+            LCGARSettings(),
+            tiny_settings.data,
+            Run(precision="float32"),
+        )
+        for outside in (0, 2, IGNORE_INDEX)
+    ]
+    for other in fitted[1:]:
+        for name, weight in fitted[0].state_dict().items():
+            np.testing.assert_array_equal(weight.numpy(), other.state_dict()[name].numpy())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "channels"),
+    [({}, 7), ({"labels": False}, 4), ({"logits": False}, 4), ({"image": False}, 6)],
+)
+def test_local_unet_sees_what_lcgar_sees(inputs: dict[str, bool], channels: int) -> None:
+    chosen = LCGARSettings.model_validate(inputs)
+    network = local_unet.build(3, UGSMSettings(width=4, depth=2), chosen)
+    assert next(iter(network.parameters())).shape[1] == channels
+
+
+def test_resnet_learns_from_known_pixels_too(sample: Sample, tiny_settings: Settings) -> None:
+    """Where UGSM is never in doubt LCGAR has nothing to learn, but a ResNet has every pixel."""
+    settings = settings_of("resnet18", tiny_settings).updated({"idk": {"threshold": 1.0}})
+    model = mp.MatPhase(settings=settings).fit(sample.images[:2], sample.labels[:2], NAMES)
+    result = model.predict(sample.images[3:])
+    assert not result.idk.any()
+    assert (result.labels != result.global_labels).any()
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def test_an_unknown_model(tiny_settings: Settings) -> None:
+    with pytest.raises(InputError, match="'nnunet'"):
+        tiny_settings.updated({"model": "nnunet"})
+
+
+def test_no_local_part_to_train_again(sample: Sample, tiny_settings: Settings) -> None:
+    model = mp.MatPhase(settings=settings_of("unet", tiny_settings))
+    model.fit(sample.images, sample.labels, NAMES)
+    with pytest.raises(InputError, match="model unet has no local part"):
+        model.refit_local(sample.images, sample.labels)
+
+
+def test_no_threshold_without_idk(sample: Sample, tiny_settings: Settings) -> None:
+    settings = settings_of("unet", tiny_settings).updated({"idk": {"tune_recall": 0.9}})
+    pair = sample.images, sample.labels
+    with pytest.raises(InputError, match="model unet, which calls no pixel IDK"):
+        mp.MatPhase(settings=settings).fit(*pair, NAMES, validation=pair)
+
+
+def test_a_folder_of_another_model(tmp_path: Path, sample: Sample, tiny_settings: Settings) -> None:
+    for name in ("unet", "fcn"):
+        model = mp.MatPhase(settings=settings_of(name, tiny_settings))
+        if name == "unet":
+            model.fit(sample.images[:2], sample.labels[:2], NAMES, folder=tmp_path / "run")
+            continue
+        with pytest.raises(InputError, match="begun with other settings"):
+            model.fit(sample.images[:2], sample.labels[:2], NAMES, folder=tmp_path / "run")
+
+
+def test_fewer_images_for_the_local_stages(sample: Sample, tiny_settings: Settings) -> None:
+    few = tiny_settings.updated({"data": {"local_images": 2}})
+    models = [
+        mp.MatPhase(settings=settings).fit(sample.images, sample.labels, NAMES)
+        for settings in (tiny_settings, few)
+    ]
+    first, second = (model._model for model in models)
+    for name, weight in first.ugsm.state_dict().items():
+        np.testing.assert_array_equal(weight.numpy(), second.ugsm.state_dict()[name].numpy())
+    assert isinstance(second.lcgar, LCGAR)
+    assert not np.array_equal(
+        first.lcgar.head.weight.detach().numpy(),
+        second.lcgar.head.weight.detach().numpy(),
+    )
