@@ -52,9 +52,9 @@ def reliability(results: Sequence[Result]) -> Figure:
         color=GREY,
         error_kw={"linewidth": 1},
     )
-    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy (fraction)")
+    upper.set(xlim=(0, 1.01), ylim=(0, 1.02), ylabel="accuracy (fraction)")
     upper.set_title(f"UGSM, {_seeds(results)}")
-    lower.set(xlabel="confidence: highest mean probability (fraction)", ylabel="pixels (%)")
+    lower.set(xlabel="confidence: probability of the label (fraction)", ylabel="pixels (%)")
     upper.legend(loc="lower right")
     for panel in (upper, lower):
         _tidy(panel)

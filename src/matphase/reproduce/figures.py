@@ -120,8 +120,8 @@ class _View:
         for name, title in (("unet", "U-Net"), ("ugsm", "UGSM"), (MATPHASE, "MatPhase")):
             if result_of(Unit("blocked", seed, name), out) is None:
                 raise InputError(
-                    f"{out} has no result of {title} for seed {seed}, which the figures need; run "
-                    "`matphase reproduce figures` into that folder without removing its units"
+                    f"{out} has no result of {title} for seed {seed}, which the figures show; "
+                    f"compute it with `matphase reproduce figures --out {out}`"
                 )
         z = len(data.images) // 2
         with np.load(out / Unit("blocked", seed, "ugsm").place / "test.npz") as kept:
@@ -155,7 +155,8 @@ def _done(out: Path, seeds: Sequence[int]) -> Iterator[tuple[dict[str, Any], dic
 
 def _written(figure: Figure, path: Path) -> Path:
     with written_whole(path, overwrite=True) as beside:
-        figure.savefig(beside, dpi=DPI)
+        # images of fixed shape leave titles too little room here and too much there
+        figure.savefig(beside, dpi=DPI, bbox_inches="tight", pad_inches=0.05)
     return path
 
 
@@ -182,9 +183,9 @@ def _figure1(view: _View) -> Figure:
         Patch(facecolor=phase.color, edgecolor="black", linewidth=0.5, label=phase.name)
         for phase in view.phases.phases
     ]
-    handles.append(
-        Patch(facecolor="none", edgecolor=WRONG, linewidth=1.8, label="U-Net and MatPhase differ")
-    )
+    if corners:
+        label = "U-Net and MatPhase differ most"
+        handles.append(Patch(facecolor="none", edgecolor=WRONG, linewidth=1.8, label=label))
     if legend_cell is not None:
         legend_cell.legend(handles=handles, loc="center", frameon=False)
     else:
@@ -230,7 +231,7 @@ def _figure2(view: _View) -> Figure:
         handles=handles,
         loc="upper left",
         borderaxespad=0,
-        ncols=4,
+        ncols=max(4, math.ceil(len(handles) / 2)),
         frameon=False,
         handlelength=1.2,
         columnspacing=1.0,
@@ -255,14 +256,16 @@ def _greys(phases: PhaseTable) -> NDArray[np.float64]:
 
 def _figure3(view: _View) -> Figure:
     """Logits of UGSM, one map a phase, in one scale."""
-    figure, panels = _panels(view, len(view.phases), 1, 0.7)
+    columns = min(len(view.phases), 4)
+    figure, panels = _panels(view, columns, math.ceil(len(view.phases) / columns), 0.7)
     # few pixels reach the highest values, and would leave the rest pale
     limit = float(np.quantile(np.abs(view.logits), 0.99)) or 1.0
-    for panel, letter, name, logits in zip(
-        panels, "abcdefghijklmnopqrstuvwxyz" * 8, view.phases.names, view.logits, strict=False
-    ):
-        shown = panel.imshow(logits, cmap=matplotlib.colormaps["RdBu"].resampled(31), vmin=-limit, vmax=limit, interpolation="nearest")
-        panel.set_title(f"({letter}) {name}")
+    colors = matplotlib.colormaps["RdBu"].resampled(31)  # noise in more shades makes large files
+    for number, (name, logits) in enumerate(zip(view.phases.names, view.logits, strict=True)):
+        shown = panels[number].imshow(
+            logits, cmap=colors, vmin=-limit, vmax=limit, interpolation="nearest"
+        )
+        panels[number].set_title(f"({chr(ord('a') + number % 26)}) {name}")
     figure.colorbar(
         shown,
         ax=panels,
@@ -288,6 +291,6 @@ def _figure(view: _View, columns: int, rows: int, below: float) -> Figure:
     """Room for images with titles, and so many inches below for bars and legends."""
     height, width = view.image.shape
     return Figure(
-        figsize=(columns * PANEL_INCHES, rows * (PANEL_INCHES * height / width + 0.22) + below),
+        figsize=(columns * PANEL_INCHES, rows * (PANEL_INCHES * height / width + 0.28) + below),
         layout="constrained",
     )

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
@@ -28,6 +29,26 @@ def facts() -> dict[str, Any]:
         "torch": torch.__version__,
         "matphase": version("matphase"),
     }
+
+
+def machines_of(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The machines that results came from, each once."""
+    distinct: list[dict[str, Any]] = []
+    for result in results:
+        if result["machine"] not in distinct:
+            distinct.append(result["machine"])
+    return distinct
+
+
+def described(machines: Iterable[dict[str, Any]]) -> str:
+    """The machines in a sentence, for the foot of a page; empty for none."""
+    texts = [
+        f"{one['gpu'] or one['cpu']}, {one['cores']} cores, "
+        f"{'bfloat16' if one['bf16'] else 'float32'}, torch {one['torch']}, "
+        f"matphase {one['matphase']}"
+        for one in machines
+    ]
+    return f"Measured on: {'; '.join(texts)}." if texts else ""
 
 
 def _name(device: torch.device) -> str:

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from matphase.reproduce import machine
 from matphase.reproduce.anatomy import BOUNDARY_WIDTH
+from matphase.reproduce.machine import described, machines_of
 from matphase.reproduce.protocol import SplitName
 from matphase.reproduce.rows import MATPHASE, TRUST_UNITS
 from matphase.reproduce.summary import (
@@ -77,14 +77,14 @@ class TrustSummary:
     Attributes:
         seeds: that were asked for.
         conditions: what `runner.claim` noted; None where it is not there.
-        machine: see `machine.facts`.
+        machines: that the results came from, see `machine.facts`.
         truths: labels that were scored against.
         units: by name.
     """
 
     seeds: list[int]
     conditions: dict[str, Any] | None
-    machine: dict[str, Any]
+    machines: list[dict[str, Any]]
     truths: list[str]
     units: dict[str, TrustUnit]
 
@@ -120,7 +120,7 @@ def trust_summary(out: Path, seeds: Sequence[int]) -> TrustSummary:
     return TrustSummary(
         seeds=list(seeds),
         conditions=conditions_of(out),
-        machine=machine.facts(),
+        machines=machines_of(result for results in found.values() for result in results.values()),
         truths=list(first["scores"]) if first else [],
         units={name: _unit(results, seeds) for name, results in found.items()},
     )
@@ -222,7 +222,7 @@ def trust_markdown(summary: TrustSummary) -> str:
         parts.append(f"Seeds done: {'; '.join(done)}.")
     for section in (_detectors, _calibration, _ceiling, _places, _misregistration):
         parts += section(summary)
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, described(summary.machines)])
 
 
 def _by_truth(summary: TrustSummary, table: Callable[[str], str]) -> list[str]:

@@ -16,8 +16,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.reproduce import machine
 from matphase.reproduce.bootstrap import paired_difference
+from matphase.reproduce.machine import machines_of
 from matphase.reproduce.protocol import SplitName
 from matphase.reproduce.rows import MATPHASE, TableRow, TableSpec
 from matphase.reproduce.runner import RECORD, result_of
@@ -140,7 +140,7 @@ class TableSummary:
         title: in words.
         seeds: that were asked for.
         conditions: what `runner.claim` noted; None where it is not there.
-        machine: see `machine.facts`; of the summary, and of the units if they ran here.
+        machines: that the results came from, see `machine.facts`.
         splits: results.
     """
 
@@ -148,7 +148,7 @@ class TableSummary:
     title: str
     seeds: list[int]
     conditions: dict[str, Any] | None
-    machine: dict[str, Any]
+    machines: list[dict[str, Any]]
     splits: list[SplitSummary]
 
     def to_json(self) -> dict[str, Any]:
@@ -169,7 +169,12 @@ def summarised(spec: TableSpec, out: Path, seeds: Sequence[int]) -> TableSummary
         title=spec.title,
         seeds=list(seeds),
         conditions=conditions_of(out),
-        machine=machine.facts(),
+        machines=machines_of(
+            result
+            for split in spec.splits
+            for row in spec.rows
+            for result in results_of(row.unit, split, out, seeds).values()
+        ),
         splits=[_split(spec, split, out, seeds) for split in spec.splits],
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matphase.files import written_whole
+from matphase.reproduce.machine import described
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.rows import TableSpec
 from matphase.reproduce.summary import (
@@ -56,7 +57,7 @@ def markdown(summary: TableSummary) -> str:
     for split in summary.splits:
         parts += _split_parts(summary, split)
     parts += _paper_parts(summary)
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, described(summary.machines)])
 
 
 # --- one split ------------------------------------------------------------------------------------
@@ -138,6 +139,10 @@ def _lead_parts(split: SplitSummary) -> list[str]:
         text += "With one seed it leaves out what another electrode and training would change."
     else:
         text += "With few seeds it is somewhat too narrow."
+    if not all(
+        lead.paired_on_all_pixels for row in rows for lead in row.matphase_minus_row.values()
+    ):
+        text += f" {_SUBSET_MARK} MatPhase on all pixels, the row on its own."
     table = grid(
         ["row", *(f"against {truth}" for truth in split.truths)],
         [[_title(row, split), *(_lead(row, truth) for truth in split.truths)] for row in rows],

@@ -23,7 +23,7 @@ from matphase.fitting import fit_local, predictions_to_learn_from, spread
 from matphase.models import zoo
 from matphase.phases import IGNORE_INDEX
 from matphase.progress import Reporter
-from matphase.reproduce import anatomy, trust
+from matphase.reproduce import anatomy, machine, trust
 from matphase.reproduce.bootstrap import block_confusions
 from matphase.reproduce.protocol import Protocol, SplitName
 from matphase.reproduce.trial import Source, Trial, trial
@@ -128,6 +128,7 @@ def compute(unit: Unit, protocol: Protocol, source: Source, out: Path, reporter:
     answer = work.answer()
     result = {
         "unit": {"split": unit.split, "seed": unit.seed, "name": unit.name},
+        "machine": machine.facts(),
         "phases": list(data.phases.names),
         "seconds": round(time.monotonic() - began, 1),
         "parameters": answer.parameters,

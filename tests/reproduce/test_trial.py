@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+import matphase as mp
+from matphase.data.splits import blocked_split
+from matphase.errors import InputError
+from matphase.phases import PhaseTable
+from matphase.reproduce.protocol import Protocol
+from matphase.reproduce.trial import COPIES, Source, UserSlices, check_source, trial
+
+PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))
+
+
+def numbered(n: int = 16) -> Source:
+    """Slices whose grey value says which slice it is; exact labels are those measured."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (n, 40, 36)).astype(np.uint8)
+    grey = np.arange(n)[:, None, None] * 10 + labels.astype(np.float32)
+    return Source(
+        mp.Volume.from_array(grey, name="grey"),
+        mp.Volume.from_array(labels, name="labels"),
+        labels,
+        PHASES,
+    )
+
+
+def on_one_scale(protocol: Protocol) -> Protocol:
+    return protocol.updated(settings=protocol.settings.updated({"data": {"scale": "volume"}}))
+
+
+def test_blocked_keeps_every_second_slice_of_the_test_block(protocol: Protocol) -> None:
+    source = numbered()
+    data = trial(source, "blocked", 0, on_one_scale(protocol))
+    parts = blocked_split(16)
+    assert data.pool.source.tolist() == parts.train.tolist()
+    np.testing.assert_array_equal(data.measured, source.measured.to_array()[parts.test[::2]])
+    np.testing.assert_array_equal(data.exact, data.measured)
+    assert data.groups == protocol.block[0]
+    # scaled by the training slices alone: what is brighter than all of them is clipped
+    assert data.images.max() == 1
+    assert data.pool.images.min() == -1
+
+
+def test_blocked_is_the_same_for_every_seed(protocol: Protocol) -> None:
+    first, second = (trial(numbered(), "blocked", seed, protocol) for seed in (0, 1))
+    np.testing.assert_array_equal(first.images, second.images)
+
+
+def test_paper_tests_fifty_pairs_the_unseen_slices_in_front(protocol: Protocol) -> None:
+    source = numbered()
+    data = trial(source, "paper", 3, on_one_scale(protocol))
+    assert len(data.images) == 4 * COPIES + 10
+    assert len(data.pool.images) == 16 * COPIES - 50
+    assert data.groups == COPIES
+    unseen = set(range(16)) - set(data.pool.source.tolist())
+    assert len(unseen) == 4
+    # copy 0 of each unseen slice stands at the head of its group, as it is
+    first = source.measured.to_array()[sorted(unseen)]
+    np.testing.assert_array_equal(data.measured[: 4 * COPIES : COPIES], first)
+    # the exact labels were cut and stretched in the same way as the measured ones
+    np.testing.assert_array_equal(data.exact, data.measured)
+
+
+def test_training_never_sees_a_pair_of_the_paper_test(protocol: Protocol) -> None:
+    data = trial(numbered(), "paper", 1, on_one_scale(protocol))
+    learned = {labels.tobytes() for labels in data.pool.labels}
+    assert not any(labels.tobytes() in learned for labels in data.measured)
+
+
+def test_test_labels_are_never_smoothed(protocol: Protocol) -> None:
+    smoothing = protocol.settings.updated({"data": {"smooth_labels": True, "keep": []}})
+    source = numbered()
+    truth = source.measured.to_array()
+    for split in ("blocked", "paper"):
+        data = trial(source, split, 0, protocol.updated(settings=smoothing))
+        assert np.isin([one.tobytes() for one in data.measured[:1]], [t.tobytes() for t in truth])
+        np.testing.assert_array_equal(data.measured, data.exact)
+
+
+def test_too_few_slices_are_refused_before_the_work() -> None:
+    with pytest.raises(InputError, match="too few"):
+        check_source(numbered(5))
+
+
+def test_a_users_slices_have_no_exact_labels(slices: UserSlices, protocol: Protocol) -> None:
+    data = trial(slices.read(), "paper", 0, protocol)
+    assert data.exact is None
+    assert [name for name, _ in data.truths] == ["measured"]
