@@ -9,6 +9,7 @@ TRUTHS = ("measured", "exact")
 MACHINE = {
     "cpu": "some cpu",
     "cores": 2,
+    "threads": 1,
     "gpu": None,
     "bf16": False,
     "torch": "2.0",
@@ -149,6 +150,9 @@ def leave(
     result = {
         "unit": {"split": split, "seed": seed, "name": name},
         "machine": MACHINE,
+        "on_all_pixels": not subset,
+        "built_on": None,
+        "weights": None,
         "phases": list(phases),
         "seconds": 10.0 + seed,
         "parameters": 1234567,
@@ -156,6 +160,7 @@ def leave(
         "seconds_per_pixel": 1 / (100 * (seed + 1)),
         "scores": {truth: scores(value, phases, subset) for truth, value in levels.items()},
         "block_confusions": {truth: blocks(*pixels, len(phases)) for truth in truths},
+        "subset_block_confusions": {truth: blocks(*pixels, len(phases)) for truth in truths},
         "anatomy": {} if subset else anatomy(phases, truths, 1 - level),
         **more,
     }

@@ -21,7 +21,7 @@ from matphase.models.idk import IDKClassifier
 from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.seeds import fingerprint
 from matphase.settings import Settings
-from matphase.stages import hcl_idk, lcgar, local_unet, ugsm
+from matphase.stages import hcl_idk, lcgar, local, ugsm
 from matphase.stages.results import GlobalPrediction, Partition
 from matphase.training import Run
 
@@ -83,8 +83,8 @@ def fit_stages(
     classifier = hcl_idk.fit(known, pool.labels, settings.idk, run)
     if held_out is not None:
         settings = _with_tuned_threshold(held_out, network, classifier, settings, run)
-    local = _fit_local(pool, known, classifier, settings, run)
-    return Trained(settings, phases, scale, run.seed, network, classifier, local, record)
+    answerer = _fit_local(pool, known, classifier, settings, run)
+    return Trained(settings, phases, scale, run.seed, network, classifier, answerer, record)
 
 
 def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:
@@ -238,6 +238,20 @@ def _with_tuned_threshold(
     return settings.updated({"idk": {"threshold": threshold}})
 
 
+def partition_to_learn_from(
+    classifier: IDKClassifier,
+    known: GlobalPrediction,
+    labels: NDArray[np.uint8],
+    settings: Settings,
+) -> Partition:
+    """HCL-IDK's split of the labelled images; a classifier that leaves nothing is silenced."""
+    partition = hcl_idk.predict(classifier, known, settings.idk)
+    if lcgar.count_hard(partition, labels) < lcgar.FEWEST_PIXELS:
+        # an LCGAR that has learned nothing must never be asked
+        hcl_idk.answer_never(classifier)
+    return partition
+
+
 def _fit_local(
     pool: Pairs,
     known: GlobalPrediction,
@@ -245,57 +259,6 @@ def _fit_local(
     settings: Settings,
     run: Run,
 ) -> nn.Module:
-    partition = hcl_idk.predict(classifier, known, settings.idk)
-    if lcgar.count_hard(partition, pool.labels) < lcgar.FEWEST_PIXELS:
-        # an LCGAR that has learned nothing must never be asked
-        hcl_idk.answer_never(classifier)
+    partition = partition_to_learn_from(classifier, known, pool.labels, settings)
     weights = phase_weights(pool.labels, known.logits.shape[1])
-    return fit_local(pool, known, partition, weights, settings, run)
-
-
-def fit_local(
-    pool: Pairs,
-    known: GlobalPrediction,
-    partition: Partition,
-    weights: NDArray[np.float32],
-    settings: Settings,
-    run: Run,
-) -> nn.Module:
-    """Train LCGAR, or what the baseline `settings.model` has in its place.
-
-    Args:
-        pool: images and labels to learn from.
-        known: UGSM's prediction of them.
-        partition: HCL-IDK's split of them.
-        weights: (phases,) of the cross-entropy.
-        settings: model, LCGAR and curriculum.
-        run: seed, precision, folder, reporter.
-
-    Raises:
-        Interrupted: the user stopped it.
-    """
-    local = zoo.KINDS[settings.model].local
-    if local == "local_unet":
-        return local_unet.fit(
-            pool.images,
-            known,
-            partition,
-            pool.labels,
-            weights,
-            settings.ugsm,
-            settings.lcgar,
-            settings.data,
-            run,
-        )
-    assert local is not None
-    return lcgar.fit(
-        pool.images,
-        known,
-        partition,
-        pool.labels,
-        weights,
-        settings.lcgar,
-        settings.usi,
-        run,
-        classifier=local,
-    )
+    return local.fit(pool, known, partition, weights, settings, run)

@@ -28,7 +28,7 @@ from matphase.models import zoo
 from matphase.models.idk import IDKClassifier
 from matphase.phases import PhaseTable
 from matphase.settings import Settings
-from matphase.stages import hcl_idk, lcgar, local_unet
+from matphase.stages import hcl_idk, local
 from matphase.training import load_weights, save_weights
 
 FORMAT = 1
@@ -121,9 +121,7 @@ def _untrained(
     if kind.local is None:
         return network, None, None
     classifier = hcl_idk.build(n_phases, settings.idk)
-    if kind.local == "local_unet":
-        return network, classifier, local_unet.build(n_phases, settings.ugsm, settings.lcgar)
-    return network, classifier, lcgar.build(n_phases, settings.lcgar, kind.local)
+    return network, classifier, local.build(n_phases, settings)
 
 
 def _check(folder: Path) -> None:

@@ -21,9 +21,9 @@ from matphase.phases import PhaseTable
 from matphase.prediction import Prediction
 from matphase.progress import Reporter, Silent
 from matphase.settings import LCGARSettings, PresetName, Settings, USISettings
-from matphase.stages import hcl_idk, lcgar, local_unet, ugsm
+from matphase.stages import hcl_idk, local, ugsm
 from matphase.stages.aggregate import aggregate
-from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.stages.results import GlobalPrediction, Partition
 from matphase.training import Run
 from matphase.volume import Volume, checked_slice
 
@@ -270,13 +270,16 @@ def _answers(
     model: Trained, images: NDArray[np.float32], known: GlobalPrediction, memory: int
 ) -> dict[str, NDArray[Any]]:
     """All maps of a stack of slices, slices first."""
-    if model.idk is None:
+    if model.idk is None or model.lcgar is None:
         nowhere = np.zeros(known.labels.shape, np.bool_)
         partition = Partition(nowhere, nowhere.astype(np.float32))
         labels, probabilities = known.labels, known.probabilities
     else:
         partition = hcl_idk.predict(model.idk, known, model.settings.idk)
-        labels, probabilities = answer_locally(model, images, known, partition, memory)
+        asked, answers = local.predict(
+            model.lcgar, images, known, partition, model.settings, memory=memory
+        )
+        labels, probabilities = aggregate(known, asked, answers)
     maps: dict[str, NDArray[Any]] = {
         "labels": model.phases.decode(labels),
         "probabilities": probabilities,
@@ -289,49 +292,6 @@ def _answers(
     if known.mutual_information is not None:
         maps["mutual_information"] = known.mutual_information
     return maps
-
-
-def answer_locally(
-    model: Trained,
-    images: NDArray[np.float32],
-    known: GlobalPrediction,
-    partition: Partition,
-    memory: int = 10**9,
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """UGSM's answer, and the local network's where it is asked: in the IDK set, or everywhere.
-
-    Args:
-        model: one that has a local network.
-        images: (n, height, width) grey values scaled to [-1, 1].
-        known: UGSM's prediction of them.
-        partition: HCL-IDK's split of them.
-        memory: bytes that the patches of a pass may take.
-
-    Returns:
-        as of `aggregate`.
-    """
-    assert model.lcgar is not None
-    settings, kind = model.settings, zoo.KINDS[model.settings.model]
-    asked = partition
-    if kind.everywhere:
-        asked = Partition(np.ones_like(partition.idk), partition.score)
-    local: LocalPrediction
-    if kind.local == "local_unet":
-        local = local_unet.predict(
-            model.lcgar, images, known, partition, settings.lcgar, precision=settings.precision
-        )
-    else:
-        local = lcgar.predict(
-            model.lcgar,
-            images,
-            known,
-            partition,
-            settings.lcgar,
-            where=asked.idk,
-            precision=settings.precision,
-            memory=memory,
-        )
-    return aggregate(known, asked, local)
 
 
 def _assemble(

@@ -89,6 +89,8 @@ class UGSMSettings(_Training):
     """Drop single activations (the paper) or whole channels (spread that survives averaging)."""
     samples: Count = 20
     """Stochastic passes T."""
+    max_steps: Off = 0
+    """Stop after this many optimiser steps, whatever the epochs; 0: do not."""
     uncertainty: Literal["mean_logits", "mean_softmax"] = "mean_logits"
     """u is the entropy of softmax(mean logits), or of the mean softmax."""
 

@@ -133,6 +133,7 @@ def train(
     epochs: int,
     learning_rate: float,
     run: Run,
+    max_steps: int = 0,
 ) -> None:
     """Train `network` in place by Adam, the rate rising briefly and falling as a cosine.
 
@@ -148,6 +149,7 @@ def train(
         epochs: passes over the examples.
         learning_rate: highest learning rate of Adam.
         run: seed, precision, folder, reporter.
+        max_steps: stop after so many optimiser steps, in the middle of an epoch; 0: do not.
 
     Raises:
         Interrupted: the user stopped it; the message names the checkpoint that was kept.
@@ -160,6 +162,8 @@ def train(
     checkpoint = run.folder / f"{name}.ckpt" if run.folder else None
     seed = mix(run.seed, name)
     steps = epochs * order.steps_per_epoch
+    if max_steps:
+        steps = min(steps, max_steps)
     module = _Supervised(network, loss, learning_rate, steps, seed)
     module.to(memory_format=torch.channels_last)
     loader: DataLoader[Any] = DataLoader(
@@ -217,6 +221,7 @@ def _trainer(name: str, epochs: int, steps: int, run: Run, checkpoint: Path | No
         devices=1,
         precision="bf16-mixed" if resolve(run.precision, device) == "bfloat16" else "32-true",
         max_epochs=epochs,
+        max_steps=steps,
         callbacks=callbacks,
         logger=logger,
         log_every_n_steps=10,

@@ -16,7 +16,7 @@ def protocol(tiny_settings: Settings) -> Protocol:
         preset="quick",
         test_every=2,
         patches_per_image=40,
-        resnet_pixels_per_image=20,
+        resnet_thinning=10,
         block=(2, 24, 28),
         settings=tiny_settings.updated({"data": {"local_images": 3}, "ugsm": {"epochs": 1}}),
     )

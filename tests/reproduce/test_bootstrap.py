@@ -188,6 +188,15 @@ class TestPairedDifference:
         found = paired_difference(a, b, "ACC", draws=500)
         assert found == pytest.approx((0.1, 0, 0.2))
 
+    def test_seeds_on_the_same_pixels_are_no_new_pixels(self):
+        random = np.random.default_rng(3)
+        first, second = (accurate(random.binomial(50, p, 40), 50) for p in (0.8, 0.75))
+        one = paired_difference([first], [second], "ACC")
+        three = paired_difference([first] * 3, [second] * 3, "ACC", same_pixels=True)
+        fresh = paired_difference([first] * 3, [second] * 3, "ACC")
+        assert three.high - three.low == pytest.approx(one.high - one.low, rel=0.1)
+        assert fresh.high - fresh.low < 0.75 * (one.high - one.low)
+
     def test_a_higher_level_is_wider(self):
         a, b = ([block_confusions(*labelled(1, right=r), 3, (1, 4, 4))] for r in (0.8, 0.7))
         narrow, wide = (paired_difference(a, b, "mIU", draws=200, level=p) for p in (0.5, 0.99))

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -7,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from matphase.errors import InputError, OutputError
 from matphase.metrics import confusion_matrix
+from matphase.models import zoo
 from matphase.phases import IGNORE_INDEX
 from matphase.reproduce import runner
 from matphase.reproduce.protocol import PRESETS, Protocol
@@ -103,11 +107,16 @@ def test_cost_adds_up(done: tuple[Path, list[str]], protocol: Protocol) -> None:
     # the same network, asked T times
     assert ugsm["macs_per_pixel"] == protocol.settings.ugsm.samples * unet["macs_per_pixel"]
     assert ugsm["parameters"] == unet["parameters"]
-    assert full["macs_per_pixel"] > ugsm["macs_per_pixel"]
+    with np.load(out / Unit("blocked", 0, "ugsm").place / "test.npz") as kept:
+        share = float(kept["idk"].mean())
+    lcgar = zoo.patch_classifier("lcgar", 4, 3, 3, protocol.settings.lcgar)
+    patch = zoo.macs(lcgar, torch.zeros(1, 4, 11, 11), torch.zeros(1, 3))
+    mlp = 4 * 16 + 16 * 32 + 32
+    assert full["macs_per_pixel"] == pytest.approx(ugsm["macs_per_pixel"] + mlp + share * patch)
     assert full["parameters"] > ugsm["parameters"] + ugsm["idk_parameters"]
     adapted = found(out, "adapted_lcgar")
     assert adapted["parameters"] == full["parameters"]
-    assert adapted["macs_per_pixel"] >= full["macs_per_pixel"]
+    assert adapted["macs_per_pixel"] == pytest.approx(ugsm["macs_per_pixel"] + mlp + patch)
 
 
 def test_resnets_name_some_pixels_of_every_image(
@@ -158,6 +167,27 @@ def test_a_lost_result_is_computed_again_and_is_the_same(
         assert after[part] == before[part]
 
 
+def test_lost_arrays_are_made_again_for_what_needs_them(
+    done: tuple[Path, list[str]], protocol: Protocol, slices: UserSlices
+) -> None:
+    """Results alone, as they are shared, are enough for a table but not to train on."""
+    out, _ = done
+    (out / Unit("blocked", 0, "ugsm").place / "test.npz").unlink()
+    said: list[str] = []
+    done_already = [Unit("blocked", 0, name) for name in ("ugsm", f"lcgar_{FULL}")]
+    run_units(done_already, protocol, slices, out, workers=2, say=said.append)
+    assert said == ["2 of 2 units are done"]
+    run_units(
+        [Unit("blocked", 0, "lcgar_image")], protocol, slices, out, workers=2, say=said.append
+    )
+    names = [line.split(", ")[2].split(" in ")[0] for line in said[2:]]
+    assert names == ["ugsm", "lcgar_image"]
+    figures = [Unit("blocked", 0, "unet")]
+    (out / figures[0].place / "labels.npz").unlink()
+    run_units(figures, protocol, slices, out, workers=2, say=said.append, with_arrays=figures)
+    assert said[-1].startswith("1 of 1 units: blocked, seed 0, unet")
+
+
 def test_a_failing_unit_is_told_in_its_own_words(
     tmp_path: Path, protocol: Protocol, slices: UserSlices
 ) -> None:
@@ -189,6 +219,69 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     pytest.fail("the worker is still running")
 
 
+# --- stopped in the middle ------------------------------------------------------------------------
+
+PROGRAM = """
+import sys
+from matphase.errors import Interrupted
+from matphase.reproduce.protocol import Protocol
+from matphase.reproduce.runner import claim, run_units
+from matphase.reproduce.trial import UserSlices
+from matphase.reproduce.units import Unit
+from pathlib import Path
+
+if __name__ == "__main__":
+    protocol = Protocol.model_validate_json(Path(sys.argv[1]).read_text())
+    slices, out = UserSlices(*sys.argv[2:5]), Path(sys.argv[5])
+    claim(out, protocol, slices)
+    units = [Unit("blocked", 0, name) for name in ("ugsm", "lcgar_matphase", "lcgar_image")]
+    try:
+        run_units(units, protocol, slices, out, workers=2, say=lambda text: print(text, flush=True))
+    except Interrupted as error:
+        sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_what_is_done_survives_a_stop(
+    stop: signal.Signals,
+    tmp_path: Path,
+    done: tuple[Path, list[str]],
+    protocol: Protocol,
+    slices: UserSlices,
+) -> None:
+    (tmp_path / "run.py").write_text(PROGRAM)
+    (tmp_path / "protocol.json").write_text(protocol.model_dump_json())
+    command = [sys.executable, "-W", "ignore", str(tmp_path / "run.py")]
+    command += [str(tmp_path / "protocol.json"), slices.images, slices.labels, slices.label_map]
+    command += [str(tmp_path / "out")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stderr is not None
+        assert first.stdout.readline() == "0 of 3 units are done\n"
+        assert first.stdout.readline().startswith("1 of 3 units: blocked, seed 0, ugsm in ")
+        # as Ctrl-C does, the signal goes to the workers, too; a kill reaches the parent alone
+        if stop == signal.SIGINT:
+            os.killpg(first.pid, stop)
+        else:
+            first.kill()
+        said = first.stderr.read()
+    if stop == signal.SIGINT:
+        assert f"stopped; what is done is kept in {tmp_path / 'out'}" in said
+    assert first.returncode != 0
+    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    begun = second.stdout.splitlines()
+    assert begun[0].startswith("1 of 3 units are done; about ")
+    assert len(begun) == 3
+    # the same results as of a run that nobody stopped
+    for name in ("ugsm", "lcgar_matphase"):
+        result = result_of(Unit("blocked", 0, name), tmp_path / "out")
+        assert result is not None
+        assert result["scores"] == found(done[0], name)["scores"]
+
+
 # --- conditions -----------------------------------------------------------------------------------
 
 
@@ -198,7 +291,7 @@ def test_a_folder_belongs_to_its_conditions(
     claim(tmp_path / "out", protocol, slices)
     claim(tmp_path / "out", protocol, slices)
     for other, whose in ((protocol.updated(folds=3), slices), (protocol, None)):
-        with pytest.raises(InputError, match="another preset, other settings or other slices"):
+        with pytest.raises(InputError, match="another preset, other settings, other slices"):
             claim(tmp_path / "out", other, whose)
     (tmp_path / "out" / runner.RECORD).write_text("{")
     with pytest.raises(InputError, match="results of another"):
@@ -227,6 +320,15 @@ def test_the_paper_preset_keeps_the_papers_training() -> None:
     assert found.updated({"data": {"local_images": 0}}) == paper
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "unet"}, {"usi": {"pacing": "root"}}, {"lcgar": {"h": 17}}, {"idk": {"folds": 3}}],
+)
+def test_what_rows_vary_cannot_be_set(change: dict[str, Any], protocol: Protocol) -> None:
+    with pytest.raises(InputError, match="is what the rows of the tables vary"):
+        protocol.updated(settings=protocol.settings.updated(change))
+
+
 def test_an_unknown_preset() -> None:
     with pytest.raises(InputError, match="there is no preset 'huge'"):
         Protocol.named("huge")
@@ -245,6 +347,19 @@ def test_rows_share_units() -> None:
     assert Unit("paper", 2, "unetpp") in units
     assert not any(unit.split == "paper" for unit in units_of(["table2", "table5"], [0]))
     assert {unit.seed for unit in units_of(["figures"], [4, 5])} == {4}
+
+
+def test_results_built_on_another_ugsm_are_made_again(
+    done: tuple[Path, list[str]], protocol: Protocol, slices: UserSlices
+) -> None:
+    out, _ = done
+    unit = Unit("blocked", 0, "mcd_unet")
+    path = out / unit.place / "result.json"
+    path.write_text(json.dumps({**found(out, "mcd_unet"), "built_on": "another"}))
+    said: list[str] = []
+    run_units([unit], protocol, slices, out, workers=1, say=said.append)
+    assert "mcd_unet in " in said[-1]
+    assert found(out, "mcd_unet")["built_on"] == found(out, "ugsm")["weights"]
 
 
 def test_every_row_of_the_papers_tables_is_there() -> None:

@@ -83,8 +83,8 @@ class TestRows:
         ugsm, other, _ = split.rows
         assert other.on_all_pixels is False
         assert other.score("measured", "boundary_F1 pore") == NOTHING
-        assert not other.matphase_minus_row["exact"].paired_on_all_pixels
-        assert ugsm.matphase_minus_row["exact"].paired_on_all_pixels
+        assert not other.matphase_minus_row["exact"].on_all_pixels
+        assert ugsm.matphase_minus_row["exact"].on_all_pixels
         assert split.ugsm_on_subset == {
             "measured": {"subset": Spread(0.45, None, 1), "all": Spread(0.5, None, 1)},
             "exact": {"subset": Spread(0.55, None, 1), "all": Spread(0.6, None, 1)},

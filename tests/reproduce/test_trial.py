@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -86,3 +88,17 @@ def test_a_users_slices_have_no_exact_labels(slices: UserSlices, protocol: Proto
     data = trial(slices.read(), "paper", 0, protocol)
     assert data.exact is None
     assert [name for name, _ in data.truths] == ["measured"]
+
+
+def test_other_slices_have_another_record(slices: UserSlices, tmp_path: Path) -> None:
+    volume = mp.open(slices.images)
+    changed = volume.to_array().copy()
+    changed[0, 0, 0] += 1
+    mp.save(tmp_path / "images.tif", mp.Volume.from_array(changed))
+    mp.save(tmp_path / "same.tif", mp.Volume.from_array(volume.to_array()))
+    other, same = (
+        UserSlices(str(tmp_path / name), slices.labels, slices.label_map)
+        for name in ("images.tif", "same.tif")
+    )
+    assert other.record() != slices.record()
+    assert same.record() == slices.record()

@@ -14,6 +14,7 @@ from matphase.models.lcgar import LCGAR
 from matphase.models.library import library_network
 from matphase.models.resnet import PatchResNet
 from matphase.models.segnet import SegNet
+from matphase.models.torchvision_shim import baseline_package
 from matphase.models.unet import UNet
 from matphase.settings import LCGARSettings, UGSMSettings
 
@@ -93,6 +94,19 @@ def segmenter(network: str, in_channels: int, n_phases: int, settings: UGSMSetti
     )
 
 
+def check_installed(model: str) -> None:
+    """See that the packages of a model are there, before anything is trained.
+
+    Raises:
+        InputError: naming what to install.
+    """
+    kind = KINDS[model]
+    if kind.network in ("deeplabv3", "manet", "unetpp"):
+        baseline_package("segmentation_models_pytorch")
+    if kind.local is not None and kind.local.startswith("resnet"):
+        baseline_package("torchvision.models")
+
+
 def fewest_examples(network: str) -> int:
     """How many examples a training of the network needs at least.
 
@@ -156,8 +170,9 @@ def macs(network: nn.Module, *inputs: Tensor) -> int:
     training = network.training
     network.eval()
     try:
+        device = next(network.parameters()).device
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(*inputs)
+            network(*(tensor.to(device) for tensor in inputs))
     finally:
         network.train(training)
     return int(counter.get_total_flops()) // 2

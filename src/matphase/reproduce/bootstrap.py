@@ -175,6 +175,7 @@ def paired_difference(
     draws: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    same_pixels: bool = False,
 ) -> Interval:
     """How much higher `a` scores than `b`, with a percentile interval (Efron & Tibshirani 1993).
 
@@ -192,6 +193,8 @@ def paired_difference(
         draws: number of bootstrap draws.
         level: probability that the interval is meant to hold.
         seed: of the draws; the same for the same arguments.
+        same_pixels: all seeds were tested on the same pixels and differ in training alone, so the
+            blocks drawn are the same for all of them.
 
     Returns:
         The difference, mean over seeds of a's measure minus b's, and its interval. Seeds, and
@@ -212,10 +215,18 @@ def paired_difference(
     observed = _mean_of_defined(_first_minus_second(whole, measure))
     random = np.random.default_rng(mix(seed, "paired bootstrap"))
     drawn = random.integers(len(pairs), size=(draws, len(pairs)))
-    differences = np.empty(drawn.shape)
-    for index, pair in enumerate(pairs):
-        chosen = drawn == index
-        differences[chosen] = _resampled(pair, int(chosen.sum()), measure, random)
+    if same_pixels:
+        # a generator of the same state draws the same blocks of every seed
+        of_each = [
+            _resampled(pair, draws, measure, np.random.default_rng(mix(seed, "blocks")))
+            for pair in pairs
+        ]
+        differences = np.take_along_axis(np.stack(of_each, axis=1), drawn, axis=1)
+    else:
+        differences = np.empty(drawn.shape)
+        for index, pair in enumerate(pairs):
+            chosen = drawn == index
+            differences[chosen] = _resampled(pair, int(chosen.sum()), measure, random)
     values = _mean_of_defined(differences)
     values = values[~np.isnan(values)]
     if not values.size or np.isnan(observed):

@@ -8,23 +8,27 @@ from typing import Any
 
 import torch
 
-from matphase.device import best_device, resolve
+from matphase.device import PrecisionSetting, best_device, resolve
 
 
-def facts() -> dict[str, Any]:
+def facts(precision: PrecisionSetting = "auto") -> dict[str, Any]:
     """What this machine is, ready for JSON.
 
+    Args:
+        precision: see `Settings.precision`.
+
     Returns:
-        `cpu` (its name), `cores`, `gpu` (its name, or None), `bf16` (whether networks run in
-        bfloat16 by default), and the versions of `python`, `torch` and `matphase`.
+        `cpu` (its name), `cores`, `threads` of this process, `gpu` (its name, or None), `bf16`
+        (whether networks run in bfloat16), and the versions of `python`, `torch` and `matphase`.
     """
     device = best_device()
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return {
         "cpu": capabilities.get("cpu_name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "gpu": _name(device) if device.type != "cpu" else None,
-        "bf16": resolve("auto", device) == "bfloat16",
+        "bf16": resolve(precision, device) == "bfloat16",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "matphase": version("matphase"),
@@ -44,6 +48,7 @@ def described(machines: Iterable[dict[str, Any]]) -> str:
     """The machines in a sentence, for the foot of a page; empty for none."""
     texts = [
         f"{one['gpu'] or one['cpu']}, {one['cores']} cores, "
+        f"threads a unit: {one['threads']}, "
         f"{'bfloat16' if one['bf16'] else 'float32'}, torch {one['torch']}, "
         f"matphase {one['matphase']}"
         for one in machines

@@ -4,7 +4,7 @@ import tomllib
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from matphase.checked import CheckedSettings, first_problem
 from matphase.errors import InputError
@@ -14,6 +14,14 @@ SplitName = Literal["blocked", "paper"]
 PRESETS = ("quick", "small", "paper")
 
 Count = Annotated[int, Field(ge=1)]
+
+OWNED_BY_ROWS: dict[str, dict[str, Any]] = {
+    "": {"model": "matphase"},
+    "idk": {"folds": 0, "tune_recall": 0.0},
+    "usi": {"order": "rising", "pacing": "linear"},
+    "lcgar": {"h": 11, "image": True, "labels": True, "logits": True},
+}
+"""Settings that rows vary, with the values that stand for MatPhase."""
 
 
 class Protocol(CheckedSettings):
@@ -29,15 +37,28 @@ class Protocol(CheckedSettings):
     """Score every so many slices of the test block: neighbours show nearly the same."""
     patches_per_image: Annotated[int, Field(ge=0)] = 0
     """The ResNets name this many random pixels of a test image; 0: all."""
-    resnet_pixels_per_image: Annotated[int, Field(ge=0)] = 0
-    """The ResNets learn from this many pixels of an image, as one of theirs costs what ten of
-    LCGAR's do; 0: as many as LCGAR."""
+    resnet_thinning: Count = 1
+    """The ResNets take as many steps as LCGAR, with fewer pixels by this factor in each, since a
+    pixel costs them ten times as much."""
     folds: Annotated[int, Field(ge=2)] = 2
     """Of the out-of-fold predictions."""
     block: tuple[Count, Count, Count] = (8, 56, 64)
     """Test pixels (slices, y, x) that the bootstrap draws together."""
     settings: Settings
     """Of every network; rows change only what their name says."""
+
+    @model_validator(mode="after")
+    def _leaves_the_rows_what_they_vary(self) -> Self:
+        given = self.settings.model_dump()
+        for section, values in OWNED_BY_ROWS.items():
+            part = given[section] if section else given
+            for name, value in values.items():
+                if part[name] != value:
+                    where = f"{section}.{name}" if section else name
+                    raise ValueError(
+                        f"{where} is what the rows of the tables vary, from {value!r}; leave it out"
+                    )
+        return self
 
     @classmethod
     def named(cls, name: str) -> Self:

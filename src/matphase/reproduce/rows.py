@@ -121,21 +121,22 @@ TRUST_UNITS = ("ugsm", MATPHASE, "out_of_fold")
 FIGURE_UNITS = ("ugsm", "unet", MATPHASE)
 """What figures 1 to 3 of the paper are drawn from, of the first seed."""
 
-TARGETS = (*TABLES, "trust", "figures")
+TRUST, FIGURES = "trust", "figures"
+TARGETS = (*TABLES, TRUST, FIGURES)
 """What `matphase reproduce` makes."""
 
 
 def units_of(targets: Iterable[str], seeds: Sequence[int]) -> list[Unit]:
-    """The units that the targets need, each once, seed by seed."""
+    """The units that the targets need, each once, row by row."""
     units: dict[Unit, None] = {}
     for target in targets:
         if target in TABLES:
             table = TABLES[target]
             places = [(split, row.unit) for split in table.splits for row in table.rows]
         else:
-            names = TRUST_UNITS if target == "trust" else FIGURE_UNITS
+            names = TRUST_UNITS if target == TRUST else FIGURE_UNITS
             places = [("blocked", name) for name in names]
-        chosen = seeds[:1] if target == "figures" else seeds
+        chosen = seeds[:1] if target == FIGURES else seeds
         for split, name in places:
             for seed in chosen:
                 units[Unit(split, seed, name)] = None

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from matphase.models import zoo
 from matphase.reproduce.figures import write_figures
 from matphase.reproduce.pages import write_trust
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.rows import TABLES, units_of
+from matphase.reproduce.rows import FIGURES, TABLES, TRUST, units_of
 from matphase.reproduce.runner import Say, claim, default_workers, run_units, source_of
 from matphase.reproduce.tables import write_table
 from matphase.reproduce.trial import UserSlices, check_source, trial
@@ -43,14 +44,24 @@ def reproduce_targets(
     """
     if slices is not None:
         check_source(slices.read())
-    claim(out, protocol, slices)
     units = units_of(targets, seeds)
-    run_units(units, protocol, slices, out, workers=workers or default_workers(), say=say)
+    for name in {unit.name for unit in units} & set(zoo.KINDS):
+        zoo.check_installed(name)
+    claim(out, protocol, slices)
+    run_units(
+        units,
+        protocol,
+        slices,
+        out,
+        workers=workers or default_workers(),
+        say=say,
+        with_arrays=units_of([FIGURES], seeds) if FIGURES in targets else (),
+    )
     written: list[Path] = []
     for target in targets:
         if target in TABLES:
             written += write_table(TABLES[target], out, seeds)
-        elif target == "trust":
+        elif target == TRUST:
             written += write_trust(out, seeds)
         else:
             source = source_of(protocol, slices, seeds[0], out)

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
@@ -24,13 +24,26 @@ from matphase.reproduce.trial import Source, UserSlices, electrode
 from matphase.reproduce.units import RESULT, Unit, compute
 
 RECORD = "protocol.json"
+FORMAT = 1
+"""Of the results; raised when what a unit computes changes."""
+GIGABYTES_A_WORKER = 3
 
 Say = Callable[[str], None]
 
 
 def default_workers() -> int:
-    """One process a core; on a GPU one in all."""
-    return 1 if best_device().type != "cpu" else os.cpu_count() or 1
+    """One process a core, as far as memory reaches; on a GPU one in all."""
+    if best_device().type != "cpu":
+        return 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return max(1, min(_cores(), int(memory / GIGABYTES_A_WORKER)))
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def claim(out: Path, protocol: Protocol, slices: UserSlices | None) -> None:
@@ -41,8 +54,9 @@ def claim(out: Path, protocol: Protocol, slices: UserSlices | None) -> None:
         OutputError: it cannot be written.
     """
     record = {
+        "format": FORMAT,
         "protocol": protocol.model_dump(mode="json"),
-        "slices": vars(slices) if slices is not None else None,
+        "slices": slices.record() if slices is not None else None,
     }
     path = out / RECORD
     if not path.exists():
@@ -57,8 +71,8 @@ def claim(out: Path, protocol: Protocol, slices: UserSlices | None) -> None:
         before = None
     if before != record:
         raise InputError(
-            f"{out} holds results of another preset, other settings or other slices; choose "
-            "another --out, or remove it"
+            f"{out} holds results of another preset, other settings, other slices or another "
+            "version; choose another --out, or remove it"
         )
 
 
@@ -71,11 +85,16 @@ def result_of(unit: Unit, out: Path) -> dict[str, Any] | None:
     return content
 
 
-def source_of(protocol: Protocol, slices: UserSlices | None, seed: int, out: Path) -> Source:
-    """The user's slices, or the virtual electrode of that seed, which is kept in `out`."""
+def source_of(
+    protocol: Protocol, slices: UserSlices | None, seed: int, out: Path, say: Say = lambda _: None
+) -> Source:
+    """The user's slices, or the virtual electrode of that seed, made once and kept in `out`."""
     if slices is not None:
         return slices.read()
-    return electrode(protocol, seed, out / "electrodes" / f"seed{seed}")
+    folder = out / "electrodes" / f"seed{seed}"
+    if not folder.exists():
+        say(f"virtual electrode of seed {seed} is being made")
+    return electrode(protocol, seed, folder)
 
 
 def run_units(
@@ -86,6 +105,7 @@ def run_units(
     *,
     workers: int,
     say: Say,
+    with_arrays: Collection[Unit] = (),
 ) -> None:
     """Compute the units that are not done yet, and those that they need.
 
@@ -99,27 +119,63 @@ def run_units(
         out: folder of all results.
         workers: processes.
         say: is told a line for every unit that is done.
+        with_arrays: of the units those of which a result alone is not enough.
 
     Raises:
         Interrupted: the user stopped it; units in work are kept at their last checkpoint.
         InputError: the slices cannot be used.
         MatPhaseError: a worker died.
     """
-    wanted = _with_needs(units)
-    todo = [unit for unit in wanted if result_of(unit, out) is None]
-    clock = _Clock(out, wanted, todo, workers, say)
-    if not todo:
-        return
-    if slices is None:
-        for seed in sorted({unit.seed for unit in todo}):
-            source_of(protocol, None, seed, out)
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    clock = _Clock(out, units, workers, say)
+    while todo := _missing(units, out, with_arrays):
+        clock.begin(todo)
+        if slices is None:
+            for seed in sorted({unit.seed for unit in todo}):
+                source_of(protocol, None, seed, out, say)
+        _run(todo, protocol, slices, out, workers, clock)
+
+
+def _missing(units: Sequence[Unit], out: Path, with_arrays: Collection[Unit]) -> list[Unit]:
+    """The units that are to be computed, what they need in front of them."""
+    todo: dict[Unit, None] = {}
+
+    def look_at(unit: Unit, *, arrays: bool) -> None:
+        result = result_of(unit, out)
+        done = result is not None
+        if result is not None and unit.needs is not None:
+            # what it was built on may have been computed anew, on another machine
+            needed = result_of(unit.needs, out)
+            done = needed is None or needed["weights"] == result["built_on"]
+        if done and arrays:
+            # results may be kept, or copied, without the arrays beside them
+            done = all((out / unit.place / name).exists() for name in unit.arrays)
+        if not done:
+            if unit.needs is not None:
+                look_at(unit.needs, arrays=True)
+            todo[unit] = None
+
+    for unit in units:
+        look_at(unit, arrays=unit in with_arrays)
+    return list(todo)
+
+
+def _run(
+    todo: list[Unit],
+    protocol: Protocol,
+    slices: UserSlices | None,
+    out: Path,
+    workers: int,
+    clock: "_Clock",
+) -> None:
+    """Compute units in worker processes, which end with this call however it ends."""
+    others = set(active_children())
+    threads = max(1, _cores() // workers)
     with ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (threads,)) as pool:
         try:
             _schedule(pool, todo, workers, lambda unit: (unit, protocol, slices, out), clock)
         except BaseException as error:
             # what they work on is kept at its last checkpoint
-            for child in active_children():
+            for child in set(active_children()) - others:
                 child.terminate()
             match error:
                 case KeyboardInterrupt():
@@ -154,20 +210,6 @@ def _schedule(
             clock.done(running.pop(future), [*todo, *running.values()])
 
 
-def _with_needs(units: Sequence[Unit]) -> list[Unit]:
-    """The units and what they need, each once, needs first."""
-    ordered: dict[Unit, None] = {}
-
-    def add(unit: Unit) -> None:
-        if unit.needs is not None:
-            add(unit.needs)
-        ordered[unit] = None
-
-    for unit in units:
-        add(unit)
-    return list(ordered)
-
-
 def _prepare(threads: int) -> None:
     """Make a worker process ready."""
     torch.set_num_threads(threads)
@@ -190,38 +232,41 @@ def _work(unit: Unit, protocol: Protocol, slices: UserSlices | None, out: Path) 
 class _Clock:
     """Says after each unit how long the rest will take."""
 
-    def __init__(
-        self, out: Path, wanted: Sequence[Unit], todo: Sequence[Unit], workers: int, say: Say
-    ) -> None:
+    def __init__(self, out: Path, units: Sequence[Unit], workers: int, say: Say) -> None:
         self._out = out
-        self._total = len(wanted)
+        self._units = units
         self._workers = workers
         self._say = say
-        self._began = time.monotonic()
-        self._seconds: dict[str, list[float]] = {}
-        for unit in wanted:
-            if unit not in todo:
+        self._total = 0
+        self._seconds: dict[tuple[str, str], list[float]] = {}
+        for unit in dict.fromkeys(units):
+            if result_of(unit, out) is not None:
                 self._learn(unit)
-        say(f"{self._total - len(todo)} of {self._total} units are done")
+        if not _missing(units, out, ()):
+            say(f"{len(units)} of {len(units)} units are done")
+
+    def begin(self, todo: Sequence[Unit]) -> None:
+        self._total = len({*self._units, *todo})
+        left = f"; {self._left(todo)}" if self._seconds else ""
+        self._say(f"{self._total - len(todo)} of {self._total} units are done{left}")
 
     def done(self, unit: Unit, rest: Sequence[Unit]) -> None:
         seconds = self._learn(unit)
-        left = sum(self._expected(other) for other in rest) / self._workers
-        number = self._total - len(rest)
         self._say(
-            f"{number} of {self._total} units: {unit.split}, seed {unit.seed}, {unit.name} in "
-            f"{seconds:.0f} s; about {_duration(left)} left"
+            f"{self._total - len(rest)} of {self._total} units: {unit.split}, seed {unit.seed}, "
+            f"{unit.name} in {seconds:.0f} s; {self._left(rest)}"
         )
 
     def _learn(self, unit: Unit) -> float:
         result = result_of(unit, self._out)
         seconds = float(result["seconds"]) if result else 0.0
-        self._seconds.setdefault(unit.name, []).append(seconds)
+        self._seconds.setdefault((unit.split, unit.name), []).append(seconds)
         return seconds
 
-    def _expected(self, unit: Unit) -> float:
-        known = self._seconds.get(unit.name)
-        return mean(known or [second for name in self._seconds for second in self._seconds[name]])
+    def _left(self, rest: Sequence[Unit]) -> str:
+        every = [second for known in self._seconds.values() for second in known]
+        expected = [mean(self._seconds.get((unit.split, unit.name), every)) for unit in rest]
+        return f"about {_duration(sum(expected) / self._workers)} left"
 
 
 def _duration(seconds: float) -> str:

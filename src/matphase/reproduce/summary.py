@@ -61,14 +61,15 @@ class Lead:
 
     Attributes:
         seeds: that both have; only they are compared.
-        paired_on_all_pixels: false where one of the two was scored on fewer pixels. The pixels
-            are then compared as they are: blocks still match, pixels do not.
-        measures: for `mIU`, `ACC` (in percentage points) and `F1_pooled <phase>`: `difference`,
-            `low`, `high` (95 % interval, see `bootstrap.paired_difference`), `excludes_zero`.
+        on_all_pixels: false where the row named random pixels only; both are then compared on
+            these.
+        measures: for `mIU`, `fIU`, `ACC` (in percentage points) and `F1_pooled <phase>`:
+            `difference`, `low`, `high` (95 % interval, see `bootstrap.paired_difference`),
+            `excludes_zero`.
     """
 
     seeds: list[int]
-    paired_on_all_pixels: bool
+    on_all_pixels: bool
     measures: dict[str, dict[str, float | bool | None]]
 
 
@@ -210,7 +211,13 @@ def _split(spec: TableSpec, split: SplitName, out: Path, seeds: Sequence[int]) -
     found = {row.unit: results_of(row.unit, split, out, seeds) for row in spec.rows}
     best = found.get(MATPHASE) or results_of(MATPHASE, split, out, seeds)
     first = next((result for results in found.values() for result in results.values()), None)
-    rows = [_row(spec.name, row, found[row.unit], best, seeds) for row in spec.rows]
+    conditions = conditions_of(out)
+    # on a user's slices all seeds test the same block
+    same_pixels = split == "blocked" and bool(conditions and conditions["slices"])
+    rows = [
+        _row(spec.name, row, found[row.unit], best, seeds, same_pixels=same_pixels)
+        for row in spec.rows
+    ]
     subsets: dict[str, dict[str, Spread]] = {}
     if any(row.on_all_pixels is False for row in rows):
         subsets = _on_subset(results_of("ugsm", split, out, seeds))
@@ -224,7 +231,13 @@ def _split(spec: TableSpec, split: SplitName, out: Path, seeds: Sequence[int]) -
 
 
 def _row(
-    table: str, row: TableRow, found: Results, best: Results, seeds: Sequence[int]
+    table: str,
+    row: TableRow,
+    found: Results,
+    best: Results,
+    seeds: Sequence[int],
+    *,
+    same_pixels: bool,
 ) -> RowSummary:
     results = list(found.values())
     truths = list(results[0]["scores"]) if results else []
@@ -237,7 +250,7 @@ def _row(
         unit=row.unit,
         seeds=list(found),
         missing_seeds=[seed for seed in seeds if seed not in found],
-        on_all_pixels=all(result["anatomy"] for result in results) if results else None,
+        on_all_pixels=all(result["on_all_pixels"] for result in results) if results else None,
         seconds=round(sum(result["seconds"] for result in results), 1),
         parameters=results[0]["parameters"] if results else None,
         macs_per_pixel=Spread.of(result["macs_per_pixel"] for result in results),
@@ -246,7 +259,9 @@ def _row(
             truth: {measure: Spread.of(one[measure] for one in all_) for measure in all_[0]}
             for truth, all_ in per_seed.items()
         },
-        matphase_minus_row={} if row.unit == MATPHASE else _leads(best, found),
+        matphase_minus_row={}
+        if row.unit == MATPHASE
+        else _leads(best, found, same_pixels=same_pixels),
         paper=paper_numbers(table, row.paper),
     )
 
@@ -263,7 +278,7 @@ def _flat(scores: dict[str, Any], phases: Sequence[str]) -> dict[str, float | No
     return {**flat, **{name: scores[name] for name in ("ACC", "mIU", "fIU", "ECE")}}
 
 
-def _leads(best: Results, row: Results) -> dict[str, Lead]:
+def _leads(best: Results, row: Results, *, same_pixels: bool) -> dict[str, Lead]:
     """MatPhase minus row against each truth, over the seeds that both have."""
     seeds = [seed for seed in best if seed in row]
     if not seeds:
@@ -271,31 +286,44 @@ def _leads(best: Results, row: Results) -> dict[str, Lead]:
     first = best[seeds[0]]
     measures = {
         "mIU": "mIU",
+        "fIU": "fIU",
         "ACC": "ACC",
         **{f"F1_pooled {phase}": f"F1:{index}" for index, phase in enumerate(first["phases"])},
     }
     leads = {}
     for truth in first["scores"]:
-        ours, theirs = _confusions(best, seeds, truth), _confusions(row, seeds, truth)
+        in_part = not all(row[seed]["on_all_pixels"] for seed in seeds)
+        kept = "subset_block_confusions" if in_part else "block_confusions"
+        ours = _confusions(best, seeds, truth, kept)
+        theirs = _confusions(row, seeds, truth, "block_confusions")
         leads[truth] = Lead(
             seeds=seeds,
-            paired_on_all_pixels=all(a.sum() == b.sum() for a, b in zip(ours, theirs, strict=True)),
+            on_all_pixels=not in_part,
             measures={
-                name: _compared(ours, theirs, measure, 100 if name == "ACC" else 1)
+                name: _compared(
+                    ours, theirs, measure, 100 if name == "ACC" else 1, same_pixels=same_pixels
+                )
                 for name, measure in measures.items()
             },
         )
     return leads
 
 
-def _confusions(found: Results, seeds: Sequence[int], truth: str) -> list[NDArray[np.int64]]:
-    return [np.array(found[seed]["block_confusions"][truth], np.int64) for seed in seeds]
+def _confusions(
+    found: Results, seeds: Sequence[int], truth: str, kept: str
+) -> list[NDArray[np.int64]]:
+    return [np.array(found[seed][kept][truth], np.int64) for seed in seeds]
 
 
 def _compared(
-    ours: list[NDArray[np.int64]], theirs: list[NDArray[np.int64]], measure: str, factor: int
+    ours: list[NDArray[np.int64]],
+    theirs: list[NDArray[np.int64]],
+    measure: str,
+    factor: int,
+    *,
+    same_pixels: bool,
 ) -> dict[str, float | bool | None]:
-    values = paired_difference(ours, theirs, measure).to_json()
+    values = paired_difference(ours, theirs, measure, same_pixels=same_pixels).to_json()
     return {
         name: value if value is None or isinstance(value, bool) else factor * value
         for name, value in values.items()

@@ -20,6 +20,7 @@ from matphase.reproduce.summary import (
     summarised,
 )
 from matphase.reproduce.trial import COPIES
+from matphase.settings import IDKSettings, LCGARSettings, UGSMSettings
 
 PAPER_PHASES = ["pore", "carbon", "nickel"]
 """The paper's F1 are of these."""
@@ -139,10 +140,10 @@ def _lead_parts(split: SplitSummary) -> list[str]:
         text += "With one seed it leaves out what another electrode and training would change."
     else:
         text += "With few seeds it is somewhat too narrow."
-    if not all(
-        lead.paired_on_all_pixels for row in rows for lead in row.matphase_minus_row.values()
-    ):
-        text += f" {_SUBSET_MARK} MatPhase on all pixels, the row on its own."
+    if len(rows) > 2:
+        text += " Of many intervals a few leave out 0 by chance: one in twenty if nothing differs."
+    if not all(lead.on_all_pixels for row in rows for lead in row.matphase_minus_row.values()):
+        text += f" {_SUBSET_MARK} Both on the random pixels of the row."
     table = grid(
         ["row", *(f"against {truth}" for truth in split.truths)],
         [[_title(row, split), *(_lead(row, truth) for truth in split.truths)] for row in rows],
@@ -229,26 +230,35 @@ def conditions_text(conditions: dict[str, Any] | None) -> str:
     protocol = Protocol.model_validate(conditions["protocol"])
     settings, slices = protocol.settings, conditions["slices"]
     if slices:
-        data = f"Slices `{slices['images']}`, labels `{slices['labels']}`"
+        data = f"The user's slices (checksum {slices['data'][:12]})"
     else:
         data = f"Virtual electrode `{protocol.recipe}`, a new one for each seed"
         if protocol.shape:
             data += f", {' × '.join(str(edge) for edge in protocol.shape)} voxels"
     ugsm, crop = settings.ugsm, settings.data.crop
     batch = f"{ugsm.batch_size} {f'crops of {crop} px' if crop else 'slices'}"
-    stages = (
-        f"UGSM {_budget(ugsm.epochs, ugsm.min_steps)} of {batch}"
-        if ugsm.min_steps
-        else f"UGSM {_budget(ugsm.epochs, 0)} in batches of {batch}",
-        f"HCL-IDK {_budget(settings.idk.epochs, settings.idk.min_steps)}",
-        f"LCGAR {_budget(settings.lcgar.epochs, settings.lcgar.min_steps)}",
-    )
+    stages = [
+        f"whole-image networks of width {ugsm.width} train {_budget(ugsm)} of {batch}",
+        f"HCL-IDK {_budget(settings.idk)}, patch networks {_budget(settings.lcgar)}",
+    ]
+    images, pixels = settings.data.local_images, settings.lcgar.pixels_per_image
+    if images:
+        stages.append(f"both on {images} images")
+    if pixels:
+        stages.append(f"patches of {pixels:,} pixels of an image")
+    if protocol.resnet_thinning > 1:
+        stages.append(f"of 1/{protocol.resnet_thinning} of these for the ResNets, in as many steps")
+    stages.append(f"T = {ugsm.samples}")
     return f"{data}. Preset `{protocol.preset}`: {', '.join(stages)}. "
 
 
-def _budget(epochs: int, min_steps: int) -> str:
-    """How long a stage trains; with few slices it is the least number of steps that counts."""
-    return f"at least {min_steps:,} steps" if min_steps else count(epochs, "epoch")
+def _budget(stage: UGSMSettings | IDKSettings | LCGARSettings) -> str:
+    """How long a stage trains; with few slices it is the number of steps that counts."""
+    if isinstance(stage, UGSMSettings) and stage.max_steps:
+        return f"{stage.max_steps:,} steps"
+    if stage.min_steps:
+        return f"at least {stage.min_steps:,} steps"
+    return count(stage.epochs, "epoch")
 
 
 def split_text(split: str, conditions: dict[str, Any] | None) -> str:

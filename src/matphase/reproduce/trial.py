@@ -14,9 +14,8 @@ from matphase.data.intensity import IntensityScale
 from matphase.data.pairs import Pairs
 from matphase.data.splits import PAPER_UNSEEN_SLICES, blocked_split, paper_split
 from matphase.phases import PhaseTable
-from matphase.progress import Reporter
 from matphase.reproduce.protocol import Protocol, SplitName
-from matphase.seeds import mix
+from matphase.seeds import fingerprint, mix
 from matphase.virtual import VirtualElectrode
 from matphase.volume import Volume
 
@@ -58,6 +57,12 @@ class UserSlices:
         phases = PhaseTable.parse(self.label_map)
         return Source(formats.open(self.images), formats.open(self.labels), None, phases)
 
+    def record(self) -> dict[str, str]:
+        """What tells these slices from others: the label map, and a checksum of both volumes."""
+        source = self.read()
+        data = fingerprint(source.images.to_array(), source.measured.to_array())
+        return {"label_map": self.label_map, "data": data}
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -87,18 +92,14 @@ class Trial:
             yield "exact", self.exact
 
 
-def electrode(
-    protocol: Protocol, seed: int, folder: Path, reporter: Reporter | None = None
-) -> Source:
+def electrode(protocol: Protocol, seed: int, folder: Path) -> Source:
     """The virtual electrode of that seed, made once and kept in `folder`.
 
     Raises:
         OutputError: it cannot be written.
     """
     if not folder.exists():
-        made = VirtualElectrode.simulate(
-            protocol.recipe, protocol.shape, seed=seed, reporter=reporter
-        )
+        made = VirtualElectrode.simulate(protocol.recipe, protocol.shape, seed=seed)
         made.save(folder)
     labels = {name: formats.open(folder / f"{name}.tif") for name in ("measured_labels", "labels")}
     return Source(

@@ -4,9 +4,11 @@ A unit is one model, or one variant of LCGAR, on one seed of one split. Rows sha
 serves all tables. A unit's folder keeps checkpoints while it works, and what other units need.
 """
 
+import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,7 +21,7 @@ from matphase.data.pairs import Pairs
 from matphase.data.weights import phase_weights
 from matphase.evaluation import Row, score_row
 from matphase.files import written_whole
-from matphase.fitting import fit_local, predictions_to_learn_from, spread
+from matphase.fitting import partition_to_learn_from, predictions_to_learn_from, spread
 from matphase.models import zoo
 from matphase.phases import IGNORE_INDEX
 from matphase.progress import Reporter
@@ -28,15 +30,23 @@ from matphase.reproduce.bootstrap import block_confusions
 from matphase.reproduce.protocol import Protocol, SplitName
 from matphase.reproduce.trial import Source, Trial, trial
 from matphase.seeds import mix
-from matphase.settings import ModelName, Settings, USISettings
-from matphase.stages import hcl_idk, lcgar, local_unet, ugsm
+from matphase.settings import Settings, USISettings
+from matphase.stages import hcl_idk, local, ugsm
 from matphase.stages.aggregate import aggregate
-from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.stages.results import GlobalPrediction, Partition
 from matphase.training import Run, load_weights
 
 RESULT = "result.json"
 FULL = "matphase"
 """The variant of LCGAR that is MatPhase."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Stands for a setting times a factor."""
+
+    factor: int
+
 
 VARIANTS: dict[str, dict[str, Any]] = {
     FULL: {},
@@ -54,9 +64,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "h17": {"lcgar": {"h": 17}},
     "h25": {"lcgar": {"h": 25}},
     "all_pixels": {"lcgar": {"pixels_per_image": 0}},
-    "twice_the_steps": {"lcgar": {"epochs": 2.0}},
+    "twice_the_steps": {"lcgar": {"epochs": Times(2)}},
 }
-"""Variants of LCGAR by what they change; a float is a factor."""
+"""Variants of LCGAR by what they change."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,15 @@ class Unit:
     def place(self) -> str:
         """Of its results, relative to the output folder."""
         return f"units/{self.split}/seed{self.seed}/{self.name}"
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Files of its folder that other units, or figures, read besides the result."""
+        if self.name == "ugsm":
+            return ("labels.npz", "ugsm.safetensors", "learned.npz", "test.npz")
+        if self.name == f"lcgar_{FULL}":
+            return ("labels.npz", "lcgar.safetensors")
+        return ("labels.npz",)
 
     @property
     def needs(self) -> "Unit | None":
@@ -128,7 +147,9 @@ def compute(unit: Unit, protocol: Protocol, source: Source, out: Path, reporter:
     answer = work.answer()
     result = {
         "unit": {"split": unit.split, "seed": unit.seed, "name": unit.name},
-        "machine": machine.facts(),
+        "machine": machine.facts(settings.precision),
+        "built_on": None if unit.needs is None else work.needed["weights"],
+        "weights": work.weights(),
         "phases": list(data.phases.names),
         "seconds": round(time.monotonic() - began, 1),
         "parameters": answer.parameters,
@@ -138,6 +159,7 @@ def compute(unit: Unit, protocol: Protocol, source: Source, out: Path, reporter:
         "block_confusions": {
             name: _by_block(truth, answer.labels, data, protocol) for name, truth in data.truths
         },
+        "on_all_pixels": bool((answer.labels != IGNORE_INDEX).all()),
         "anatomy": _anatomy(answer.labels, data),
         **answer.extra,
     }
@@ -166,15 +188,17 @@ class _Work:
         if name == "adapted_lcgar":
             return self.adapted_lcgar()
         if name.startswith("lcgar_"):
-            return self.local("matphase", varied(self.settings, VARIANTS[name[len("lcgar_") :]]))
+            return self.local(varied(self.settings, VARIANTS[name[len("lcgar_") :]]))
         if zoo.KINDS[name].local is None:
             return self.plain(name)
-        settings = self.settings
-        if name.startswith("resnet") and self.protocol.resnet_pixels_per_image:
-            limit = self.protocol.resnet_pixels_per_image
-            settings = settings.updated({"lcgar": {"pixels_per_image": limit}})
-        model: Any = name
-        return self.local(model, settings)
+        changes: dict[str, Any] = {"model": name}
+        if name.startswith("resnet"):
+            thinning, budget = self.protocol.resnet_thinning, self.settings.lcgar
+            changes["lcgar"] = {
+                "batch_size": max(2, budget.batch_size // thinning),
+                "pixels_per_image": budget.pixels_per_image // thinning,
+            }
+        return self.local(self.settings.updated(changes))
 
     # --- networks that label whole images -----------------------------------------------------
 
@@ -191,11 +215,16 @@ class _Work:
         learned, _ = self._predicted(trained, "logits", chosen.images)
         known, seconds = self._predicted(trained, "logits")
         classifier = hcl_idk.fit(learned, chosen.labels, self.settings.idk, self.run)
-        parts = [hcl_idk.predict(classifier, part, self.settings.idk) for part in (learned, known)]
+        split = partition_to_learn_from(classifier, learned, chosen.labels, self.settings)
+        began = time.monotonic()
+        partition = hcl_idk.predict(classifier, known, self.settings.idk)
+        idk_seconds = (time.monotonic() - began) / known.labels.size
         folder = self.out / self.unit.place
-        _keep(folder / "learned.npz", learned, parts[0])
-        _keep(folder / "test.npz", known, parts[1])
-        extra = self._trust(known, parts[1])
+        _keep(folder / "learned.npz", learned, split)
+        _keep(folder / "test.npz", known, partition)
+        extra = self._trust(known, partition)
+        extra["error_rate_learned_from"] = _error_rate(learned, chosen)
+        extra["idk_seconds_per_pixel"] = idk_seconds
         extra["idk_parameters"] = zoo.parameters(classifier)
         # every layer of the classifier is a product of a matrix with the pixel's features
         extra["idk_macs_per_pixel"] = sum(
@@ -206,9 +235,8 @@ class _Work:
 
     def mcd_unet(self) -> Answer:
         """UGSM's network, answering by the mean softmax."""
-        place = self.out / Unit(self.unit.split, self.unit.seed, "ugsm").place
         trained = self._untrained("mcd_unet")
-        load_weights(trained, place / "ugsm.safetensors")
+        load_weights(trained, self._ugsm_place / "ugsm.safetensors")
         known, seconds = self._predicted(trained, "softmax")
         return self._of_whole_images(trained, known, seconds, {})
 
@@ -263,20 +291,19 @@ class _Work:
 
     # --- what builds on UGSM and HCL-IDK ------------------------------------------------------
 
-    def local(self, model: ModelName, settings: Settings) -> Answer:
+    def local(self, settings: Settings) -> Answer:
         """LCGAR, or what a baseline has in its place, trained on what UGSM does not know."""
         chosen = self._learned_from()
         learned, split = _kept(self._ugsm_place / "learned.npz")
-        network = self._fitted_local(chosen, learned, split, settings.updated({"model": model}))
-        return self._of_local(network, model, settings)
+        return self._of_local(self._fitted_local(chosen, learned, split, settings), settings)
 
     def adapted_lcgar(self) -> Answer:
         """MatPhase's LCGAR, asked for every pixel."""
-        network = lcgar.build(len(self.data.phases), self.settings.lcgar)
-        needed = self.unit.needs
-        assert needed is not None
-        load_weights(network, self.out / needed.place / "lcgar.safetensors")
-        return self._of_local(network, "adapted_lcgar", self.settings)
+        settings = self.settings.updated({"model": "adapted_lcgar"})
+        network = local.build(len(self.data.phases), settings)
+        matphase = Unit(self.unit.split, self.unit.seed, f"lcgar_{FULL}")
+        load_weights(network, self.out / matphase.place / "lcgar.safetensors")
+        return self._of_local(network, settings)
 
     def out_of_fold(self) -> Answer:
         """HCL-IDK and LCGAR that learned from networks which had not seen the slice."""
@@ -285,18 +312,33 @@ class _Work:
             self.data.pool, self._untrained("mcd_unet"), settings, self.data.phases, self.run
         )
         classifier = hcl_idk.fit(learned, chosen.labels, settings.idk, self.run)
-        split = hcl_idk.predict(classifier, learned, settings.idk)
+        split = partition_to_learn_from(classifier, learned, chosen.labels, settings)
         network = self._fitted_local(chosen, learned, split, settings)
         known, _ = _kept(self._ugsm_place / "test.npz")
         partition = hcl_idk.predict(classifier, known, settings.idk)
-        answer = self._of_local(network, "matphase", settings, partition)
-        learned_wrong = (learned.labels != chosen.labels) & (chosen.labels != IGNORE_INDEX)
+        answer = self._of_local(network, settings, partition)
         extra = {
             **answer.extra,
             **self._trust(known, partition),
-            "error_rate_learned_from": float(learned_wrong.mean()),
+            "error_rate_learned_from": _error_rate(learned, chosen),
         }
-        return Answer(**{**vars(answer), "extra": extra})
+        return replace(answer, extra=extra)
+
+    @cached_property
+    def needed(self) -> dict[str, Any]:
+        """The result of the unit that this one builds on."""
+        assert self.unit.needs is not None
+        content: dict[str, Any] = json.loads(
+            (self.out / self.unit.needs.place / RESULT).read_text("utf-8")
+        )
+        return content
+
+    def weights(self) -> str | None:
+        """A checksum of the network that other units build on."""
+        for path in (self.out / self.unit.place / name for name in self.unit.arrays):
+            if path.suffix == ".safetensors":
+                return hashlib.sha256(path.read_bytes()).hexdigest()
+        return None
 
     @property
     def _ugsm_place(self) -> Path:
@@ -310,64 +352,70 @@ class _Work:
         self, chosen: Pairs, learned: GlobalPrediction, split: Partition, settings: Settings
     ) -> nn.Module:
         weights = phase_weights(self.data.pool.labels, len(self.data.phases))
-        return fit_local(chosen, learned, split, weights, settings, self.run)
+        return local.fit(chosen, learned, split, weights, settings, self.run)
 
     def _of_local(
-        self,
-        network: nn.Module,
-        model: ModelName,
-        settings: Settings,
-        partition: Partition | None = None,
+        self, network: nn.Module, settings: Settings, partition: Partition | None = None
     ) -> Answer:
         known, own = _kept(self._ugsm_place / "test.npz")
-        split = partition or own
-        kind, images = zoo.KINDS[model], self.data.images
-        asked = self._asked(model, split)
+        split, kind = partition or own, zoo.KINDS[settings.model]
+        thinned = kind.local != "lcgar" and self.protocol.patches_per_image
         began = time.monotonic()
-        if kind.local == "local_unet":
-            local = local_unet.predict(
-                network, images, known, split, settings.lcgar, precision=settings.precision
-            )
-        else:
-            local = lcgar.predict(
-                network,
-                images,
-                known,
-                split,
-                settings.lcgar,
-                where=asked,
-                precision=settings.precision,
-            )
-        seconds = (time.monotonic() - began) / max(1, int(asked.sum()))
-        # a local U-Net computes every pixel, whichever it is asked for
-        share = 1.0 if kind.everywhere else float(asked.mean())
-        if kind.local == "local_unet":
-            channels = settings.lcgar.image + len(self.data.phases) * (
-                settings.lcgar.labels + settings.lcgar.logits
-            )
-            macs = self._macs(network, channels)
-        else:
-            macs = share * self._patch_macs(network, settings)
+        asked, answers = local.predict(
+            network,
+            self.data.images,
+            known,
+            split,
+            settings,
+            where=self._subset() if thinned else None,
+        )
+        labels, probabilities = aggregate(known, asked, answers)
+        seconds = (time.monotonic() - began) / max(1, int(asked.idk.sum()))
+        share = 1.0 if kind.everywhere else float(asked.idk.mean())
+        extra: dict[str, Any] = {}
+        in_part = kind.everywhere and not asked.idk.all()
+        if in_part:
+            labels = np.where(asked.idk, labels, np.uint8(IGNORE_INDEX))
+        elif not kind.everywhere:
+            extra["ceiling"] = self._ceilings(known, labels, split)
+            extra["subset_block_confusions"] = self._on_subset_by_block(labels)
         globally = json.loads((self._ugsm_place / RESULT).read_text("utf-8"))
-        labels, probabilities, extra = self._fused(known, asked, split, local, kind.everywhere)
         return Answer(
             labels=labels,
-            probabilities=probabilities,
+            probabilities=None if in_part else probabilities,
             parameters=zoo.parameters(network)
             + globally["parameters"]
             + globally["idk_parameters"],
-            macs_per_pixel=macs + globally["macs_per_pixel"] + globally["idk_macs_per_pixel"],
-            seconds_per_pixel=share * seconds + globally["seconds_per_pixel"],
+            macs_per_pixel=self._local_macs(network, settings, share)
+            + globally["macs_per_pixel"]
+            + globally["idk_macs_per_pixel"],
+            seconds_per_pixel=share * seconds
+            + globally["seconds_per_pixel"]
+            + globally["idk_seconds_per_pixel"],
             extra=extra,
         )
 
-    def _asked(self, model: ModelName, split: Partition) -> NDArray[np.bool_]:
-        """Where the local network is asked."""
-        if not zoo.KINDS[model].everywhere:
-            return split.idk
-        if model == "adapted_lcgar" or not self.protocol.patches_per_image:
-            return np.ones_like(split.idk)
-        return self._subset()
+    def _ceilings(
+        self, known: GlobalPrediction, labels: NDArray[np.uint8], split: Partition
+    ) -> dict[str, Any]:
+        """What an oracle could make of both answers."""
+        n_phases = len(self.data.phases)
+        return {
+            name: trust.oracle_ceiling(truth, known.labels, labels, split.idk, n_phases)
+            for name, truth in self.data.truths
+        }
+
+    def _local_macs(self, network: nn.Module, settings: Settings, share: float) -> float:
+        """Multiply-accumulates of the local network per pixel of the image."""
+        n_phases, inputs = len(self.data.phases), settings.lcgar
+        channels = inputs.image + n_phases * inputs.labels
+        if settings.model == "local_unet":
+            # it computes every pixel, whichever it is asked for
+            return self._macs(network, channels + n_phases * inputs.logits)
+        tensors = [torch.zeros(1, channels, inputs.h, inputs.h)]
+        if inputs.logits:
+            tensors.append(torch.zeros(1, n_phases))
+        return share * zoo.macs(network, *tensors)
 
     def _subset(self) -> NDArray[np.bool_]:
         """The random pixels of the test images that a ResNet names."""
@@ -378,36 +426,6 @@ class _Work:
         for one in asked:
             one[rng.choice(height * width, count, replace=False)] = True
         return asked.reshape(n, height, width)
-
-    def _fused(
-        self,
-        known: GlobalPrediction,
-        asked: NDArray[np.bool_],
-        split: Partition,
-        local: LocalPrediction,
-        everywhere: bool,
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None, dict[str, Any]]:
-        """Labels and probabilities, and what an oracle could make of both answers."""
-        labels, probabilities = aggregate(known, Partition(asked, split.score), local)
-        if everywhere:
-            if asked.all():
-                return labels, probabilities, {}
-            return np.where(asked, labels, np.uint8(IGNORE_INDEX)), None, {}
-        ceilings = {
-            name: trust.oracle_ceiling(
-                truth, known.labels, labels, split.idk, len(self.data.phases)
-            )
-            for name, truth in self.data.truths
-        }
-        return labels, probabilities, {"ceiling": ceilings}
-
-    def _patch_macs(self, network: nn.Module, settings: Settings) -> int:
-        n_phases, h = len(self.data.phases), settings.lcgar.h
-        channels = settings.lcgar.image + n_phases * settings.lcgar.labels
-        inputs = [torch.zeros(1, channels, h, h)]
-        if settings.lcgar.logits:
-            inputs.append(torch.zeros(1, n_phases))
-        return zoo.macs(network, *inputs)
 
     # --- figures of trust ---------------------------------------------------------------------
 
@@ -431,6 +449,14 @@ class _Work:
             }
         return found
 
+    def _on_subset_by_block(self, labels: NDArray[np.uint8]) -> dict[str, Any]:
+        """Confusions on the pixels that the ResNets name, to compare like with like."""
+        here = np.where(self._subset(), labels, np.uint8(IGNORE_INDEX))
+        return {
+            name: _by_block(truth, here, self.data, self.protocol)
+            for name, truth in self.data.truths
+        }
+
     def _on_subset(self, labels: NDArray[np.uint8]) -> dict[str, Any]:
         """UGSM's mIU on the pixels that the ResNets name: what the subsample changes."""
         asked = self._subset()
@@ -443,17 +469,23 @@ class _Work:
 
 
 def varied(settings: Settings, changes: dict[str, Any]) -> Settings:
-    """The settings with `changes` in place of their own; a float is a factor."""
+    """The settings with `changes` in place of their own."""
     values = settings.model_dump()
     return settings.updated(
         {
             section: {
-                name: round(values[section][name] * value) if isinstance(value, float) else value
+                name: values[section][name] * value.factor if isinstance(value, Times) else value
                 for name, value in part.items()
             }
             for section, part in changes.items()
         }
     )
+
+
+def _error_rate(known: GlobalPrediction, pairs: Pairs) -> float:
+    """How often UGSM is wrong on labelled images."""
+    counted = pairs.labels != IGNORE_INDEX
+    return float((known.labels != pairs.labels)[counted].mean())
 
 
 def _scores(truth: NDArray[np.uint8], answer: Answer, data: Trial) -> Row:
@@ -465,7 +497,10 @@ def _scores(truth: NDArray[np.uint8], answer: Answer, data: Trial) -> Row:
         answer.probabilities,
     )
     if not asked.all():
-        row["boundary_F1"] = None  # outlines cannot be drawn from scattered pixels
+        # outlines cannot be drawn from scattered pixels, and the best and the lowest images of
+        # a few pixels each are those with luck
+        row["boundary_F1"] = None
+        row["ACC_best5"] = row["ACC_low5"] = {"mean": None, "sd": None}
     return row
 
 

@@ -32,7 +32,7 @@ def fit(
     data: DataSettings,
     run: Run,
 ) -> nn.Module:
-    """Train with the budget of UGSM, the loss zero outside the IDK set (paper section 4).
+    """Train with the settings of UGSM, the loss zero outside the IDK set (paper section 4).
 
     The paper does not say what it sees: here all that LCGAR does, as channels of whole images.
 

@@ -112,6 +112,7 @@ def fit_segmenter(
         epochs=epochs_needed(settings.epochs, settings.min_steps, order.steps_per_epoch),
         learning_rate=settings.learning_rate,
         run=run,
+        max_steps=settings.max_steps,
     )
 
 

@@ -1,0 +1,84 @@
+"""All tables and figures of `matphase reproduce`, and what they are made of.
+
+    python benchmarks/reproduction.py OUT [--preset small] [--anew] [--tables-only]
+
+OUT keeps everything, so that a run that was stopped goes on. What is committed in
+results/reproduction is taken over first: a run of many hours can be done in parts, on several
+machines (each result says on which it was measured). With --anew nothing is taken over and every
+number is measured again; so is it by `matphase reproduce all`, without this program.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from common import RESULTS
+
+from matphase.reproduce.pages import write_trust
+from matphase.reproduce.protocol import Protocol
+from matphase.reproduce.rows import TABLES, TARGETS, TRUST, units_of
+from matphase.reproduce.run import reproduce_targets
+from matphase.reproduce.runner import claim, result_of
+from matphase.reproduce.tables import write_table
+
+SEEDS = range(3)
+
+
+def main() -> None:
+    """Run what is missing, and write results/reproduction."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--anew", action="store_true", help="measure every number again")
+    parser.add_argument("--tables-only", action="store_true", help="of what is there; run nothing")
+    arguments = parser.parse_args()
+    protocol, kept = Protocol.named(arguments.preset), RESULTS / "reproduction"
+    claim(arguments.out, protocol, None)
+    if not arguments.anew:
+        take_over(kept / "units.json", arguments.out, protocol)
+    if arguments.tables_only:
+        for table in TABLES.values():
+            write_table(table, arguments.out, SEEDS)
+        write_trust(arguments.out, SEEDS)
+    else:
+        reproduce_targets(TARGETS, protocol, None, SEEDS, arguments.out, say=print)
+    kept.mkdir(exist_ok=True)
+    for name in (*TABLES, TRUST):
+        for ending in ("md", "csv", "json"):
+            shutil.copy(arguments.out / f"{name}.{ending}", kept)
+    for picture in arguments.out.glob("*.png"):
+        shutil.copy(picture, kept)
+    save(kept / "units.json", arguments.out, protocol)
+
+
+def take_over(file: Path, out: Path, protocol: Protocol) -> None:
+    """Put committed results of the same protocol where the units would have left them."""
+    if not file.exists():
+        return
+    content = json.loads(file.read_text("utf-8"))
+    if content["protocol"] != protocol.model_dump(mode="json"):
+        print(f"{file} is of another protocol; everything is measured again")
+        return
+    for place, result in content["units"].items():
+        path = out / place / "result.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(result) + "\n", "utf-8")
+
+
+def save(file: Path, out: Path, protocol: Protocol) -> None:
+    """Gather the results of all units in one file, a line each."""
+    results = {unit.place: result_of(unit, out) for unit in units_of(TARGETS, SEEDS)}
+    lines = [
+        f"{json.dumps(place)}: {json.dumps(result, separators=(',', ':'))}"
+        for place, result in results.items()
+        if result is not None
+    ]
+    head = json.dumps(protocol.model_dump(mode="json"))
+    text = f'{{"protocol": {head},\n"units": {{\n' + ",\n".join(lines) + "\n}}\n"
+    file.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
