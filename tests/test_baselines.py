@@ -31,13 +31,13 @@ def test_settings_and_zoo_know_the_same_models() -> None:
 
 
 @pytest.mark.parametrize("name", zoo.KINDS)
-def test_fits_predicts_saves_and_loads(
-    name: str, tmp_path: Path, sample: Sample, tiny_settings: Settings
-) -> None:
-    model = mp.MatPhase(settings=settings_of(name, tiny_settings))
+def test_fits_predicts_saves_and_loads(name: str, tmp_path: Path, tiny_settings: Settings) -> None:
+    sample = striped(4, 33, 37)  # odd sides, which no network can halve often
+    few = tiny_settings.updated({"lcgar": {"pixels_per_image": 60, "batch_size": 60}})
+    model = mp.MatPhase(settings=settings_of(name, few))
     model.fit(sample.images[:3], sample.labels[:3], NAMES, folder=tmp_path / "run")
-    result = model.predict(sample.images[3:5])
-    assert result.labels.shape == (2, 48, 56)
+    result = model.predict(sample.images[3:])
+    assert result.labels.shape == (1, 33, 37)
     np.testing.assert_allclose(result.probabilities.sum(axis=0), 1, atol=1e-4)
     np.testing.assert_array_equal(result.labels, result.probabilities.argmax(axis=0))
     if zoo.KINDS[name].local is None:
@@ -47,7 +47,7 @@ def test_fits_predicts_saves_and_loads(
         outside = ~result.idk
         np.testing.assert_array_equal(result.labels[outside], result.global_labels[outside])
     model.save(tmp_path / "model")
-    again = mp.load(tmp_path / "model").predict(sample.images[3:5])
+    again = mp.load(tmp_path / "model").predict(sample.images[3:])
     np.testing.assert_array_equal(again.labels, result.labels)
     np.testing.assert_array_equal(again.probabilities, result.probabilities)
 

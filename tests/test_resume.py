@@ -57,6 +57,22 @@ class Started:
     def finish(self) -> None: ...
 
 
+class Counting(Started):
+    """A reporter that counts the steps of each stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: dict[str, int] = {}
+        self._current = ""
+
+    def start(self, title: str, total: int, done: int = 0) -> None:
+        self._current = title
+        self.steps[title] = done
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.steps[self._current] += steps
+
+
 Fit = Callable[..., mp.MatPhase]
 
 
@@ -83,6 +99,18 @@ def assert_same(first: mp.MatPhase, second: mp.MatPhase, images: np.ndarray) -> 
     np.testing.assert_array_equal(one.labels, other.labels)
     np.testing.assert_array_equal(one.probabilities, other.probabilities)
     np.testing.assert_array_equal(one.idk_score, other.idk_score)
+
+
+def test_a_training_that_ends_inside_an_epoch(fit: Fit, sample: Sample, tmp_path: Path) -> None:
+    """5 steps where an epoch has 2; resumed in the third epoch, which is cut short."""
+    changes = {"ugsm": {"max_steps": 5}}
+    noted = Counting()
+    whole = fit(tmp_path / "whole", noted, **changes)
+    assert noted.steps["train ugsm"] == 5
+    with pytest.raises(Killed):
+        fit(tmp_path / "killed", Killer("train ugsm", 5), **changes)
+    resumed = fit(tmp_path / "killed", None, **changes)
+    assert_same(whole, resumed, sample.images)
 
 
 def test_same_seed_same_labels(fit: Fit, sample: Sample, tmp_path: Path) -> None:

@@ -103,12 +103,15 @@ def rows_table(rows: dict[str, Row], phases: PhaseTable, title: str) -> Table:
 
 def uncertainty_text(found: Row) -> str:
     """Say in one sentence what `score_uncertainty` found."""
+    auroc = f"AUROC of entropy against error {number(found['entropy_AUROC'])}"
+    if found["idk_share"] == 0:
+        return f"{auroc}; no pixel is IDK"
     recall, share, precision = (
         in_per_cent(found[f"idk_{part}"]) for part in ("recall", "share", "precision")
     )
     return (
-        f"AUROC of entropy against error {number(found['entropy_AUROC'])}; IDK holds {recall} % "
-        f"of UGSM's wrong pixels in {share} % of all (precision {precision} %)"
+        f"{auroc}; IDK holds {recall} % of UGSM's wrong pixels in {share} % of all "
+        f"(precision {precision} %)"
     )
 
 

@@ -164,10 +164,11 @@ def train(
     steps = epochs * order.steps_per_epoch
     if max_steps:
         steps = min(steps, max_steps)
+        epochs = math.ceil(steps / order.steps_per_epoch)
     module = _Supervised(network, loss, learning_rate, steps, seed)
     module.to(memory_format=torch.channels_last)
     loader: DataLoader[Any] = DataLoader(
-        _Batches(examples), sampler=_Draws(order, seed), batch_size=None
+        _Batches(examples), sampler=_Draws(order, steps, seed), batch_size=None
     )
     with _quiet_lightning():
         trainer = _trainer(name, epochs, steps, run, checkpoint)
@@ -221,7 +222,6 @@ def _trainer(name: str, epochs: int, steps: int, run: Run, checkpoint: Path | No
         devices=1,
         precision="bf16-mixed" if resolve(run.precision, device) == "bfloat16" else "32-true",
         max_epochs=epochs,
-        max_steps=steps,
         callbacks=callbacks,
         logger=logger,
         log_every_n_steps=10,
@@ -297,10 +297,15 @@ class _Batches(Dataset[tuple[Tensor, ...]]):
 
 
 class _Draws(Sampler[Draw]):
-    """Hands out the batches of the epoch that Lightning sets, also after a resume."""
+    """Hands out the batches of the epoch that Lightning sets, also after a resume.
 
-    def __init__(self, order: Order, seed: int) -> None:
+    The last epoch ends when all `steps` are done. (Lightning's own `max_steps` would repeat an
+    epoch after a resume.)
+    """
+
+    def __init__(self, order: Order, steps: int, seed: int) -> None:
         self._order = order
+        self._steps = steps
         self._seed = seed
         self._epoch = 0
 
@@ -311,7 +316,10 @@ class _Draws(Sampler[Draw]):
         return self._order.steps_per_epoch
 
     def __iter__(self) -> Iterator[Draw]:
+        before = self._epoch * self._order.steps_per_epoch
         for step, indices in enumerate(self._order.epoch(self._epoch)):
+            if before + step == self._steps:
+                return
             yield Draw(indices, mix(self._seed, "draw", self._epoch, step))
 
 

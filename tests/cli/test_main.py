@@ -15,7 +15,7 @@ import matphase.formats
 from matphase.cli.common import parse_memory, parse_voxel_size
 from matphase.errors import InputError
 
-VERBS = ["demo", "simulate", "info", "train", "predict", "evaluate"]
+VERBS = ["demo", "simulate", "info", "train", "predict", "evaluate", "reproduce"]
 SMALL = {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
@@ -41,6 +41,10 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
     [
         ("demo", "--out --seed --smoke --overwrite"),
         ("simulate", "OUT_DIR --recipe --shape --seed --cnr --labels --label-map --overwrite"),
+        (
+            "reproduce",
+            "TARGETS --preset --seeds --out --workers --config --images --labels --label-map",
+        ),
         ("info", "VOLUME --voxel-size --unit --json"),
         (
             "train",

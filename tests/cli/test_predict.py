@@ -131,7 +131,9 @@ def test_options_reach_the_prediction(
     words = ["--seed", "3", "--samples", "2", "--intensity", "volume", "--memory", "1MB"]
     assert call(*predict, *words).exit_code == 0
     expected = model.predict(sample.images, seed=3, samples=2, intensity="volume")
-    np.testing.assert_array_equal(mp.open("out_entropy.tif").to_array(), expected.entropy)
+    # other batches may change the last bits
+    entropy = mp.open("out_entropy.tif").to_array()
+    np.testing.assert_allclose(entropy, expected.entropy, atol=1e-5)
 
 
 # --- volumes that cannot be used ------------------------------------------------------------------

@@ -23,10 +23,12 @@ def test_targets_are_those_that_can_be_made() -> None:
 
 
 def test_a_table_of_ones_own_slices(work: Path, call: Call, tiny_settings: Settings) -> None:
-    made = striped(14, 40, 44)
+    made = striped(12, 33, 34)
     mp.save("images.tif", mp.Volume.from_array(made.images), overwrite=True)
     mp.save("labels.tif", mp.Volume.from_array(made.labels), overwrite=True)
-    few = tiny_settings.updated({"ugsm": {"epochs": 1}, "data": {"local_images": 3}})
+    few = tiny_settings.updated(
+        {"ugsm": {"max_steps": 4, "samples": 2}, "data": {"local_images": 2}}
+    )
     Path("few.toml").write_text(tomli_w.dumps(few.model_dump()), "utf-8")
     words = ("reproduce", "table1", "--preset", "quick", "--config", "few.toml", "--seeds", 1)
     first = call(*words, *OWN, NAMES, "--out", "tables")
@@ -68,4 +70,11 @@ def test_quick_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Cal
     result = call("reproduce", "table1", "--preset", "quick")
     assert result.exit_code == 0, result.output
     content = json.loads(Path("reproduce-quick/table1.json").read_text("utf-8"))
-    assert content
+    assert [split["split"] for split in content["splits"]] == ["blocked", "paper"]
+    for split in content["splits"]:
+        for row in split["rows"]:
+            assert row["seeds"] == [0, 1, 2]
+            for truth in ("measured", "exact"):
+                # better than one phase everywhere, and with a spread
+                assert 0.3 < row["scores"][truth]["mIU"]["mean"] < 1
+                assert row["scores"][truth]["mIU"]["sd"] > 0

@@ -78,6 +78,21 @@ def test_the_command_line_trains_the_model_that_python_trains(
     np.testing.assert_array_equal(result.probabilities, expected.probabilities)
 
 
+def test_a_baseline_is_trained_and_predicts_without_idk(work: Path, call: Call) -> None:
+    done = call("train", *DATA, "--config", "tiny.toml", "--model", "segnet", "--out", "segnet")
+    assert done.exit_code == 0, done.output
+    assert not Path("segnet/idk.safetensors").exists()
+    assert 'model = "segnet"' in Path("segnet/config.toml").read_text("utf-8")
+    assert call("predict", "segnet", "images.tif", "--out", "phases.tif").exit_code == 0
+    scores = call("evaluate", "phases.tif", "labels.tif")
+    assert "no pixel is IDK" in scores.stdout
+    assert "UGSM alone" not in scores.stdout
+
+
+def test_a_model_that_is_not_known(refused: Refused) -> None:
+    refused("train", *DATA, "--model", "nnunet", "--out", "m", says=["--model: model", "nnunet"])
+
+
 def test_folders_of_png_with_gaps_in_the_values_and_ignored_pixels(
     work: Path, call: Call, sample: Sample
 ) -> None:

@@ -45,6 +45,9 @@ def needs(name: str) -> None:
 def build(name: str, in_channels: int = 1, settings: UGSMSettings = SMALL) -> nn.Module:
     needs(name)
     torch.manual_seed(0)
+    if name == "local_unet":
+        # of LCGAR's inputs the image alone, so that it takes what the others take
+        return local_unet(3, settings, LCGARSettings(labels=False, logits=False))
     return segmenter(name, in_channels, 3, settings)
 
 
@@ -97,7 +100,7 @@ def test_survives_being_stored(name: str, tmp_path: Path) -> None:
         assert torch.equal(other(image), network(image))
 
 
-@pytest.mark.parametrize("name", SEGMENTERS)
+@pytest.mark.parametrize("name", [*SEGMENTERS, "local_unet"])
 def test_learns_four_slices_by_heart(name: str) -> None:
     sample = striped(4, 16, 16)
     images = torch.from_numpy(sample.images)[:, None] / 40 - 1

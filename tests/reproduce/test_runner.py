@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from matphase.errors import InputError, OutputError
+from matphase.errors import InputError, MatPhaseError, OutputError
 from matphase.metrics import confusion_matrix
 from matphase.models import zoo
 from matphase.phases import IGNORE_INDEX
@@ -198,6 +199,23 @@ def test_a_failing_unit_is_told_in_its_own_words(
         )
 
 
+def test_a_worker_that_is_killed_is_told_as_such(
+    tmp_path: Path, protocol: Protocol, slices: UserSlices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = runner.ProcessPoolExecutor.submit
+
+    def submit_and_kill(self: Any, *arguments: Any) -> Any:
+        future = submit(self, *arguments)
+        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+        return future
+
+    monkeypatch.setattr(runner.ProcessPoolExecutor, "submit", submit_and_kill)
+    with pytest.raises(MatPhaseError, match="call again with fewer --workers"):
+        run_units(
+            [Unit("blocked", 0, "unet")], protocol, slices, tmp_path, workers=1, say=lambda _: None
+        )
+
+
 def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     """Else they would go on for minutes, beside the call that continues."""
     program = (
@@ -242,7 +260,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
 def test_what_is_done_survives_a_stop(
     stop: signal.Signals,
     tmp_path: Path,
@@ -375,7 +395,7 @@ def test_every_row_of_the_papers_tables_is_there() -> None:
 
 
 def test_variants_change_what_they_name() -> None:
-    base = Settings.preset("small")
+    base = Protocol.named("small").settings
     assert varied(base, VARIANTS[FULL]) == base
     assert varied(base, VARIANTS["h17"]).lcgar.h == 17
     assert varied(base, VARIANTS["twice_the_steps"]).lcgar.epochs == 2 * base.lcgar.epochs

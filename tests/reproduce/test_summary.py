@@ -103,6 +103,7 @@ class TestLead:
         assert lead.seeds == [1]
         expected = {
             "mIU": (9 / 10 + 9 / 10 + 1) / 3 - (8 / 10 + 8 / 10 + 1) / 3,
+            "fIU": (10 * 0.9 + 9 * 0.9 + 9) / 28 - (10 * 0.8 + 8 * 0.8 + 8) / 26,
             "ACC": 100 * (27 / 28 - 24 / 26),
             "F1_pooled pore": 18 / 19 - 16 / 18,
             "F1_pooled carbon": 18 / 19 - 16 / 18,

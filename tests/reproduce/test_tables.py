@@ -8,7 +8,6 @@ from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.rows import MATPHASE, TableRow, TableSpec
 from matphase.reproduce.runner import claim
 from matphase.reproduce.tables import conditions_text, grid, seeds_text, split_text, write_table
-from matphase.reproduce.trial import UserSlices
 
 SPEC = TableSpec(
     "table3",
@@ -80,8 +79,11 @@ class TestMarkdown:
         page, _, _ = written(SPEC, tmp_path)
         assert "† Scored on 500 random pixels of each test image" in page
         assert "mIU 0.450 instead of 0.500 (measured labels)" in page
-        assert "† MatPhase on all pixels" in page
-        assert "Preset `quick`: UGSM at least 60 steps of 8 crops of 64 px" in page
+        assert "† Both on the random pixels of the row" in page
+        assert (
+            "Preset `quick`: whole-image networks of width 8 train at least 60 steps of 8 crops"
+            in page
+        )
 
     def test_phases_of_a_user(self, tmp_path):
         half_done(tmp_path, ("a|b", "salt"), ("measured",))
@@ -163,11 +165,11 @@ class TestWords:
     def test_seeds(self, counts, wanted, text):
         assert seeds_text(counts, wanted) == text
 
-    def test_conditions_of_slices_of_a_user(self, tmp_path):
-        claim(tmp_path, Protocol.named("paper"), UserSlices("x.tif", "y.tif", "a=0,b=1"))
+    def test_conditions_of_slices_of_a_user(self, tmp_path, slices):
+        claim(tmp_path, Protocol.named("paper"), slices)
         text = conditions_text(json.loads((tmp_path / "protocol.json").read_text()))
-        assert text.startswith("Slices `x.tif`, labels `y.tif`. Preset `paper`: UGSM ")
-        assert "UGSM 100 epochs in batches of 20 slices" in text
+        assert text.startswith(f"The user's slices (checksum {slices.record()['data'][:12]}).")
+        assert "networks of width 64 train 100 epochs of 20 slices" in text
         assert conditions_text(None) == ""
 
     def test_splits(self, tmp_path):

@@ -61,7 +61,8 @@ def evaluate(
     rows = {prediction.name: score_row(known, stored.labels, phases, stored.probabilities)}
     content: dict[str, Any] = {"phases": list(phases.names), "rows": rows}
     if stored.global_labels is not None:
-        rows["UGSM alone"] = score_row(known, stored.global_labels, phases)
+        if stored.idk is None or stored.idk.any():
+            rows["UGSM alone"] = score_row(known, stored.global_labels, phases)
         if stored.entropy is not None and stored.idk is not None:
             content["uncertainty"] = score_uncertainty(
                 known, stored.global_labels, stored.entropy, stored.idk

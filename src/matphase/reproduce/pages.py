@@ -142,6 +142,7 @@ def _sections(result: Result) -> dict[str, Any]:
     places, truths = result["anatomy"], list(result["scores"])
     sections: dict[str, Any] = {
         "detectors": result.get("detectors", {}),
+        "learned_from": {"measured": {"error_rate": result.get("error_rate_learned_from")}},
         "calibration": {truth: {"ECE": result["scores"][truth]["ECE"]} for truth in truths},
         "ceiling": result.get("ceiling", {}),
         "by_distance": {truth: _bins(places[truth]["by_distance"]) for truth in truths},
@@ -256,8 +257,13 @@ def _detectors(summary: TrustSummary) -> list[str]:
         "find as much. Recall is the share of UGSM's wrong pixels that is flagged; by chance it "
         "would be the flagged share of all. Precision is the share of flagged pixels that is "
         "wrong. HCL-IDK learns in sample from slices that UGSM trained on, or out of fold from "
-        "slices that the network had not seen."
+        "slices that the network had not seen, which itself learned from fewer."
     )
+    rates = ", ".join(
+        f"{source} {_per_cent(summary.units[unit].at('learned_from', 'measured', 'error_rate'))} %"
+        for unit, source in _SOURCES.items()
+    )
+    text += f" On the slices that HCL-IDK learns from, the network is wrong in: {rates}."
     return ["## Who finds the wrong pixels", text, *_by_truth(summary, table)]
 
 

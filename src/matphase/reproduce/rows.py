@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matphase.reproduce.protocol import SplitName
-from matphase.reproduce.units import FULL, VARIANTS, Unit
+from matphase.reproduce.units import FULL, UNTHINNED, VARIANTS, Unit
 
 MATPHASE = f"lcgar_{FULL}"
 """The unit that every other row is compared with."""
@@ -106,11 +106,14 @@ TABLES = {
         ),
         TableSpec(
             "sampling",
-            "What subsampling the IDK pixels changes",
+            "What subsampling in training changes",
             (
                 _variant("MatPhase", FULL),
                 _variant("all IDK pixels of the images learned from", "all_pixels"),
+                _variant("all images", "all_images"),
                 _variant("twice the steps", "twice_the_steps"),
+                TableRow("ResNet-18", "resnet18"),
+                TableRow("ResNet-18 on as many pixels as LCGAR", UNTHINNED),
             ),
         ),
     )

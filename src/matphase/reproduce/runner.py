@@ -127,12 +127,17 @@ def run_units(
         MatPhaseError: a worker died.
     """
     clock = _Clock(out, units, workers, say)
-    while todo := _missing(units, out, with_arrays):
-        clock.begin(todo)
-        if slices is None:
-            for seed in sorted({unit.seed for unit in todo}):
-                source_of(protocol, None, seed, out, say)
-        _run(todo, protocol, slices, out, workers, clock)
+    try:
+        while todo := _missing(units, out, with_arrays):
+            clock.begin(todo)
+            if slices is None:
+                for seed in sorted({unit.seed for unit in todo}):
+                    source_of(protocol, None, seed, out, say)
+            _run(todo, protocol, slices, out, workers, clock)
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"stopped; what is done is kept in {out}, and the same command goes on"
+        ) from error
 
 
 def _missing(units: Sequence[Unit], out: Path, with_arrays: Collection[Unit]) -> list[Unit]:
@@ -177,16 +182,11 @@ def _run(
             # what they work on is kept at its last checkpoint
             for child in set(active_children()) - others:
                 child.terminate()
-            match error:
-                case KeyboardInterrupt():
-                    raise Interrupted(
-                        f"stopped; what is done is kept in {out}, and the same command goes on"
-                    ) from error
-                case BrokenProcessPool():
-                    raise MatPhaseError(
-                        "a worker process was ended from outside, often for lack of memory; call "
-                        "again with fewer --workers, and the work goes on"
-                    ) from error
+            if isinstance(error, BrokenProcessPool):
+                raise MatPhaseError(
+                    "a worker process was ended from outside, often for lack of memory; call "
+                    "again with fewer --workers, and the work goes on"
+                ) from error
             raise
 
 

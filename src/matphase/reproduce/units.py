@@ -37,6 +37,8 @@ from matphase.stages.results import GlobalPrediction, Partition
 from matphase.training import Run, load_weights
 
 RESULT = "result.json"
+UNTHINNED = "resnet18_unthinned"
+"""A ResNet-18 that learns from as many pixels as LCGAR."""
 FULL = "matphase"
 """The variant of LCGAR that is MatPhase."""
 
@@ -64,6 +66,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "h17": {"lcgar": {"h": 17}},
     "h25": {"lcgar": {"h": 25}},
     "all_pixels": {"lcgar": {"pixels_per_image": 0}},
+    "all_images": {"data": {"local_images": 0}},
     "twice_the_steps": {"lcgar": {"epochs": Times(2)}},
 }
 """Variants of LCGAR by what they change."""
@@ -86,7 +89,7 @@ class Unit:
     def arrays(self) -> tuple[str, ...]:
         """Files of its folder that other units, or figures, read besides the result."""
         if self.name == "ugsm":
-            return ("labels.npz", "ugsm.safetensors", "learned.npz", "test.npz")
+            return ("labels.npz", "ugsm.safetensors", "idk.safetensors", "learned.npz", "test.npz")
         if self.name == f"lcgar_{FULL}":
             return ("labels.npz", "lcgar.safetensors")
         return ("labels.npz",)
@@ -97,7 +100,8 @@ class Unit:
         if self.name == "adapted_lcgar":
             return Unit(self.split, self.seed, f"lcgar_{FULL}")
         local = self.name in zoo.KINDS and zoo.KINDS[self.name].local is not None
-        if local or self.name.startswith("lcgar_") or self.name in ("mcd_unet", "out_of_fold"):
+        others = ("mcd_unet", "out_of_fold", UNTHINNED)
+        if local or self.name.startswith("lcgar_") or self.name in others:
             return Unit(self.split, self.seed, "ugsm")
         return None
 
@@ -189,8 +193,10 @@ class _Work:
             return self.adapted_lcgar()
         if name.startswith("lcgar_"):
             return self.local(varied(self.settings, VARIANTS[name[len("lcgar_") :]]))
-        if zoo.KINDS[name].local is None:
+        if name != UNTHINNED and zoo.KINDS[name].local is None:
             return self.plain(name)
+        if name == UNTHINNED:
+            return self.local(self.settings.updated({"model": "resnet18"}))
         changes: dict[str, Any] = {"model": name}
         if name.startswith("resnet"):
             thinning, budget = self.protocol.resnet_thinning, self.settings.lcgar
@@ -211,7 +217,7 @@ class _Work:
     def ugsm(self) -> Answer:
         """UGSM and HCL-IDK, and all that the units which build on them need."""
         trained = self._fitted("mcd_unet")
-        chosen = self._learned_from()
+        chosen = self._learned_from(self.settings)
         learned, _ = self._predicted(trained, "logits", chosen.images)
         known, seconds = self._predicted(trained, "logits")
         classifier = hcl_idk.fit(learned, chosen.labels, self.settings.idk, self.run)
@@ -293,9 +299,21 @@ class _Work:
 
     def local(self, settings: Settings) -> Answer:
         """LCGAR, or what a baseline has in its place, trained on what UGSM does not know."""
-        chosen = self._learned_from()
-        learned, split = _kept(self._ugsm_place / "learned.npz")
+        chosen = self._learned_from(settings)
+        if settings.data.local_images == self.settings.data.local_images:
+            learned, split = _kept(self._ugsm_place / "learned.npz")
+        else:
+            learned, split = self._learned_anew(chosen)
         return self._of_local(self._fitted_local(chosen, learned, split, settings), settings)
+
+    def _learned_anew(self, chosen: Pairs) -> tuple[GlobalPrediction, Partition]:
+        """UGSM's and HCL-IDK's answers on other images than those kept."""
+        network = self._untrained("mcd_unet")
+        load_weights(network, self._ugsm_place / "ugsm.safetensors")
+        classifier = hcl_idk.build(len(self.data.phases), self.settings.idk)
+        load_weights(classifier, self._ugsm_place / "idk.safetensors")
+        learned, _ = self._predicted(network, "logits", chosen.images)
+        return learned, hcl_idk.predict(classifier, learned, self.settings.idk)
 
     def adapted_lcgar(self) -> Answer:
         """MatPhase's LCGAR, asked for every pixel."""
@@ -344,9 +362,9 @@ class _Work:
     def _ugsm_place(self) -> Path:
         return self.out / Unit(self.unit.split, self.unit.seed, "ugsm").place
 
-    def _learned_from(self) -> Pairs:
+    def _learned_from(self, settings: Settings) -> Pairs:
         pool = self.data.pool
-        return pool.take(spread(len(pool.images), self.settings.data.local_images))
+        return pool.take(spread(len(pool.images), settings.data.local_images))
 
     def _fitted_local(
         self, chosen: Pairs, learned: GlobalPrediction, split: Partition, settings: Settings
