@@ -15,12 +15,10 @@ from pathlib import Path
 
 from common import RESULTS
 
-from matphase.reproduce.pages import write_trust
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.rows import TABLES, TARGETS, TRUST, units_of
-from matphase.reproduce.run import reproduce_targets
+from matphase.reproduce.run import reproduce_targets, write_targets
 from matphase.reproduce.runner import claim, result_of
-from matphase.reproduce.tables import write_table
 
 SEEDS = range(3)
 
@@ -38,9 +36,7 @@ def main() -> None:
     if not arguments.anew:
         take_over(kept / "units.json", arguments.out, protocol)
     if arguments.tables_only:
-        for table in TABLES.values():
-            write_table(table, arguments.out, SEEDS)
-        write_trust(arguments.out, SEEDS)
+        write_targets(TARGETS, protocol, None, SEEDS, arguments.out)
     else:
         reproduce_targets(TARGETS, protocol, None, SEEDS, arguments.out, say=print)
     kept.mkdir(exist_ok=True)

@@ -80,10 +80,7 @@ class TestMarkdown:
         assert "† Scored on 500 random pixels of each test image" in page
         assert "mIU 0.450 instead of 0.500 (measured labels)" in page
         assert "† Both on the random pixels of the row" in page
-        assert (
-            "Preset `quick`: whole-image networks of width 8 train at least 60 steps of 8 crops"
-            in page
-        )
+        assert "Preset `quick`: networks of whole images have width 8" in page
 
     def test_phases_of_a_user(self, tmp_path):
         half_done(tmp_path, ("a|b", "salt"), ("measured",))
@@ -169,7 +166,7 @@ class TestWords:
         claim(tmp_path, Protocol.named("paper"), slices)
         text = conditions_text(json.loads((tmp_path / "protocol.json").read_text()))
         assert text.startswith(f"The user's slices (checksum {slices.record()['data'][:12]}).")
-        assert "networks of width 64 train 100 epochs of 20 slices" in text
+        assert "width 64 and learn for 100 epochs of 20 slices" in text
         assert conditions_text(None) == ""
 
     def test_splits(self, tmp_path):

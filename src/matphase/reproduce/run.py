@@ -57,6 +57,28 @@ def reproduce_targets(
         say=say,
         with_arrays=units_of([FIGURES], seeds) if FIGURES in targets else (),
     )
+    return write_targets(targets, protocol, slices, seeds, out)
+
+
+def write_targets(
+    targets: Sequence[str],
+    protocol: Protocol,
+    slices: UserSlices | None,
+    seeds: Sequence[int],
+    out: Path,
+) -> list[Path]:
+    """Write the tables and figures of what is there, and compute nothing.
+
+    Rows without a result say so; figures need the units of the first seed. Arguments are those
+    of `reproduce_targets`.
+
+    Returns:
+        the files written.
+
+    Raises:
+        InputError: a unit that a figure shows is not done.
+        OutputError: `out` cannot be written.
+    """
     written: list[Path] = []
     for target in targets:
         if target in TABLES:

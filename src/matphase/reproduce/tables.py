@@ -237,19 +237,18 @@ def conditions_text(conditions: dict[str, Any] | None) -> str:
             data += f", {' × '.join(str(edge) for edge in protocol.shape)} voxels"
     ugsm, crop = settings.ugsm, settings.data.crop
     batch = f"{ugsm.batch_size} {f'crops of {crop} px' if crop else 'slices'}"
-    stages = [
-        f"whole-image networks of width {ugsm.width} train {_budget(ugsm)} of {batch}",
-        f"HCL-IDK {_budget(settings.idk)}, patch networks {_budget(settings.lcgar)}",
-    ]
-    images, pixels = settings.data.local_images, settings.lcgar.pixels_per_image
-    if images:
-        stages.append(f"both on {images} images")
-    if pixels:
-        stages.append(f"patches of {pixels:,} pixels of an image")
-    if protocol.resnet_thinning > 1:
-        stages.append(f"of 1/{protocol.resnet_thinning} of these for the ResNets, in as many steps")
-    stages.append(f"T = {ugsm.samples}")
-    return f"{data}. Preset `{protocol.preset}`: {', '.join(stages)}. "
+    text = (
+        f"{data}. Preset `{protocol.preset}`: networks of whole images have width {ugsm.width} and "
+        f"learn for {_budget(ugsm)} of {batch} (T = {ugsm.samples}); HCL-IDK learns for "
+        f"{_budget(settings.idk)}, patch networks for {_budget(settings.lcgar)}"
+    )
+    if images := settings.data.local_images:
+        text += f", on {images} images"
+    if pixels := settings.lcgar.pixels_per_image:
+        text += f", patch networks on up to {pixels:,} pixels of each"
+        if protocol.resnet_thinning > 1:
+            text += f" (ResNets 1/{protocol.resnet_thinning} of these, in as many steps)"
+    return f"{text}. "
 
 
 def _budget(stage: UGSMSettings | IDKSettings | LCGARSettings) -> str:
