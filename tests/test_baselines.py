@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import matphase as mp
 from matphase.errors import InputError
-from matphase.models import zoo
+from matphase.models import torchvision_shim, zoo
 from matphase.models.lcgar import LCGAR
 from matphase.phases import IGNORE_INDEX
 from matphase.settings import LCGARSettings, ModelName, Settings, UGSMSettings
@@ -136,6 +136,21 @@ def test_resnet_learns_from_known_pixels_too(sample: Sample, tiny_settings: Sett
 def test_an_unknown_model(tiny_settings: Settings) -> None:
     with pytest.raises(InputError, match="'nnunet'"):
         tiny_settings.updated({"model": "nnunet"})
+
+
+@pytest.mark.parametrize("name", ["deeplabv3", "resnet18"])
+def test_a_missing_package_is_told_before_anything_is_written(
+    name: str,
+    tmp_path: Path,
+    sample: Sample,
+    tiny_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torchvision_shim, "find_spec", lambda _: None)
+    model = mp.MatPhase(settings=settings_of(name, tiny_settings))
+    with pytest.raises(InputError, match=r"pip install 'matphase\[baselines\]'"):
+        model.fit(sample.images, sample.labels, NAMES, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_local_part_to_train_again(sample: Sample, tiny_settings: Settings) -> None:

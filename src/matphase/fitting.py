@@ -49,8 +49,8 @@ def fit_stages(
         run: seed, precision, folder, reporter.
 
     Raises:
-        InputError: `run.folder` holds the training of other data or settings, or a setting
-            does not fit the data.
+        InputError: `run.folder` holds the training of other data or settings, a setting does
+            not fit the data, or the model needs a package that is not installed.
         Interrupted: the user stopped it.
     """
     if settings.idk.tune_recall and held_out is None:
@@ -64,6 +64,7 @@ def fit_stages(
             f"idk.tune_recall has no meaning for the model {settings.model}, which calls no pixel "
             "IDK; leave it out"
         )
+    zoo.check_installed(settings.model)
     _claim(run, settings, phases, pairs)
     pool, changes = pairs.prepared(settings.data, phases)
     pool.require_every_phase(phases, "the training labels, smoothed,")
