@@ -23,6 +23,7 @@ from matphase.reproduce.runner import claim, result_of, run_units
 from matphase.reproduce.trial import UserSlices, trial
 from matphase.reproduce.units import FULL, VARIANTS, Unit, varied
 from matphase.settings import Settings
+from matphase.training import save_weights
 
 ALL = (
     "ugsm",
@@ -373,13 +374,19 @@ def test_results_built_on_another_ugsm_are_made_again(
     done: tuple[Path, list[str]], protocol: Protocol, slices: UserSlices
 ) -> None:
     out, _ = done
-    unit = Unit("blocked", 0, "mcd_unet")
-    path = out / unit.place / "result.json"
-    path.write_text(json.dumps({**found(out, "mcd_unet"), "built_on": "another"}))
+    unit = Unit("blocked", 0, f"lcgar_{FULL}")
+    place, before = out / unit.place, found(out, unit.name)
+    (place / "result.json").write_text(json.dumps({**before, "built_on": "another"}))
+    (place / "built_on.txt").write_text("another")
+    # a network trained on another UGSM, which must not be taken for this one's
+    other = zoo.patch_classifier("lcgar", 4, 3, 3, protocol.settings.lcgar)
+    save_weights(other, place / "lcgar.safetensors", overwrite=True)
     said: list[str] = []
-    run_units([unit], protocol, slices, out, workers=1, say=said.append)
-    assert "mcd_unet in " in said[-1]
-    assert found(out, "mcd_unet")["built_on"] == found(out, "ugsm")["weights"]
+    run_units([unit], protocol, slices, out, workers=2, say=said.append)
+    assert f"{unit.name} in " in said[-1]
+    after = found(out, unit.name)
+    assert after["built_on"] == found(out, "ugsm")["weights"]
+    assert after["scores"] == before["scores"]
 
 
 def test_every_row_of_the_papers_tables_is_there() -> None:

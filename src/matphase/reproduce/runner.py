@@ -18,7 +18,6 @@ import torch
 from matphase.device import best_device
 from matphase.errors import InputError, Interrupted, MatPhaseError
 from matphase.files import written_whole
-from matphase.progress import Silent
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.trial import Source, UserSlices, electrode
 from matphase.reproduce.units import RESULT, Unit, compute
@@ -154,9 +153,9 @@ def _missing(units: Sequence[Unit], out: Path, with_arrays: Collection[Unit]) ->
         if done and arrays:
             # results may be kept, or copied, without the arrays beside them
             done = all((out / unit.place / name).exists() for name in unit.arrays)
+        if unit.needs is not None and (arrays or not done):
+            look_at(unit.needs, arrays=True)
         if not done:
-            if unit.needs is not None:
-                look_at(unit.needs, arrays=True)
             todo[unit] = None
 
     for unit in units:
@@ -226,7 +225,7 @@ def _follow(parent: int) -> None:
 
 
 def _work(unit: Unit, protocol: Protocol, slices: UserSlices | None, out: Path) -> None:
-    compute(unit, protocol, source_of(protocol, slices, unit.seed, out), out, Silent())
+    compute(unit, protocol, source_of(protocol, slices, unit.seed, out), out)
 
 
 class _Clock:

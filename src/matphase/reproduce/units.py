@@ -8,7 +8,6 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,11 +19,10 @@ from torch import nn
 from matphase.data.pairs import Pairs
 from matphase.data.weights import phase_weights
 from matphase.evaluation import Row, score_row
-from matphase.files import written_whole
+from matphase.files import remove, written_whole
 from matphase.fitting import partition_to_learn_from, predictions_to_learn_from, spread
 from matphase.models import zoo
 from matphase.phases import IGNORE_INDEX
-from matphase.progress import Reporter
 from matphase.reproduce import anatomy, machine, trust
 from matphase.reproduce.bootstrap import block_confusions
 from matphase.reproduce.protocol import Protocol, SplitName
@@ -37,6 +35,8 @@ from matphase.stages.results import GlobalPrediction, Partition
 from matphase.training import Run, load_weights
 
 RESULT = "result.json"
+BEGUN = "built_on.txt"
+"""Which weights the training in a folder was begun on."""
 UNTHINNED = "resnet18_unthinned"
 """A ResNet-18 that learns from as many pixels as LCGAR."""
 FULL = "matphase"
@@ -127,7 +127,7 @@ class Answer:
     extra: dict[str, Any]
 
 
-def compute(unit: Unit, protocol: Protocol, source: Source, out: Path, reporter: Reporter) -> None:
+def compute(unit: Unit, protocol: Protocol, source: Source, out: Path) -> None:
     """Do the work of a unit and write its `result.json`, the sign that it is done.
 
     Args:
@@ -135,24 +135,24 @@ def compute(unit: Unit, protocol: Protocol, source: Source, out: Path, reporter:
         protocol: conditions.
         source: slices.
         out: folder of all results.
-        reporter: is told of progress.
 
     Raises:
         Interrupted: the user stopped it; a second call goes on from its last checkpoint.
         InputError: the slices cannot be used.
     """
     folder = out / unit.place
-    folder.mkdir(parents=True, exist_ok=True)
+    built_on = _weights_of(unit.needs, out)
+    _make_ready(folder, built_on)
     data = trial(source, unit.split, unit.seed, protocol)
     settings = protocol.settings
-    run = Run(unit.seed, settings.precision, folder, reporter)
+    run = Run(unit.seed, settings.precision, folder)
     began = time.monotonic()
     work = _Work(unit, protocol, settings, data, run, out)
     answer = work.answer()
     result = {
         "unit": {"split": unit.split, "seed": unit.seed, "name": unit.name},
         "machine": machine.facts(settings.precision),
-        "built_on": None if unit.needs is None else work.needed["weights"],
+        "built_on": built_on,
         "weights": work.weights(),
         "phases": list(data.phases.names),
         "seconds": round(time.monotonic() - began, 1),
@@ -170,6 +170,24 @@ def compute(unit: Unit, protocol: Protocol, source: Source, out: Path, reporter:
     np.savez_compressed(folder / "labels.npz", labels=answer.labels)
     with written_whole(folder / RESULT, overwrite=True) as beside:
         beside.write_text(json.dumps(result) + "\n", "utf-8")
+
+
+def _weights_of(unit: Unit | None, out: Path) -> str | None:
+    """The checksum of the network of a unit that is done."""
+    if unit is None:
+        return None
+    result = json.loads((out / unit.place / RESULT).read_text("utf-8"))
+    weights: str = result["weights"]
+    return weights
+
+
+def _make_ready(folder: Path, built_on: str | None) -> None:
+    """Keep what was begun there if it was begun on the same weights, and nothing else."""
+    begun = folder / BEGUN
+    if folder.exists() and not (begun.exists() and begun.read_text("utf-8") == str(built_on)):
+        remove(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    begun.write_text(str(built_on), "utf-8")
 
 
 @dataclass(frozen=True)
@@ -341,15 +359,6 @@ class _Work:
             "error_rate_learned_from": _error_rate(learned, chosen),
         }
         return replace(answer, extra=extra)
-
-    @cached_property
-    def needed(self) -> dict[str, Any]:
-        """The result of the unit that this one builds on."""
-        assert self.unit.needs is not None
-        content: dict[str, Any] = json.loads(
-            (self.out / self.unit.needs.place / RESULT).read_text("utf-8")
-        )
-        return content
 
     def weights(self) -> str | None:
         """A checksum of the network that other units build on."""
