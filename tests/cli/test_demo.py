@@ -124,10 +124,10 @@ def test_measures_that_are_not_defined_are_dashes(
         "entropy_AUROC": None,
         "idk_recall": None,
         "idk_precision": None,
-        "idk_share": 0.0,
+        "idk_share": 0.5,
     }
     outcome = matphase.demo.Outcome(PhaseTable.from_names(["a", "b"]), {}, nothing)
     monkeypatch.setattr(matphase.demo, "run_demo", lambda *_, **__: outcome)
     result = call("demo", "--out", "x")
     assert result.exit_code == 0
-    assert "error -; IDK holds - % of UGSM's wrong pixels in 0.0 % of all" in result.stdout
+    assert "error -; IDK holds - % of UGSM's wrong pixels in 50.0 % of all" in result.stdout
