@@ -1,30 +1,18 @@
 """What the benchmark programs share: the machine they ran on, and tables of what they measured."""
 
 import json
-import os
-import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
+from matphase.reproduce.machine import facts
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, and versions that decide speed."""
-    return {
-        "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "bf16": bool(torch.cpu.get_capabilities().get("avx512_bf16")),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "matphase": version("matphase"),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
+    """Processor, cores, and versions that decide speed, and the day."""
+    return {**facts(), "date": datetime.now(UTC).date().isoformat()}
 
 
 def write_results(name: str, content: dict[str, Any], markdown: str) -> None:

@@ -181,7 +181,7 @@ def predictions_to_learn_from(
     and LCGAR meet an easier task in training than later. Folds are blocks of neighbouring slices.
     """
     folds = settings.idk.folds
-    chosen = pool.take(spread(len(pool.images), settings.data.local_images))
+    chosen = pool.spread(settings.data.local_images)
     if folds == 0:
         return chosen, _predict(network, chosen, settings, run)
     slices = np.unique(pool.source)
@@ -204,13 +204,6 @@ def predictions_to_learn_from(
             parts.append(_predict(other, unseen, settings, run))
     # the pool lists the copies of slice 0, then those of slice 1, ..., as the folds do
     return chosen, ugsm.concatenate(parts)
-
-
-def spread(n: int, limit: int) -> NDArray[np.int64]:
-    """Numbers of at most `limit` of `n` things, evenly spaced; 0: of all."""
-    if limit == 0 or limit >= n:
-        return np.arange(n)
-    return np.linspace(0, n - 1, limit).round().astype(np.int64)
 
 
 def _predict(network: nn.Module, pool: Pairs, settings: Settings, run: Run) -> GlobalPrediction:

@@ -153,6 +153,10 @@ class LCGARSettings(_Training):
             raise ValueError("LCGAR needs a patch to look at: image, labels or both")
         return self
 
+    def patch_channels(self, n_phases: int) -> int:
+        """Channels of the patch: the grey image, and one a phase for the labels."""
+        return self.image + n_phases * self.labels
+
 
 class Settings(_Section):
     """All settings of a model. The defaults are the paper's; see `preset` for others."""

@@ -77,20 +77,34 @@ class Pairs:
         Returns:
             the pool, slice by slice, and what smoothing changed (None where it is off).
         """
+        return self.copied(settings.copies).smoothed(settings, phases)
+
+    def copied(self, copies: int) -> "Pairs":
+        """Row-removal copies of each slice, slice by slice."""
         images, labels = [], []
         for image, label in zip(self.images, self.labels, strict=True):
-            copies = row_removal(image, label, settings.copies)
-            images.append(copies[0])
-            labels.append(copies[1])
-        pool = np.concatenate(labels)
-        changes = None
-        if settings.smooth_labels:
-            keep = [phases.index(name) for name in settings.keep if name in phases.names]
-            smooth = smooth_labels(pool, len(phases), keep=keep, neighbors=settings.neighbors)
-            changes = changed_fractions(pool, smooth, len(phases))
-            pool = smooth
-        source = np.repeat(self.source, settings.copies)
-        return Pairs(np.concatenate(images), pool, source), changes
+            made = row_removal(image, label, copies)
+            images.append(made[0])
+            labels.append(made[1])
+        source = np.repeat(self.source, copies)
+        return Pairs(np.concatenate(images), np.concatenate(labels), source)
+
+    def smoothed(
+        self, settings: DataSettings, phases: PhaseTable
+    ) -> tuple["Pairs", LabelChanges | None]:
+        """The pairs with smoothed labels, and what that changed (None where it is off)."""
+        if not settings.smooth_labels:
+            return self, None
+        keep = [phases.index(name) for name in settings.keep if name in phases.names]
+        smooth = smooth_labels(self.labels, len(phases), keep=keep, neighbors=settings.neighbors)
+        changes = changed_fractions(self.labels, smooth, len(phases))
+        return Pairs(self.images, smooth, self.source), changes
+
+    def spread(self, limit: int) -> "Pairs":
+        """At most `limit` of the pairs, evenly spaced; 0: all of them."""
+        if limit == 0 or limit >= len(self.images):
+            return self
+        return self.take(np.linspace(0, len(self.images) - 1, limit).round().astype(np.int64))
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Pairs":
         """Some of the pairs, by mask or by number."""

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from matphase.errors import InputError
 from matphase.models.fcn import FCN8s
 from matphase.models.lcgar import LCGAR
-from matphase.models.library import library_network
+from matphase.models.library import LibraryName, library_network
 from matphase.models.resnet import PatchResNet
 from matphase.models.segnet import SegNet
 from matphase.models.torchvision_shim import baseline_package
@@ -101,7 +101,7 @@ def check_installed(model: str) -> None:
         InputError: naming what to install.
     """
     kind = KINDS[model]
-    if kind.network in ("deeplabv3", "manet", "unetpp"):
+    if kind.network in get_args(LibraryName):
         baseline_package("segmentation_models_pytorch")
     if kind.local is not None and kind.local.startswith("resnet"):
         baseline_package("torchvision.models")
@@ -153,7 +153,7 @@ def local_unet(n_phases: int, settings: UGSMSettings, lcgar: LCGARSettings) -> n
         lcgar: which inputs it sees: grey image (1 channel), one-hot labels and logits of UGSM
             (n_phases channels each), in this order.
     """
-    channels = lcgar.image + n_phases * lcgar.labels + n_phases * lcgar.logits
+    channels = lcgar.patch_channels(n_phases) + n_phases * lcgar.logits
     return UNet(channels, n_phases, settings.width, settings.depth, dropout=0)
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from statistics import mean
@@ -127,12 +128,16 @@ def run_units(
     """
     clock = _Clock(out, units, workers, say)
     try:
-        while todo := _missing(units, out, with_arrays):
-            clock.begin(todo)
+        todo = _missing(units, out, with_arrays)
+        clock.begin(todo)
+        while todo:
             if slices is None:
                 for seed in sorted({unit.seed for unit in todo}):
                     source_of(protocol, None, seed, out, say)
-            _run(todo, protocol, slices, out, workers, clock)
+            _run(todo, partial(_work, protocol, slices, out), workers, clock)
+            # a network that came out different makes what was built on it stale
+            if todo := _missing(units, out, with_arrays):
+                clock.begin(todo)
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"stopped; what is done is kept in {out}, and the same command goes on"
@@ -163,20 +168,13 @@ def _missing(units: Sequence[Unit], out: Path, with_arrays: Collection[Unit]) ->
     return list(todo)
 
 
-def _run(
-    todo: list[Unit],
-    protocol: Protocol,
-    slices: UserSlices | None,
-    out: Path,
-    workers: int,
-    clock: "_Clock",
-) -> None:
+def _run(todo: list[Unit], work: Callable[[Unit], None], workers: int, clock: "_Clock") -> None:
     """Compute units in worker processes, which end with this call however it ends."""
     others = set(active_children())
     threads = max(1, _cores() // workers)
     with ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (threads,)) as pool:
         try:
-            _schedule(pool, todo, workers, lambda unit: (unit, protocol, slices, out), clock)
+            _schedule(pool, todo, work, workers, clock)
         except BaseException as error:
             # what they work on is kept at its last checkpoint
             for child in set(active_children()) - others:
@@ -192,8 +190,8 @@ def _run(
 def _schedule(
     pool: ProcessPoolExecutor,
     todo: list[Unit],
+    work: Callable[[Unit], None],
     workers: int,
-    arguments: Callable[[Unit], tuple[Any, ...]],
     clock: "_Clock",
 ) -> None:
     """Hand out the units, each once what it needs is done; none waits that could begin."""
@@ -202,7 +200,7 @@ def _schedule(
         ready = [unit for unit in todo if unit.needs not in {*todo, *running.values()}]
         for unit in ready[: workers - len(running)]:
             todo.remove(unit)
-            running[pool.submit(_work, *arguments(unit))] = unit
+            running[pool.submit(work, unit)] = unit
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in finished:
             future.result()
@@ -224,7 +222,7 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
-def _work(unit: Unit, protocol: Protocol, slices: UserSlices | None, out: Path) -> None:
+def _work(protocol: Protocol, slices: UserSlices | None, out: Path, unit: Unit) -> None:
     compute(unit, protocol, source_of(protocol, slices, unit.seed, out), out)
 
 
@@ -241,12 +239,10 @@ class _Clock:
         for unit in dict.fromkeys(units):
             if result_of(unit, out) is not None:
                 self._learn(unit)
-        if not _missing(units, out, ()):
-            say(f"{len(units)} of {len(units)} units are done")
 
     def begin(self, todo: Sequence[Unit]) -> None:
         self._total = len({*self._units, *todo})
-        left = f"; {self._left(todo)}" if self._seconds else ""
+        left = f"; {self._left(todo)}" if todo and self._seconds else ""
         self._say(f"{self._total - len(todo)} of {self._total} units are done{left}")
 
     def done(self, unit: Unit, rest: Sequence[Unit]) -> None:

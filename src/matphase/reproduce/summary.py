@@ -165,18 +165,27 @@ def summarised(spec: TableSpec, out: Path, seeds: Sequence[int]) -> TableSummary
         out: folder of all results.
         seeds: that the table is meant to have.
     """
+    conditions = conditions_of(out)
+    of_user = bool(conditions and conditions["slices"])
+    found = {
+        split: {row.unit: results_of(row.unit, split, out, seeds) for row in spec.rows}
+        for split in spec.splits
+    }
     return TableSummary(
         name=spec.name,
         title=spec.title,
         seeds=list(seeds),
-        conditions=conditions_of(out),
+        conditions=conditions,
         machines=machines_of(
             result
-            for split in spec.splits
-            for row in spec.rows
-            for result in results_of(row.unit, split, out, seeds).values()
+            for by_unit in found.values()
+            for results in by_unit.values()
+            for result in results.values()
         ),
-        splits=[_split(spec, split, out, seeds) for split in spec.splits],
+        splits=[
+            _split(spec, split, by_unit, out, seeds, of_user=of_user)
+            for split, by_unit in found.items()
+        ],
     )
 
 
@@ -207,13 +216,19 @@ def paper_numbers(table: str, row: str | None) -> dict[str, float] | None:
 # --- one split ------------------------------------------------------------------------------------
 
 
-def _split(spec: TableSpec, split: SplitName, out: Path, seeds: Sequence[int]) -> SplitSummary:
-    found = {row.unit: results_of(row.unit, split, out, seeds) for row in spec.rows}
+def _split(
+    spec: TableSpec,
+    split: SplitName,
+    found: dict[str, Results],
+    out: Path,
+    seeds: Sequence[int],
+    *,
+    of_user: bool,
+) -> SplitSummary:
     best = found.get(MATPHASE) or results_of(MATPHASE, split, out, seeds)
     first = next((result for results in found.values() for result in results.values()), None)
-    conditions = conditions_of(out)
     # on a user's slices all seeds test the same block
-    same_pixels = split == "blocked" and bool(conditions and conditions["slices"])
+    same_pixels = split == "blocked" and of_user
     rows = [
         _row(spec.name, row, found[row.unit], best, seeds, same_pixels=same_pixels)
         for row in spec.rows

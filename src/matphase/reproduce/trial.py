@@ -136,16 +136,13 @@ def trial(source: Source, split: SplitName, seed: int, protocol: Protocol) -> Tr
         seen = np.setdiff1d(np.arange(n), paper.unseen)
         scale = IntensityScale.of(_volume(source.images, seen), data.scale)
         everything = Pairs.read(source.images, source.measured, source.phases, scale)
-        copied = data.model_copy(update={"copies": COPIES})
-        smooth, _ = everything.prepared(copied, source.phases)
-        pool = smooth.take(paper.train[:, 0] * COPIES + paper.train[:, 1])
-        raw, _ = everything.prepared(
-            copied.model_copy(update={"smooth_labels": False}), source.phases
-        )
+        copies = everything.copied(COPIES)
+        train = copies.take(paper.train[:, 0] * COPIES + paper.train[:, 1])
+        pool, _ = train.smoothed(data, source.phases)
         # the unseen slices in front, so that their ten copies each make a group of the bootstrap
         leaky = ~np.isin(paper.test[:, 0], paper.unseen)
         order = paper.test[np.argsort(leaky, kind="stable")]
-        test = raw.take(order[:, 0] * COPIES + order[:, 1])
+        test = copies.take(order[:, 0] * COPIES + order[:, 1])
         exact = None if source.exact is None else _copies(source.exact, order)
         assert len(paper.unseen) == PAPER_UNSEEN_SLICES
         groups = COPIES

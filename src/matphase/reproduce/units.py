@@ -20,7 +20,7 @@ from matphase.data.pairs import Pairs
 from matphase.data.weights import phase_weights
 from matphase.evaluation import Row, score_row
 from matphase.files import remove, written_whole
-from matphase.fitting import partition_to_learn_from, predictions_to_learn_from, spread
+from matphase.fitting import partition_to_learn_from, predictions_to_learn_from
 from matphase.models import zoo
 from matphase.phases import IGNORE_INDEX
 from matphase.reproduce import anatomy, machine, trust
@@ -211,10 +211,10 @@ class _Work:
             return self.adapted_lcgar()
         if name.startswith("lcgar_"):
             return self.local(varied(self.settings, VARIANTS[name[len("lcgar_") :]]))
-        if name != UNTHINNED and zoo.KINDS[name].local is None:
-            return self.plain(name)
         if name == UNTHINNED:
             return self.local(self.settings.updated({"model": "resnet18"}))
+        if zoo.KINDS[name].local is None:
+            return self.plain(name)
         changes: dict[str, Any] = {"model": name}
         if name.startswith("resnet"):
             thinning, budget = self.protocol.resnet_thinning, self.settings.lcgar
@@ -235,7 +235,7 @@ class _Work:
     def ugsm(self) -> Answer:
         """UGSM and HCL-IDK, and all that the units which build on them need."""
         trained = self._fitted("mcd_unet")
-        chosen = self._learned_from(self.settings)
+        chosen = self.data.pool.spread(self.settings.data.local_images)
         learned, _ = self._predicted(trained, "logits", chosen.images)
         known, seconds = self._predicted(trained, "logits")
         classifier = hcl_idk.fit(learned, chosen.labels, self.settings.idk, self.run)
@@ -317,7 +317,7 @@ class _Work:
 
     def local(self, settings: Settings) -> Answer:
         """LCGAR, or what a baseline has in its place, trained on what UGSM does not know."""
-        chosen = self._learned_from(settings)
+        chosen = self.data.pool.spread(settings.data.local_images)
         if settings.data.local_images == self.settings.data.local_images:
             learned, split = _kept(self._ugsm_place / "learned.npz")
         else:
@@ -337,7 +337,8 @@ class _Work:
         """MatPhase's LCGAR, asked for every pixel."""
         settings = self.settings.updated({"model": "adapted_lcgar"})
         network = local.build(len(self.data.phases), settings)
-        matphase = Unit(self.unit.split, self.unit.seed, f"lcgar_{FULL}")
+        matphase = self.unit.needs
+        assert matphase is not None
         load_weights(network, self.out / matphase.place / "lcgar.safetensors")
         return self._of_local(network, settings)
 
@@ -370,10 +371,6 @@ class _Work:
     @property
     def _ugsm_place(self) -> Path:
         return self.out / Unit(self.unit.split, self.unit.seed, "ugsm").place
-
-    def _learned_from(self, settings: Settings) -> Pairs:
-        pool = self.data.pool
-        return pool.take(spread(len(pool.images), settings.data.local_images))
 
     def _fitted_local(
         self, chosen: Pairs, learned: GlobalPrediction, split: Partition, settings: Settings
@@ -435,7 +432,7 @@ class _Work:
     def _local_macs(self, network: nn.Module, settings: Settings, share: float) -> float:
         """Multiply-accumulates of the local network per pixel of the image."""
         n_phases, inputs = len(self.data.phases), settings.lcgar
-        channels = inputs.image + n_phases * inputs.labels
+        channels = inputs.patch_channels(n_phases)
         if settings.model == "local_unet":
             # it computes every pixel, whichever it is asked for
             return self._macs(network, channels + n_phases * inputs.logits)

@@ -28,7 +28,7 @@ def build(n_phases: int, settings: LCGARSettings, classifier: str = "lcgar") -> 
     """The untrained network, of the zoo's patch classifiers, for the inputs that are on."""
     return zoo.patch_classifier(
         classifier,
-        in_channels=settings.image + n_phases * settings.labels,
+        in_channels=settings.patch_channels(n_phases),
         n_phases=n_phases,
         n_logits=n_phases * settings.logits,
         settings=settings,
