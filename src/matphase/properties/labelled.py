@@ -1,0 +1,117 @@
+"""Phase indices of a volume with their geometry: what every property is measured on."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matphase.errors import InputError
+from matphase.phases import PhaseTable
+from matphase.volume import Volume
+
+Indices: TypeAlias = NDArray[np.uint8]
+"""Phase indices 0..n-1, and `IGNORE_INDEX` where a voxel does not count; (y, x) or (z, y, x)."""
+
+Spacing: TypeAlias = tuple[float, ...]
+"""Length of a voxel along each axis, in axes order."""
+
+SLAB_VOXELS = 64 * 10**6
+"""About so many voxels are in memory at once where a property is summed over slabs."""
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Consecutive slices of a volume.
+
+    Attributes:
+        indices: (slices, y, x).
+        repeated: leading slices that the slab before had, too.
+    """
+
+    indices: Indices
+    repeated: int
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A labelled volume of any origin, read slab by slab along z.
+
+    Attributes:
+        volume: label values with axes, voxel size and unit.
+        phases: their meaning.
+    """
+
+    volume: Volume
+    phases: PhaseTable
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(y, x) or (z, y, x), in voxels."""
+        return self.volume.shape
+
+    @property
+    def axes(self) -> str:
+        """Names of the axes, "yx" or "zyx"."""
+        return self.volume.axes
+
+    @property
+    def spacing(self) -> Spacing | None:
+        """Length of a voxel along each axis in `unit`; None where one of them is not known."""
+        size = self.volume.voxel_size
+        if size is None:
+            return None
+        known = tuple(length for length in size if length is not None)
+        return known if len(known) == len(size) else None
+
+    @property
+    def unit(self) -> str | None:
+        """Unit of length, or None where the voxel size is not known."""
+        return None if self.spacing is None else self.volume.unit
+
+    def axis(self, name: str) -> int:
+        """The number of the axis called `name`.
+
+        Raises:
+            InputError: the volume has no such axis.
+        """
+        if name not in tuple(self.axes):
+            raise InputError(
+                f"{self.volume.name} has the axes {', '.join(self.axes)}, none called {name!r}; "
+                "choose one of these"
+            )
+        return self.axes.index(name)
+
+    def read(self, first: int, last: int) -> Indices:
+        """Slices `first` to `last` - 1, of shape (last - first, y, x).
+
+        Raises:
+            InputError: a value that no phase has.
+        """
+        out = np.empty((last - first, *self.shape[-2:]), np.uint8)
+        for place, z in enumerate(range(first, last)):
+            out[place] = self._encode(self.volume.slice(z), z)
+        return out
+
+    def whole(self) -> Indices:
+        """All voxels in memory, of shape `shape`."""
+        return self.read(0, self.volume.n_slices).reshape(self.shape)
+
+    def slabs(self, overlap: int = 0, voxels: int = SLAB_VOXELS) -> Iterator[Slab]:
+        """The volume in pieces of about `voxels` voxels.
+
+        Args:
+            overlap: slices that a slab repeats of the ones before, as far as there are any.
+            voxels: in a slab, its overlap left out.
+        """
+        step = max(1, voxels // math.prod(self.shape[-2:]))
+        for first in range(0, self.volume.n_slices, step):
+            last = min(first + step, self.volume.n_slices)
+            begin = max(0, first - overlap)
+            yield Slab(self.read(begin, last), first - begin)
+
+    def _encode(self, plane: NDArray[Any], z: int) -> Indices:
+        where = self.volume.name if self.volume.ndim == 2 else f"slice {z} of {self.volume.name}"
+        return self.phases.encode(plane, where=where)
