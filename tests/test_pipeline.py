@@ -10,8 +10,8 @@ import pytest
 
 import matphase as mp
 from matphase.errors import FormatError, InputError, Interrupted
-from matphase.phases import PhaseTable
-from matphase.pipeline import as_phase_table, as_volume
+from matphase.phases import PhaseTable, as_phase_table
+from matphase.pipeline import as_volume
 from matphase.progress import Silent
 from matphase.settings import Settings
 from samples import Sample, striped

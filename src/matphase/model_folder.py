@@ -4,6 +4,7 @@
 config.toml         settings, intensity scale, seed, version
 phases.json         names, label values and colours of the phases
 ugsm.safetensors    weights of the global network; likewise idk and lcgar, the local network
+validation.json     how it fared on validation slices, where it was given any
 manifest.json       SHA-256 of each file above
 ```
 
@@ -27,12 +28,14 @@ from matphase.files import written_whole
 from matphase.models import zoo
 from matphase.models.idk import IDKClassifier
 from matphase.phases import PhaseTable
+from matphase.properties.validation import Validation
 from matphase.settings import Settings
 from matphase.stages import hcl_idk, local
 from matphase.training import load_weights, save_weights
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+VALIDATION = "validation.json"
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Trained:
     """The local network: LCGAR, or what a baseline has in its place."""
     record: dict[str, Any]
     """Of the training data: slices, volume fractions, what label smoothing changed."""
+    validation: Validation | None = None
+    """How it fared on slices that none of its networks learned from."""
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -77,6 +82,8 @@ def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:
         (beside / "config.toml").write_text(tomli_w.dumps(config), "utf-8")
         phases = json.dumps(model.phases.to_json(), indent=2, ensure_ascii=False)
         (beside / "phases.json").write_text(phases + "\n", "utf-8")
+        if model.validation is not None:
+            (beside / VALIDATION).write_text(json.dumps(model.validation.to_json()) + "\n", "utf-8")
         for name, network in model.networks.items():
             save_weights(network, beside / f"{name}.safetensors")
         sums = {path.name: _checksum(path) for path in sorted(beside.iterdir())}
@@ -103,13 +110,21 @@ def read(folder: Path) -> Trained:
         ends = config["intensity"]
         scale = IntensityScale(float(ends["low"]), float(ends["high"]), bool(ends["per_slice"]))
         seed, record = int(config["seed"]), dict(config["training"])
+        validation = _validation(folder / VALIDATION, len(phases))
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise ModelError(f"{folder} does not describe a model: {error}; train anew") from error
-    model = Trained(settings, phases, scale, seed, *_untrained(settings, len(phases)), record)
+    networks = _untrained(settings, len(phases))
+    model = Trained(settings, phases, scale, seed, *networks, record, validation)
     for name, network in model.networks.items():
         load_weights(network, folder / f"{name}.safetensors")
         network.eval()
     return model
+
+
+def _validation(path: Path, n_phases: int) -> Validation | None:
+    if not path.exists():
+        return None
+    return Validation.from_json(json.loads(path.read_text("utf-8")), n_phases)
 
 
 def _untrained(

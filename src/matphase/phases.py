@@ -8,7 +8,7 @@ import colorsys
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -322,6 +322,23 @@ class PhaseTable:
                 "use the table that the indices were made with"
             )
         return indices
+
+
+Phases: TypeAlias = PhaseTable | Sequence[str] | Mapping[str, int]
+"""What a user may name phases by: a table, names in the order of 0, 1, ..., or name to value."""
+
+
+def as_phase_table(phases: Phases) -> PhaseTable:
+    """The table that `phases` describe.
+
+    Raises:
+        InputError: they describe none.
+    """
+    if isinstance(phases, PhaseTable):
+        return phases
+    if isinstance(phases, Mapping):
+        return PhaseTable.from_mapping(phases)
+    return PhaseTable.from_names(list(phases))
 
 
 def _whole(labels: NDArray[Any], where: str) -> NDArray[np.int64]:

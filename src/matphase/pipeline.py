@@ -1,7 +1,6 @@
 """MatPhase: the stages joined up (paper section 3.4, figure 4)."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,18 +16,18 @@ from matphase.errors import InputError
 from matphase.fitting import fit_local_again, fit_stages
 from matphase.model_folder import Trained
 from matphase.models import zoo
-from matphase.phases import PhaseTable
+from matphase.phases import Phases, PhaseTable, as_phase_table
 from matphase.prediction import Prediction
 from matphase.progress import Reporter, Silent
+from matphase.properties.validation import Validation
 from matphase.settings import LCGARSettings, PresetName, Settings, USISettings
 from matphase.stages import hcl_idk, local, ugsm
-from matphase.stages.aggregate import aggregate
-from matphase.stages.results import GlobalPrediction, Partition
+from matphase.stages.aggregate import aggregate, sample_labels
+from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.training import Run
 from matphase.volume import Volume, checked_slice
 
 Images = Volume | NDArray[Any] | str | os.PathLike[str]
-Phases = PhaseTable | Sequence[str] | dict[str, int]
 
 SLICES_AT_ONCE = 16
 """At most so many slices go through all stages together in prediction."""
@@ -73,7 +72,8 @@ class MatPhase:
             images: grey slices (n, height, width) or (height, width), or where they are stored.
             labels: known phases of the same pixels.
             phases: names in the order of the label values 0, 1, ...; or name to value; or a table.
-            validation: images and labels that only `idk.tune_recall` looks at.
+            validation: images and labels that no network learns from: `idk.tune_recall` looks at
+                them, and the trained model is scored on them for the error bars of `measure`.
             folder: keeps checkpoints and finished stages; a second call with the same data and
                 settings goes on where the first one stopped. None: nothing is kept.
             restart: begin anew, whatever `folder` holds of an earlier training.
@@ -109,7 +109,10 @@ class MatPhase:
             tensorboard,
             restart=restart,
         )
-        self._trained = fit_stages(pairs, held_out, self.settings, table, scale, run)
+        trained = fit_stages(pairs, held_out, self.settings, table, scale, run)
+        if held_out is not None:
+            trained = replace(trained, validation=_validated(trained, held_out))
+        self._trained = trained
         return self
 
     def refit_local(
@@ -158,6 +161,7 @@ class MatPhase:
         intensity: Literal["model", "volume"] = "model",
         memory: int = ugsm.DEFAULT_MEMORY,
         mutual_information: bool = False,
+        keep_samples: bool = False,
         reporter: Reporter | None = None,
     ) -> Prediction:
         """Name the phase of every voxel, slice by slice.
@@ -172,6 +176,8 @@ class MatPhase:
             memory: bytes that the networks' maps may take, and in turn the stages' arrays; the
                 result comes on top (`prediction_bytes`).
             mutual_information: also compute it.
+            keep_samples: also give the labels of each stochastic pass, from which `measure` takes
+                its error bars.
             reporter: is told of progress.
 
         Raises:
@@ -192,7 +198,8 @@ class MatPhase:
             stage = stage.model_copy(update={"samples": samples})
         parts: list[dict[str, NDArray[Any]]] = []
         reporter.start("predict", grey.n_slices)
-        together = _slices_at_once(grey, len(model.phases), memory)
+        kept = stage.samples if keep_samples else 0
+        together = _slices_at_once(grey, len(model.phases), kept, memory)
         for first in range(0, grey.n_slices, together):
             numbers = range(first, min(first + together, grey.n_slices))
             images = np.stack([scale.apply(checked_slice(grey, z)) for z in numbers])
@@ -205,11 +212,12 @@ class MatPhase:
                 memory=memory,
                 average=zoo.KINDS[model.settings.model].average,
                 mutual_information=mutual_information,
+                keep_samples=keep_samples,
                 reporter=reporter,
             )
             parts.append(_answers(model, images, known, memory))
         reporter.finish()
-        return _assemble(parts, model.phases, grey)
+        return _assemble(parts, model, grey)
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the model folder; see `matphase.model_folder`.
@@ -247,23 +255,16 @@ def as_volume(source: Images, name: str) -> Volume:
     return Volume.from_array(np.asarray(source), name=name)
 
 
-def as_phase_table(phases: Phases) -> PhaseTable:
-    """A phase table from names, from a mapping of names to label values, or itself."""
-    if isinstance(phases, PhaseTable):
-        return phases
-    if isinstance(phases, dict):
-        return PhaseTable.from_mapping(phases)
-    return PhaseTable.from_names(list(phases))
-
-
-def _slices_at_once(volume: Volume, n_phases: int, memory: int) -> int:
+def _slices_at_once(volume: Volume, n_phases: int, samples: int, memory: int) -> int:
     """As many slices as may be in the stages' arrays together within `memory`.
 
-    A pixel takes F, two softmaxes, and features twice (4 bytes each a phase), and about 60 bytes
-    of image, codes, entropy, scores and positions.
+    A pixel takes F, two softmaxes, and features twice (4 bytes each a phase), about 60 bytes
+    of image, codes, entropy, scores and positions, and for each sample that is kept twice its
+    logits (2 bytes each) and a label.
     """
+    pixel = 60 + 20 * n_phases + samples * (4 * n_phases + 1)
     pixels = volume.shape[-2] * volume.shape[-1]
-    return max(1, min(SLICES_AT_ONCE, memory // (pixels * (60 + 20 * n_phases))))
+    return max(1, min(SLICES_AT_ONCE, memory // (pixels * pixel)))
 
 
 def _answers(
@@ -272,7 +273,10 @@ def _answers(
     """All maps of a stack of slices, slices first."""
     if model.idk is None or model.lcgar is None:
         nowhere = np.zeros(known.labels.shape, np.bool_)
-        partition = Partition(nowhere, nowhere.astype(np.float32))
+        partition = asked = Partition(nowhere, nowhere.astype(np.float32))
+        answers = LocalPrediction(
+            known.labels[nowhere], np.empty((0, len(model.phases)), np.float32)
+        )
         labels, probabilities = known.labels, known.probabilities
     else:
         partition = hcl_idk.predict(model.idk, known, model.settings.idk)
@@ -291,18 +295,36 @@ def _answers(
     }
     if known.mutual_information is not None:
         maps["mutual_information"] = known.mutual_information
+    if known.samples is not None:
+        drawn = sample_labels(known, asked, answers)
+        maps["samples"] = np.moveaxis(model.phases.decode(drawn), 0, 1)
     return maps
 
 
-def _assemble(
-    parts: list[dict[str, NDArray[Any]]], phases: PhaseTable, volume: Volume
-) -> Prediction:
+def _validated(model: Trained, held_out: Pairs) -> Validation:
+    """How the model fares on slices that none of its networks learned from."""
+    shown = []
+    for first in range(0, len(held_out.images), SLICES_AT_ONCE):
+        images = held_out.images[first : first + SLICES_AT_ONCE]
+        known = ugsm.predict(
+            model.ugsm,
+            images,
+            model.settings.ugsm,
+            precision=model.settings.precision,
+            average=zoo.KINDS[model.settings.model].average,
+        )
+        shown.append(_answers(model, images, known, ugsm.DEFAULT_MEMORY)["labels"])
+    predicted = model.phases.encode(np.concatenate(shown))
+    return Validation.of(held_out.labels, predicted, len(model.phases))
+
+
+def _assemble(parts: list[dict[str, NDArray[Any]]], model: Trained, volume: Volume) -> Prediction:
     maps: dict[str, Any] = {"mutual_information": None}
     for name in parts[0]:
         whole = np.concatenate([part[name] for part in parts])
-        if "probabilities" in name:
+        if whole.ndim == 4:  # slices first: phases or samples come behind
             whole = np.moveaxis(whole, 1, 0)
-            maps[name] = whole.reshape(len(phases), *volume.shape)
+            maps[name] = whole.reshape(len(whole), *volume.shape)
         else:
             maps[name] = whole.reshape(volume.shape)
-    return Prediction(**maps, phases=phases, volume=volume)
+    return Prediction(**maps, phases=model.phases, volume=volume, validation=model.validation)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.phases import PhaseTable
+from matphase.properties.validation import Validation
 from matphase.volume import Volume
 
 
@@ -25,6 +26,9 @@ class Prediction:
         global_probabilities: (phases, *shape) float32, of UGSM alone.
         mutual_information: shape, float32 in nats, on request: epistemic part of the entropy of
             the mean softmax.
+        samples: (samples, *shape), on request: the labels that each dropout sample would give,
+            valued as `labels`; what error bars of properties come from.
+        validation: how the model fared on slices with known labels, where it was given any.
         phases: names, values and colours of the phases.
         volume: the grey volume it was made from, with its axes and voxel size.
     """
@@ -39,6 +43,8 @@ class Prediction:
     mutual_information: NDArray[np.float32] | None
     phases: PhaseTable
     volume: Volume
+    samples: NDArray[Any] | None = None
+    validation: Validation | None = None
 
     def volume_fractions(self) -> dict[str, float]:
         """Share of the voxels in each phase, by name."""
@@ -46,10 +52,10 @@ class Prediction:
         return dict(zip(self.phases.names, (counts / self.labels.size).tolist(), strict=True))
 
 
-def prediction_bytes(shape: tuple[int, ...], n_phases: int) -> int:
+def prediction_bytes(shape: tuple[int, ...], n_phases: int, samples: int = 0) -> int:
     """Memory that predicting a volume of this shape takes besides the networks, in bytes.
 
-    Per voxel the maps of a `Prediction` take 11 bytes and 8 for each phase, and while the parts
-    are put together all exist twice.
+    Per voxel the maps of a `Prediction` take 11 bytes, 8 for each phase, and 1 for each sample
+    that is kept; while the parts are put together all exist twice.
     """
-    return 2 * math.prod(shape) * (11 + 8 * n_phases)
+    return 2 * math.prod(shape) * (11 + 8 * n_phases + samples)

@@ -17,6 +17,8 @@ from matphase.errors import InputError, OutputError
 from matphase.files import check_output, written_whole
 from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.prediction import Prediction
+from matphase.properties.validation import Validation
+from matphase.volume import Volume
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5")
 MAPS = ("ugsm", "entropy", "idk")
@@ -45,6 +47,11 @@ def probability_maps(labels: Path, phases: PhaseTable) -> list[Path]:
     return [beside(labels, f"probability_{name}") for name in names]
 
 
+def sample_maps(labels: Path, samples: int) -> list[Path]:
+    """Where the labels of the dropout samples lie: `out.tif` has `out_sample_01.tif`."""
+    return [beside(labels, f"sample_{number:02d}") for number in range(1, samples + 1)]
+
+
 def files_of(labels: Path) -> list[Path]:
     """The files of a prediction without its probabilities: labels, maps, and last the record."""
     return [labels, *(beside(labels, name) for name in MAPS), record_of(labels)]
@@ -71,7 +78,9 @@ def save_prediction(
     probabilities: bool = False,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write labels, those of UGSM alone, entropy, IDK mask, on request probabilities, a record.
+    """Write labels, those of UGSM alone, entropy, IDK mask, and a record of it all.
+
+    Probabilities are written on request, and the labels of samples where the prediction has them.
 
     The files take their names when all of them are complete, so they always belong together.
 
@@ -98,6 +107,9 @@ def save_prediction(
     if probabilities:
         maps = probability_maps(labels, prediction.phases)
         arrays.update(zip(maps, prediction.probabilities, strict=True))
+    if prediction.samples is not None:
+        maps = sample_maps(labels, len(prediction.samples))
+        arrays.update(zip(maps, prediction.samples, strict=True))
     record = {
         "matphase": version("matphase"),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -106,6 +118,7 @@ def save_prediction(
         "phases": prediction.phases.to_json(),
         "volume_fractions": prediction.volume_fractions(),
         "idk_share": float(prediction.idk.mean()),
+        "validation": prediction.validation and prediction.validation.to_json(),
         "files": [path.name for path in arrays],
         "seconds": round(seconds, 2),
     }
@@ -182,11 +195,7 @@ def read_prediction(labels: Path, phases: PhaseTable | None) -> StoredPrediction
         if path.name not in listed or not path.exists():
             return None
         one = formats.open(path)
-        if one.shape != volume.shape:
-            raise InputError(
-                f"{one.name} has shape {one.shape} but {volume.name} {volume.shape}, so they are "
-                "not of one prediction; predict again, or move it elsewhere"
-            )
+        _check_shape(one, volume)
         return one.to_array().reshape(shape)
 
     ugsm, entropy, idk = (map_of(beside(labels, name)) for name in MAPS)
@@ -201,6 +210,55 @@ def read_prediction(labels: Path, phases: PhaseTable | None) -> StoredPrediction
         idk=None if idk is None else idk != 0,
         probabilities=np.stack(known, axis=1)[:, np.argsort(order)] if complete else None,
     )
+
+
+@dataclass(frozen=True)
+class OpenedPrediction:
+    """A prediction on disk whose voxels stay there until asked for.
+
+    Attributes:
+        labels: the labels.
+        phases: as the record names them.
+        samples: the labels of each dropout sample; none where they were not kept.
+        validation: of the model that predicted them, or None.
+    """
+
+    labels: Volume
+    phases: PhaseTable
+    samples: tuple[Volume, ...]
+    validation: Validation | None
+
+
+def open_prediction(labels: Path) -> OpenedPrediction | None:
+    """The prediction whose labels these are; None where no record lies beside them.
+
+    Raises:
+        InputError: the record is damaged, or a sample is missing or of another shape.
+        FormatError: a file cannot be read.
+    """
+    phases = _recorded_phases(labels)
+    if phases is None:
+        return None
+    volume, record = formats.open(labels), _record(labels)
+    listed = _recorded_files(record)
+    paths = [path for path in sample_maps(labels, len(listed)) if path.name in listed]
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} is missing, which belongs to {labels}; predict again")
+    samples = tuple(formats.open(path) for path in paths)
+    for one in samples:
+        _check_shape(one, volume)
+    content = record.get("validation")
+    validation = None if content is None else Validation.from_json(content, len(phases))
+    return OpenedPrediction(volume, phases, samples, validation)
+
+
+def _check_shape(one: Volume, labels: Volume) -> None:
+    if one.shape != labels.shape:
+        raise InputError(
+            f"{one.name} has shape {one.shape} but {labels.name} {labels.shape}, so they are "
+            "not of one prediction; predict again, or move it elsewhere"
+        )
 
 
 def _order(recorded: PhaseTable, wanted: PhaseTable, labels: Path) -> NDArray[np.uint8]:

@@ -35,6 +35,13 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write one map of probability a phase, too.")
     ] = False,
+    keep_samples: Annotated[
+        bool,
+        typer.Option(
+            "--keep-samples",
+            help="Write the labels of each stochastic pass, too: the error bars of `measure`.",
+        ),
+    ] = False,
     memory: Memory = "2GB",
     voxel_size: VoxelSize = None,
     unit: Unit = None,
@@ -47,7 +54,13 @@ def predict(
     """
     from matphase import formats
     from matphase.errors import OutputError
-    from matphase.records import check_room, files_of, probability_maps, save_prediction
+    from matphase.records import (
+        check_room,
+        files_of,
+        probability_maps,
+        sample_maps,
+        save_prediction,
+    )
 
     available = parse_memory(memory)
     check_room(files_of(out), overwrite=overwrite)
@@ -60,11 +73,12 @@ def predict(
     from matphase.pipeline import load
 
     trained = load(model)
-    if probabilities:
-        maps = probability_maps(out, trained.phases)
-        check_room(maps, overwrite=overwrite)
-        for path in maps:
-            keep_inputs(path, volume)
+    maps = probability_maps(out, trained.phases) if probabilities else []
+    if keep_samples:
+        maps += sample_maps(out, samples or trained.settings.ugsm.samples)
+    check_room(maps, overwrite=overwrite)
+    for path in maps:
+        keep_inputs(path, volume)
     began = time.monotonic()
     with progress(quiet=quiet) as reporter:
         result = trained.predict(
@@ -73,6 +87,7 @@ def predict(
             seed=seed,
             intensity=intensity,
             memory=available,
+            keep_samples=keep_samples,
             reporter=reporter,
         )
     seconds = time.monotonic() - began

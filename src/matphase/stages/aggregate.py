@@ -23,3 +23,24 @@ def aggregate(
     probabilities = known.probabilities.copy()
     np.moveaxis(probabilities, 1, -1)[partition.idk] = local.probabilities
     return labels, probabilities
+
+
+def sample_labels(
+    known: GlobalPrediction, partition: Partition, local: LocalPrediction
+) -> NDArray[np.uint8]:
+    """One label map for each dropout sample of UGSM, the local answers included.
+
+    The local network is asked once, at the mean of the samples. In sample t its log-probabilities
+    move by what the logits of UGSM move, F_t - F: without this all samples would agree in the
+    IDK set, which is where they differ most. The moves are as smooth in space as UGSM's maps are,
+    so volume means of the samples spread as one network's would.
+
+    Returns:
+        (samples, n, height, width) phase indices.
+    """
+    assert known.samples is not None
+    center = known.logits.copy()
+    # the smallest normal number keeps a probability that was rounded to 0 finite
+    answers = np.log(np.maximum(local.probabilities, np.finfo(np.float32).tiny))
+    np.moveaxis(center, 1, -1)[partition.idk] = answers
+    return np.stack([(center + moved).argmax(axis=1).astype(np.uint8) for moved in known.samples])

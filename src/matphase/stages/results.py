@@ -19,12 +19,15 @@ class GlobalPrediction:
         mutual_information: (n, height, width) float32 in nats, on request: the part of the
             entropy of the mean softmax that comes from disagreement of the samples (epistemic);
             the rest is the expected entropy (aleatoric).
+        samples: (samples, n, phases, height, width) float16, on request: how far the logits of
+            each sample lie from F.
     """
 
     labels: NDArray[np.uint8]
     logits: NDArray[np.float32]
     entropy: NDArray[np.float32]
     mutual_information: NDArray[np.float32] | None = None
+    samples: NDArray[np.float16] | None = None
 
     @cached_property
     def probabilities(self) -> NDArray[np.float32]:

@@ -126,6 +126,7 @@ def predict(
     memory: int = DEFAULT_MEMORY,
     average: Literal["logits", "softmax"] = "logits",
     mutual_information: bool = False,
+    keep_samples: bool = False,
     reporter: Reporter | None = None,
 ) -> GlobalPrediction:
     """Draw T stochastic passes and summarise them.
@@ -145,6 +146,7 @@ def predict(
         average: with `softmax` the answer is that of the mean softmax, as usual for Monte-Carlo
             dropout, and F its logarithm.
         mutual_information: also compute it.
+        keep_samples: also keep how the logits of each sample differ from F.
         reporter: advanced by one for each slice.
 
     Raises:
@@ -158,7 +160,7 @@ def predict(
     with running(network, precision) as device:
         for first in range(0, len(images), batch.slices):
             stack = torch.from_numpy(images[first : first + batch.slices, None]).to(device)
-            tally = _Tally()
+            tally = _Tally(keep=keep_samples)
             for number in range(0, samples, batch.samples):
                 chosen = seeds[number : number + batch.samples]
                 with dropout_samples(network, chosen):
@@ -199,10 +201,11 @@ def _batching(
 
 
 class _Tally:
-    """Running sums over samples, so that memory does not grow with their number."""
+    """Running sums over samples, so that memory does not grow with their number unless it must."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool) -> None:
         self._count = 0
+        self._kept: list[NDArray[np.float16]] | None = [] if keep else None
         self._logits: Tensor | None = None
         self._softmax: Tensor | None = None
         self._entropy: Tensor | None = None
@@ -216,6 +219,8 @@ class _Tally:
             self._logits += logits
             self._softmax += probabilities
             self._entropy += entropy
+        if self._kept is not None:
+            self._kept.append(logits.cpu().numpy().astype(np.float16))
         self._count += 1
 
     def summary(
@@ -229,6 +234,9 @@ class _Tally:
         assert self._softmax is not None
         assert self._entropy is not None
         logits = (self._logits / self._count).cpu().numpy()
+        samples = None
+        if self._kept is not None:
+            samples = np.stack([(one - logits).astype(np.float16) for one in self._kept])
         mean_softmax = (self._softmax / self._count).cpu().numpy()
         if average == "softmax":
             # the smallest normal number keeps a probability that was rounded to 0 finite
@@ -245,17 +253,20 @@ class _Tally:
             logits=logits,
             entropy=of_mean,
             mutual_information=information,
+            samples=samples,
         )
 
 
 def concatenate(parts: list[GlobalPrediction]) -> GlobalPrediction:
     """Predictions of consecutive stacks as one."""
     information = [part.mutual_information for part in parts if part.mutual_information is not None]
+    samples = [part.samples for part in parts if part.samples is not None]
     return GlobalPrediction(
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.entropy for part in parts]),
         np.concatenate(information) if information else None,
+        np.concatenate(samples, axis=1) if samples else None,
     )
 
 
