@@ -11,6 +11,7 @@ import matphase as mp
 PUBLIC = [
     "MatPhase",
     "MatPhaseError",
+    "Measurements",
     "Phase",
     "PhaseTable",
     "Prediction",
@@ -18,6 +19,7 @@ PUBLIC = [
     "VirtualElectrode",
     "Volume",
     "load",
+    "measure",
     "open",
     "save",
 ]

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matphase.errors import MatPhaseError
     from matphase.formats import open, save  # noqa: A004 - `mp.open` is meant
+    from matphase.measuring import measure
     from matphase.phases import Phase, PhaseTable
     from matphase.pipeline import MatPhase, load
     from matphase.prediction import Prediction
+    from matphase.properties.estimate import Measurements
     from matphase.settings import Settings
     from matphase.virtual import VirtualElectrode
     from matphase.volume import Volume
@@ -22,6 +24,7 @@ __version__ = version("matphase")
 __all__ = [
     "MatPhase",
     "MatPhaseError",
+    "Measurements",
     "Phase",
     "PhaseTable",
     "Prediction",
@@ -29,6 +32,7 @@ __all__ = [
     "VirtualElectrode",
     "Volume",
     "load",
+    "measure",
     "open",
     "save",
 ]
@@ -36,6 +40,7 @@ __all__ = [
 _HOMES = {
     "MatPhase": "pipeline",
     "MatPhaseError": "errors",
+    "Measurements": "properties.estimate",
     "Phase": "phases",
     "PhaseTable": "phases",
     "Prediction": "prediction",
@@ -43,6 +48,7 @@ _HOMES = {
     "VirtualElectrode": "virtual",
     "Volume": "volume",
     "load": "pipeline",
+    "measure": "measuring",
     "open": "formats",
     "save": "formats",
 }

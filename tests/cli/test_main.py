@@ -15,7 +15,7 @@ import matphase.formats
 from matphase.cli.common import parse_memory, parse_voxel_size
 from matphase.errors import InputError
 
-VERBS = ["demo", "simulate", "info", "train", "predict", "evaluate", "reproduce"]
+VERBS = ["demo", "simulate", "info", "train", "predict", "measure", "evaluate", "reproduce"]
 SMALL = {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
@@ -53,8 +53,13 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
         ),
         (
             "predict",
-            "MODEL VOLUME --out --samples --seed --intensity --probabilities --memory "
-            "--voxel-size --unit --overwrite",
+            "MODEL VOLUME --out --samples --seed --intensity --probabilities --keep-samples "
+            "--memory --voxel-size --unit --overwrite",
+        ),
+        (
+            "measure",
+            "LABELS --label-map --voxel-size --unit --only --axis --roles --conductivity --json "
+            "--csv --pictures --pybamm --bpx --bpx-template --electrode --memory --overwrite",
         ),
         ("evaluate", "PREDICTION LABELS --label-map --json --overwrite"),
     ],
@@ -86,6 +91,7 @@ def test_no_verb_shows_the_help_and_is_a_wrong_call(call: Callable[..., Any]) ->
         ["predict", "model", "a.tif", "--out", "b.tif", "--samples", "many"],
         ["predict", "model", "a.tif", "--out", "b.tif", "--intensity", "slice"],
         ["evaluate", "a.tif"],
+        ["measure", "a.tif", "--electrode", "left"],
         ["demo", "--seed", "x"],
     ],
 )

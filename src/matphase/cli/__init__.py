@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from matphase.cli import demo, evaluate, info, predict, reproduce, simulate, train
+from matphase.cli import demo, evaluate, info, measure, predict, reproduce, simulate, train
 
 
 def _show_version(asked: bool) -> None:
@@ -30,6 +30,7 @@ app.command("info", short_help="What a volume is.")(info.info)
 app.command("train", short_help="A model from labelled slices.")(train.train)
 app.command("predict", short_help="Phases of a volume.")(predict.predict)
 app.command("reproduce", short_help="The tables and figures of the paper.")(reproduce.reproduce)
+app.command("measure", short_help="Electrode properties with error bars.")(measure.measure)
 app.command("evaluate", short_help="Scores against known labels.")(evaluate.evaluate)
 
 

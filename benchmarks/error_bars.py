@@ -1,0 +1,213 @@
+"""How often the error bars of `matphase measure` hold the exact value.
+
+    python benchmarks/error_bars.py OUT [--electrodes 40]
+
+One model learns from one end of a virtual electrode, with validation slices from its other end,
+and predicts other electrodes. Their properties on the predicted labels, with error bars, are
+compared with those on the exact labels. OUT keeps the model, the predictions and what was measured:
+a second call goes on.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import markdown_table, write_results
+from numpy.typing import NDArray
+
+import matphase as mp
+from matphase.data.splits import blocked_split
+from matphase.files import written_whole
+from matphase.properties.estimate import Key, Measurements
+from matphase.properties.sampling import half_width
+from matphase.volume import Volume
+
+SHAPE = (64, 128, 144)
+VOXEL = 0.2
+"""In um, that of the recipe."""
+TRAINED_ON = 1000
+"""Seed of the electrode that the model learns from; the others are counted from 0."""
+PROPERTIES = {
+    "porosity": Key("porosity"),
+    "binder fraction": Key("volume_fraction", "carbon"),
+    "active fraction": Key("volume_fraction", "nickel"),
+    "active surface": Key("specific_surface_area", "nickel"),
+    "active-pore area": Key("interface_area", "pore|nickel"),
+    "tortuosity factor of the pores, z": Key("tortuosity_factor", "pore", "z"),
+}
+MEASURED = {"groups": ("fractions", "interfaces", "transport"), "axes": ("z",)}
+
+
+def main() -> None:
+    """Predict, measure, and write results/error_bars.{json,md}."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--electrodes", type=int, default=40)
+    parser.add_argument("--predict-only", action="store_true")
+    arguments = parser.parse_args()
+    model = trained(arguments.out / "model")
+    for seed in range(arguments.electrodes):
+        predicted(model, seed, arguments.out)
+        print(f"electrode {seed} is predicted", flush=True)
+    if arguments.predict_only:
+        return
+    rows = [measured(model, seed, arguments.out) for seed in range(arguments.electrodes)]
+    report(rows)
+
+
+def trained(folder: Path) -> mp.MatPhase:
+    """The model, trained once."""
+    if folder.exists():
+        return mp.load(folder)
+    electrode = mp.VirtualElectrode.simulate(shape=SHAPE, seed=TRAINED_ON)
+    split = blocked_split(SHAPE[0], validation=0)
+    pairs = [
+        (electrode.image[part], electrode.measured_labels[part])
+        for part in (split.train, split.test)
+    ]
+    model = mp.MatPhase("quick").fit(
+        *pairs[0], electrode.phases, validation=pairs[1], folder=folder.with_name("training")
+    )
+    model.save(folder)
+    return model
+
+
+def predicted(model: mp.MatPhase, seed: int, out: Path) -> None:
+    """Simulate and predict an electrode; its labels are kept."""
+    path = out / f"electrode_{seed:02d}.npz"
+    if path.exists():
+        return
+    electrode = mp.VirtualElectrode.simulate(shape=SHAPE, seed=seed)
+    volume = Volume.from_array(electrode.image, None, electrode.voxel_size, electrode.unit)
+    result = model.predict(volume, keep_samples=True)
+    with written_whole(path) as beside:
+        np.savez_compressed(
+            beside, exact=electrode.labels, labels=result.labels, samples=result.samples
+        )
+
+
+def measured(model: mp.MatPhase, seed: int, out: Path) -> dict[str, Any]:
+    """Properties of an electrode on its exact labels, and as predicted, with their errors."""
+    path = out / f"measured_{seed:02d}.json"
+    if not path.exists():
+        kept = np.load(out / f"electrode_{seed:02d}.npz")
+        exact = mp.measure(labelled(kept["exact"]), model.phases, **MEASURED)
+        found = mp.measure(prediction(model, kept), **MEASURED)
+        rows = {name: row(exact, found, key) for name, key in PROPERTIES.items()}
+        with written_whole(path) as beside:
+            beside.write_text(json.dumps(rows, indent=1))
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def labelled(labels: NDArray[np.uint8]) -> Volume:
+    """A volume of the electrodes' voxel size."""
+    return Volume.from_array(labels, None, VOXEL, "um", "electrode")
+
+
+def prediction(model: mp.MatPhase, kept: Any) -> mp.Prediction:
+    """As much of a prediction as `measure` looks at."""
+    nothing = np.zeros(0, np.float32)
+    return mp.Prediction(
+        labels=kept["labels"],
+        probabilities=nothing,
+        entropy=nothing,
+        idk=nothing.astype(np.bool_),
+        idk_score=nothing,
+        global_labels=kept["labels"],
+        global_probabilities=nothing,
+        mutual_information=None,
+        phases=model.phases,
+        volume=labelled(kept["labels"]),
+        samples=kept["samples"],
+        validation=model.validation,
+    )
+
+
+def row(exact: Measurements, found: Measurements, key: Key) -> dict[str, float | None]:
+    """One property of one electrode."""
+    one, true = found[key], exact[key]
+    return {
+        "exact": true.value,
+        "measured": one.measured,
+        "value": one.value,
+        "samples": one.segmentation_by.get("samples"),
+        "validation": one.segmentation_by.get("validation"),
+        "sampling": true.sampling,
+    }
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """Write results/error_bars.{json,md}."""
+    lines, summary = [], {}
+    for name in PROPERTIES:
+        seen = [one[name] for one in rows]
+        exact, value, plain = (
+            np.array([one[key] for one in seen]) for key in ("exact", "value", "measured")
+        )
+        errors = {
+            key: np.array([one[key] or 0.0 for one in seen]) for key in ("samples", "validation")
+        }
+        both = np.hypot(errors["samples"], errors["validation"])
+        sampling = np.array([one["sampling"] for one in seen])
+        summary[name] = {
+            "exact_mean": float(exact.mean()),
+            "bias_measured": float((plain - exact).mean()),
+            "bias_value": float((value - exact).mean()),
+            "error_sd": float((value - exact).std(ddof=1)),
+            "samples": float(errors["samples"].mean()),
+            "validation": float(errors["validation"].mean()),
+            "held_samples_only": held(plain, errors["samples"], exact),
+            "held": held(value, both, exact),
+            "held_sampling": held(exact, sampling, np.full_like(exact, exact.mean())),
+        }
+        one = summary[name]
+        lines.append(
+            [
+                name,
+                *(f"{one[key]:.4g}" for key in ("exact_mean", "bias_measured", "bias_value")),
+                *(f"{one[key]:.2g}" for key in ("error_sd", "samples", "validation")),
+                *(
+                    f"{100 * one[key]:.0f} %"
+                    for key in ("held_samples_only", "held", "held_sampling")
+                ),
+            ]
+        )
+    header = [
+        "property",
+        "exact, mean",
+        "bias on the labels",
+        "bias corrected",
+        "SD of the error",
+        "error by samples",
+        "by validation",
+        "held by samples alone",
+        "held",
+        "mean of all held by sampling",
+    ]
+    text = f"""# How often error bars hold the exact value
+
+`python benchmarks/error_bars.py OUT --electrodes {len(rows)}`. One model (preset quick) that
+learned from one virtual electrode (recipe paper, {" x ".join(map(str, SHAPE))} voxels), with
+validation slices from its other end, predicts {len(rows)} others. "Held" is the share of them
+whose exact value lies in the 90 % interval of segmentation; the last column, the share whose
+exact labels' interval of sampling holds the mean of all electrodes. Errors are standard errors,
+means over the electrodes.
+
+{markdown_table(header, lines)}
+"""
+    write_results("error_bars", {"electrodes": len(rows), "properties": summary}, text)
+
+
+def held(
+    value: NDArray[np.float64], error: NDArray[np.float64], true: NDArray[np.float64]
+) -> float:
+    """Share of the 90 % intervals that hold the true value."""
+    half = np.array([half_width(one) for one in error])
+    return float(np.mean(np.abs(value - true) <= half))
+
+
+if __name__ == "__main__":
+    main()

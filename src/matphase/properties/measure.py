@@ -1,0 +1,167 @@
+"""All properties of a labelled volume, with the errors of segmentation and of sampling."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from matphase.errors import InputError
+from matphase.progress import Reporter
+from matphase.properties import corrections
+from matphase.properties.estimate import PROPERTIES, Key, Measurements, Property, unit_of
+from matphase.properties.groups import GROUP_OF, WHOLE, Found, Subject
+from matphase.properties.labelled import Labelled
+from matphase.properties.plan import Plan
+from matphase.properties.sampling import needed_volume
+from matphase.properties.validation import Validation
+from matphase.volume import Volume
+
+FEWEST_SAMPLES = 2
+
+
+def measure_labelled(
+    labelled: Labelled,
+    plan: Plan,
+    *,
+    samples: Sequence[Labelled],
+    validation: Validation | None,
+    memory: int,
+    reporter: Reporter,
+) -> Measurements:
+    """Measure what the plan asks for.
+
+    Args:
+        labelled: the labels.
+        plan: what to measure.
+        samples: labels of the dropout samples; their spread is the error of segmentation.
+        validation: corrects fractions and areas, and adds the error of that correction.
+        memory: bytes for what needs the whole volume; what needs more is left out, with a note.
+        reporter: advanced by one for each group on each volume.
+
+    Raises:
+        InputError: a label that no phase has, or samples of another shape.
+    """
+    for one in samples:
+        if one.shape != labelled.shape:
+            raise InputError(
+                f"{one.volume.name} has shape {one.shape} but {labelled.volume.name} "
+                f"{labelled.shape}; give samples of the same volume"
+            )
+    notes: list[str] = []
+    if len(labelled.shape) == 3 and labelled.shape[0] == 1:
+        labelled, samples = _as_slice(labelled), [_as_slice(one) for one in samples]
+        plan = replace(plan, axes=plan.axes.replace("z", ""))
+        notes.append("the volume is one voxel thick, so it was measured as a slice")
+    groups = _that_fit(plan, labelled, memory, notes)
+    drawn = samples if len(samples) >= FEWEST_SAMPLES else ()
+    reporter.start("measure", len(groups) * (1 + len(drawn)))
+    found = _measured(labelled, plan, groups, reporter, in_full=True)
+    values = [_measured(one, plan, groups, reporter, in_full=False).values for one in drawn]
+    reporter.finish()
+    if labelled.spacing is None:
+        notes.append(
+            "no voxel size is known, so lengths are in voxels (px); give --voxel-size and --unit"
+        )
+    spread = _spread(found, values)
+    properties = _properties(labelled, found, spread)
+    if validation is not None:
+        properties = corrections.corrected(properties, labelled, plan.roles, validation)
+    return Measurements(
+        tuple(sorted(properties, key=lambda one: list(PROPERTIES).index(one.key.name))),
+        found.curves,
+        _about(labelled, plan, len(drawn), validation),
+        tuple(notes),
+    )
+
+
+def _as_slice(labelled: Labelled) -> Labelled:
+    volume = labelled.volume
+    size = None if volume.voxel_size is None else volume.voxel_size[1:]
+    plane = Volume.from_array(volume.slice(0), "yx", size, volume.unit, volume.name)
+    return Labelled(plane, labelled.phases)
+
+
+def _that_fit(plan: Plan, labelled: Labelled, memory: int, notes: list[str]) -> list[str]:
+    """The groups that can be measured within the memory."""
+    fit = []
+    for group in plan.groups:
+        needed = WHOLE.get(group, 0) * math.prod(labelled.shape)
+        if needed <= memory:
+            fit.append(group)
+        else:
+            notes.append(
+                f"{group} needs {needed / 1e9:.2g} GB for a volume of this size and was left out; "
+                "cut out a part of the volume, or allow more (--memory)"
+            )
+    return fit
+
+
+def _measured(
+    labelled: Labelled, plan: Plan, groups: list[str], reporter: Reporter, *, in_full: bool
+) -> Found:
+    subject, all_found = Subject(labelled, plan, in_full=in_full), Found()
+    for group in groups:
+        found = GROUP_OF[group](subject)
+        all_found.values |= found.values
+        all_found.sampling |= found.sampling
+        all_found.curves |= found.curves
+        reporter.advance(note=group)
+    return all_found
+
+
+def _spread(found: Found, samples: Sequence[dict[Key, float]]) -> dict[Key, float]:
+    """Standard deviation of each property over the samples; none without samples."""
+    if not samples:
+        return {}
+    values = {key: np.array([one[key] for one in samples]) for key in found.values}
+    return {
+        key: float(np.std(of, ddof=1)) if np.isfinite(of).all() else math.nan
+        for key, of in values.items()
+    }
+
+
+def _properties(labelled: Labelled, found: Found, spread: dict[Key, float]) -> list[Property]:
+    extent = math.prod(labelled.shape) * math.prod(labelled.spacing or (1.0,))
+    properties = []
+    for key, value in found.values.items():
+        errors = {
+            method: error
+            for method, error in found.sampling.get(key, {}).items()
+            if math.isfinite(error)
+        }
+        needed = needed_volume(extent, value, max(errors.values(), default=math.nan))
+        properties.append(
+            Property(
+                key,
+                value,
+                unit_of(key.name, labelled.unit),
+                value,
+                {"samples": spread[key]} if math.isfinite(spread.get(key, math.nan)) else {},
+                errors,
+                _finite(needed),
+            )
+        )
+    return properties
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _about(
+    labelled: Labelled, plan: Plan, samples: int, validation: Validation | None
+) -> dict[str, object]:
+    return {
+        "name": labelled.volume.name,
+        "shape": list(labelled.shape),
+        "axes": plan.axes,
+        "voxel_size": None if labelled.spacing is None else list(labelled.spacing),
+        "unit": labelled.unit,
+        "phases": list(labelled.phases.names),
+        "colors": [phase.color for phase in labelled.phases.phases],
+        "roles": dict(plan.roles.phases),
+        "samples": samples,
+        "validation_slices": 0 if validation is None else len(validation),
+        "confidence": 0.9,
+    }

@@ -1,0 +1,148 @@
+"""`matphase measure` in a folder with files."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import matphase as mp
+
+Call = Callable[..., Any]
+Refused = Callable[..., str]
+MAP = "pore=0,carbon=1,nickel=2"
+
+
+@pytest.fixture
+def blobs(work: Path) -> Path:
+    """blobs.tif: a labelled volume with a voxel size."""
+    from scipy.ndimage import gaussian_filter
+
+    field = gaussian_filter(np.random.default_rng(4).normal(size=(20, 32, 36)), 2, mode="wrap")
+    labels = np.digitize(field, np.quantile(field, [0.4, 0.6])).astype(np.uint8)
+    mp.save("blobs.tif", mp.Volume.from_array(labels, voxel_size=0.25, unit="um"))
+    return work
+
+
+def test_a_table_and_files_say_the_same(blobs: Path, call: Call) -> None:
+    result = call(
+        "measure",
+        "blobs.tif",
+        "--label-map",
+        MAP,
+        "--only",
+        "fractions,interfaces,transport",
+        "--axis",
+        "z",
+        "--json",
+        "out.json",
+        "--csv",
+        "out.csv",
+        "--pictures",
+        "curves",
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "porosity" in result.stdout
+    content = json.loads(Path("out.json").read_text())
+    values = {one["name"]: one["value"] for one in content["properties"]}
+    labels = mp.open("blobs.tif").to_array()
+    assert values["porosity"] == pytest.approx(np.mean(labels == 0))
+    assert f"{values['tortuosity_factor']:.4g}" in result.stdout
+    rows = list(csv.DictReader(io.StringIO(Path("out.csv").read_text())))
+    assert [float(row["value"]) for row in rows] == [one["value"] for one in content["properties"]]
+    pictures = {path.stem for path in Path("curves").iterdir()}
+    assert pictures == set(content["curves"]) == {"profile_z", "profile_y", "profile_x"}
+
+
+def test_a_prediction_with_samples_has_errors_of_segmentation(
+    work: Path, call: Call, model_folder: Path
+) -> None:
+    done = call("predict", model_folder, "images.tif", "--out", "out.tif", "--keep-samples")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert {path.name for path in Path().glob("out_sample_*.tif")} == {
+        f"out_sample_0{number}.tif" for number in (1, 2, 3)
+    }
+    result = call("measure", "out.tif", "--only", "fractions", "--json", "-")
+    assert (result.exit_code, result.stderr) == (0, "")
+    content = json.loads(result.stdout)
+    assert content["about"]["samples"] == 3
+    shares = [np.mean(mp.open(f"out_sample_0{n}.tif").to_array() == 0) for n in (1, 2, 3)]
+    assert content["properties"][0]["segmentation_error"] == pytest.approx(np.std(shares, ddof=1))
+
+
+def test_validation_slices_given_to_train_reach_the_measured_fractions(
+    work: Path, call: Call
+) -> None:
+    trained = call(
+        "train",
+        "--images",
+        "images.tif",
+        "--labels",
+        "labels.tif",
+        "--label-map",
+        MAP,
+        "--validation-images",
+        "images.tif",
+        "--validation-labels",
+        "labels.tif",
+        "--config",
+        "tiny.toml",
+        "--out",
+        "nmc",
+    )
+    assert (trained.exit_code, trained.stderr) == (0, "")
+    assert call("predict", "nmc", "images.tif", "--out", "out.tif").exit_code == 0
+    result = call("measure", "out.tif", "--only", "fractions", "--json", "-")
+    content = json.loads(result.stdout)
+    assert content["about"]["validation_slices"] == 6
+    # on the validation slices themselves the correction is exact
+    share = np.mean(mp.open("labels.tif").to_array() == 0)
+    assert content["properties"][0]["value"] == pytest.approx(share)
+
+
+def test_parameters_for_pybamm(blobs: Path, call: Call) -> None:
+    result = call(
+        "measure", "blobs.tif", "--label-map", MAP, "--axis", "x", "--pybamm", "p.json", "-q"
+    )
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    entries = json.loads(Path("p.json").read_text())
+    labels = mp.open("blobs.tif").to_array()
+    assert entries["Positive electrode porosity"] == pytest.approx(np.mean(labels == 0))
+    assert entries["Positive electrode Bruggeman coefficient (electrolyte)"] > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["blobs.tif"], "--label-map"),
+        (["blobs.tif", "--label-map", "pore=0,carbon=1"], "label value 2"),
+        (["blobs.tif", "--label-map", MAP, "--axis", "t"], "none called 't'"),
+        (["blobs.tif", "--label-map", MAP, "--only", "colour"], "no group"),
+        (["blobs.tif", "--label-map", MAP, "--roles", "pore"], "NAME=VALUE"),
+        (["blobs.tif", "--label-map", MAP, "--conductivity", "carbon=high"], "no number"),
+        (["blobs.tif", "--label-map", MAP, "--voxel-size", "0.5"], "unit"),
+        (["blobs.tif", "--label-map", MAP, "--memory", "much"], "amount of memory"),
+        (["blobs.tif", "--label-map", MAP, "--json", "blobs.tif", "--overwrite"], "blobs.tif"),
+        (["blobs.tif", "--label-map", MAP, "--json", "labels.tif"], "labels.tif"),
+        (["blobs.tif", "--label-map", MAP, "--bpx", "cell.json"], "--bpx-template"),
+        (["blobs.tif", "--label-map", MAP, "--only", "sizes", "--pybamm", "p"], "interfaces"),
+        (["blobs.tif", "--label-map", MAP, "--json", "a", "--csv", "a"], "same name"),
+        (["nothing.tif", "--label-map", MAP], "nothing.tif"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    blobs: Path, refused: Refused, words: list[str], message: str
+) -> None:
+    refused("measure", *words, says=[message])
+
+
+def test_a_missing_sample_is_named(
+    work: Path, call: Call, refused: Refused, model_folder: Path
+) -> None:
+    call("predict", model_folder, "images.tif", "--out", "out.tif", "--keep-samples")
+    Path("out_sample_02.tif").unlink()
+    refused("measure", "out.tif", says=["out_sample_02.tif is missing"])

@@ -1,0 +1,196 @@
+"""`mp.measure` as a user calls it: what comes out, with which errors, and what is refused."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import matphase as mp
+from matphase.errors import InputError
+from matphase.properties.estimate import Key
+from matphase.properties.labelled import Labelled
+from matphase.properties.validation import Validation
+from matphase.volume import Volume
+
+PHASES = ["pore", "carbon", "nickel"]
+
+
+def electrode(shape: tuple[int, ...] = (24, 32, 40), seed: int = 0) -> np.ndarray:
+    """Random blobs of three phases, a few voxels wide, all of which percolate or nearly so."""
+    from scipy.ndimage import gaussian_filter
+
+    field = gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2, mode="wrap")
+    return np.digitize(field, np.quantile(field, [0.45, 0.6])).astype(np.uint8)
+
+
+def keys(found: mp.Measurements) -> set[str]:
+    return {one.key.name for one in found}
+
+
+def test_everything_of_a_volume_has_a_value_a_unit_and_a_method() -> None:
+    found = mp.measure(electrode(), PHASES, voxel_size=0.5, unit="um")
+    for one in found:
+        # in so small a volume every particle touches the border, and none is seen whole
+        of_whole_particles = one.key.name in ("particle_median_diameter", "dispersion_index")
+        assert math.isnan(one.value) == of_whole_particles, one.key
+        assert one.unit
+        assert one.method
+    assert {"porosity", "coverage", "tortuosity_factor", "dispersion_index"} <= keys(found)
+    assert found["porosity"].value == pytest.approx(0.45, abs=0.01)
+    assert found["specific_surface_area", "pore"].unit == "1/um"
+    # no samples: the segmentation's error is not known, the finite volume's is
+    assert found["porosity"].segmentation is None
+    assert found["porosity"].sampling is not None
+    assert set(found["porosity"].sampling_by) == {"correlation", "bootstrap"}
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_areas_of_the_pairs_add_up_to_the_surfaces() -> None:
+    found = mp.measure(electrode(), PHASES, groups=["interfaces"])
+    pairs = {one.key.of: one.value for one in found if one.key.name == "interface_area"}
+    for name in PHASES:
+        own = sum(value for pair, value in pairs.items() if name in pair.split("|"))
+        assert found["specific_surface_area", name].value == pytest.approx(own)
+    covered = pairs["carbon|nickel"] / found["specific_surface_area", "nickel"].value
+    assert found["coverage", "nickel|carbon"].value == pytest.approx(covered)
+
+
+def test_a_longer_unit_gives_smaller_areas_and_the_same_fractions() -> None:
+    one, other = (
+        mp.measure(
+            electrode(), PHASES, voxel_size=size, unit=unit, groups=["fractions", "interfaces"]
+        )
+        for size, unit in ((500, "nm"), (0.5, "um"))
+    )
+    assert one["porosity"].value == other["porosity"].value
+    area = Key("interface_area", "pore|carbon")
+    assert other[area].value == pytest.approx(1000 * one[area].value)
+    assert other[area].sampling == pytest.approx(1000 * (one[area].sampling or 0))
+
+
+def test_without_a_voxel_size_lengths_are_in_voxels_and_a_note_says_so() -> None:
+    found = mp.measure(electrode(), PHASES, groups=["fractions", "sizes"])
+    assert found["mean_diameter", "pore"].unit == "px"
+    assert any("voxel size" in note for note in found.notes)
+
+
+def test_the_voxel_size_of_an_unknown_slice_distance_counts_as_none() -> None:
+    volume = Volume.from_array(electrode(), voxel_size=(None, 0.5, 0.5), unit="um")
+    found = mp.measure(volume, PHASES, groups=["interfaces"])
+    assert found["specific_surface_area", "pore"].unit == "1/px"
+
+
+def test_a_slice_has_the_measures_of_a_plane() -> None:
+    found = mp.measure(electrode((64, 72)), PHASES, voxel_size=0.5, unit="um")
+    assert {"boundary_length", "surface_area_from_plane", "triple_points"} <= keys(found)
+    assert not {"interface_area", "triple_phase_boundary"} & keys(found)
+    assert {one.key.axis for one in found} == {"", "y", "x"}
+
+
+def test_a_volume_one_voxel_thick_is_measured_as_the_slice_that_it_is() -> None:
+    plane = electrode((64, 72))
+    thick = mp.measure(plane[None], PHASES, voxel_size=0.5, unit="um")
+    assert any("one voxel thick" in note for note in thick.notes)
+    flat = mp.measure(plane, PHASES, voxel_size=0.5, unit="um")
+    assert [(one.key, one.value) for one in thick] == [(one.key, one.value) for one in flat]
+
+
+def test_an_absent_phase_is_no_reason_to_fail() -> None:
+    labels = np.where(electrode() == 1, 0, electrode()).astype(np.uint8)
+    found = mp.measure(labels, PHASES)
+    assert found["volume_fraction", "carbon"].value == 0
+    assert found["specific_surface_area", "carbon"].value == 0
+    assert found["interface_area", "pore|carbon"].value == 0
+    assert math.isnan(found["mean_diameter", "carbon"].value)
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_phase_that_reaches_no_end_has_an_infinite_tortuosity() -> None:
+    labels = electrode()
+    labels[12] = 2
+    found = mp.measure(labels, PHASES, groups=["transport"], axes=["z"])
+    assert found["tortuosity_factor", "pore", "z"].value == math.inf
+    assert found["effective_diffusivity", "pore", "z"].value == 0
+    assert found["tortuosity_factor", "pore", "z"].interval() is None
+
+
+def test_phases_that_conduct_together_conduct_more_than_the_better_one_alone() -> None:
+    def of(**conductivities: float) -> float:
+        found = mp.measure(
+            electrode(), PHASES, groups=["transport"], axes=["x"], conductivities=conductivities
+        )
+        names = "|".join(conductivities)
+        return found["effective_conductivity", names, "x"].value
+
+    assert of(carbon=1, nickel=0.1) > of(nickel=0.1) > 0
+
+
+def test_slabs_give_what_the_whole_volume_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = ["fractions", "interfaces", "connectivity", "correlation"]
+    whole = mp.measure(electrode(), PHASES, groups=groups)
+    slabs = Labelled.slabs
+
+    def thin(self: Labelled, overlap: int = 0, voxels: int = 0) -> Any:
+        return slabs(self, overlap, voxels=5 * 32 * 40)
+
+    monkeypatch.setattr(Labelled, "slabs", thin)
+    cut = mp.measure(electrode(), PHASES, groups=groups)
+    assert [(one.key, one.value) for one in cut] == [(one.key, one.value) for one in whole]
+
+
+def test_what_does_not_fit_into_memory_is_left_out_with_a_note() -> None:
+    found = mp.measure(electrode(), PHASES, memory=10**6)
+    assert {"porosity", "specific_surface_area", "correlation_length"} <= keys(found)
+    assert "tortuosity_factor" not in keys(found)
+    assert any(note.startswith("transport needs") for note in found.notes)
+
+
+def test_the_spread_of_samples_is_the_error_of_segmentation(
+    model: mp.MatPhase, sample: Any
+) -> None:
+    result = model.predict(sample.images, keep_samples=True)
+    assert result.samples is not None
+    assert result.samples.shape == (3, *sample.images.shape)
+    found = mp.measure(result, groups=["fractions"])
+    shares = [np.mean(one == 0) for one in result.samples]
+    assert found["porosity"].segmentation == pytest.approx(np.std(shares, ddof=1))
+    assert found.about["samples"] == 3
+    # without samples that error is not known, and nothing else changes
+    without = mp.measure(model.predict(sample.images), groups=["fractions"])
+    assert without["porosity"].segmentation is None
+    assert without["porosity"].value == found["porosity"].value
+
+
+def test_validation_slices_correct_fractions_and_areas(model: mp.MatPhase, sample: Any) -> None:
+    from dataclasses import replace
+
+    result = model.predict(sample.images)
+    exact = model.phases.encode(sample.labels)
+    wrong = np.where((exact == 1) & (np.arange(exact.shape[2]) % 3 == 0), 0, exact)
+    validation = Validation.of(exact, wrong.astype(np.uint8), 3)
+    better = mp.measure(
+        replace(result, labels=wrong, validation=validation), groups=["fractions", "interfaces"]
+    )
+    share = better["volume_fraction", "carbon"]
+    assert share.measured == pytest.approx(np.mean(wrong == 1))
+    assert share.value == pytest.approx(np.mean(exact == 1))
+    assert better["porosity"].value == better["volume_fraction", "pore"].value
+    assert share.segmentation is not None
+
+
+@pytest.mark.parametrize(
+    ("labels", "phases", "options", "message"),
+    [
+        (electrode(), None, {}, "not known"),
+        (electrode() * 7, PHASES, {}, "label value"),
+        (electrode(), PHASES, {"axes": ["t"]}, "none called 't'"),
+        (electrode(), PHASES, {"voxel_size": 0.5}, "without a unit"),
+        (electrode(), PHASES, {"groups": ["size"]}, "no group"),
+        (np.zeros((4, 4, 4, 4), np.uint8), PHASES, {}, "4 dimensions"),
+    ],
+)
+def test_bad_input_is_named(labels: Any, phases: Any, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        mp.measure(labels, phases, **options)

@@ -1,0 +1,65 @@
+"""What is asked for, and what there is not."""
+
+import pytest
+
+from matphase.errors import InputError
+from matphase.phases import PhaseTable
+from matphase.properties.plan import GROUPS, Plan, Roles
+
+TABLE = PhaseTable.from_names(["pore", "carbon_binder", "active_material"])
+
+
+def test_usual_names_tell_the_roles() -> None:
+    roles = Roles.of(TABLE)
+    assert roles.phases == {
+        "pore": "pore",
+        "binder": "carbon_binder",
+        "active": "active_material",
+    }
+
+
+def test_what_the_user_says_goes_first() -> None:
+    table = PhaseTable.from_names(["pore", "crack", "nmc"])
+    roles = Roles.of(table, {"pore": "crack"})
+    assert roles.named("pore") == "crack"
+    assert roles.named("active") == "nmc"
+    assert roles.get("binder") is None
+    with pytest.raises(InputError, match="--roles binder="):
+        roles.named("binder")
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        ({"solvent": "pore"}, "no role 'solvent'"),
+        ({"pore": "air"}, "no phase 'air'"),
+        ({"pore": "pore", "active": "pore"}, "twice"),
+    ],
+)
+def test_wrong_roles_are_named(roles: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Roles.of(TABLE, roles)
+
+
+def test_a_plan_asks_for_everything_in_its_own_order() -> None:
+    plan = Plan.checked(TABLE, "zyx")
+    assert plan.groups == GROUPS
+    assert plan.axes == "zyx"
+    chosen = Plan.checked(TABLE, "zyx", groups=["transport", "fractions"], axes=["x", "z"])
+    assert chosen.groups == ("fractions", "transport")
+    assert chosen.axes == "xz"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"groups": ["colour"]}, "no group of properties 'colour'"),
+        ({"axes": ["t"]}, "none called 't'"),
+        ({"conductivities": {"carbon": 1.0}}, "no phase 'carbon'"),
+        ({"conductivities": {"pore": -1.0}}, "conductivity of pore"),
+        ({"conductivities": {"pore": 0.0}}, "no phase conducts"),
+    ],
+)
+def test_what_there_is_not_is_named(asked: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Plan.checked(TABLE, "zyx", **asked)
