@@ -1,6 +1,8 @@
 """`MatPhase` as Python code uses it; what it trains and predicts is tested elsewhere."""
 
+import json
 import signal
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,3 +236,32 @@ def test_training_without_a_folder_leaves_no_file(
     monkeypatch.chdir(tmp_path)
     mp.MatPhase(settings=tiny_settings).fit(sample.images, sample.labels, NAMES)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_training_with_aligned_labels_keeps_the_steps_and_says_what_moved(
+    sample: Sample, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    settings = tiny_settings.updated({"align": {"after": 0.5}})
+    model = mp.MatPhase(settings=settings).fit(
+        sample.images, sample.labels, NAMES, folder=tmp_path / "run"
+    )
+    assert (tmp_path / "run" / "ugsm_before_alignment.safetensors").exists()
+    model.save(tmp_path / "model")
+    record = tomllib.loads((tmp_path / "model" / "config.toml").read_text("utf-8"))["training"]
+    moved = record["alignment"]
+    assert 0 <= moved["mean_displacement_px"] <= moved["displacement_95_percent_px"] + 1e-9
+    assert sum(moved["volume_fractions_after"].values()) == pytest.approx(1)
+    again = mp.MatPhase(settings=settings).fit(sample.images, sample.labels, NAMES)
+    one, two = (each.predict(sample.images).probabilities for each in (model, again))
+    assert np.array_equal(one, two)
+
+
+def test_a_training_of_an_earlier_version_goes_on(
+    sample: Sample, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    """Settings that were added since are at their defaults."""
+    mp.MatPhase(settings=tiny_settings).fit(sample.images, sample.labels, NAMES, folder=tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    del record["settings"]["align"]
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    mp.MatPhase(settings=tiny_settings).fit(sample.images, sample.labels, NAMES, folder=tmp_path)

@@ -21,7 +21,7 @@ from matphase.models.idk import IDKClassifier
 from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.seeds import fingerprint
 from matphase.settings import Settings
-from matphase.stages import hcl_idk, lcgar, local, ugsm
+from matphase.stages import align, hcl_idk, lcgar, local, ugsm
 from matphase.stages.results import GlobalPrediction, Partition
 from matphase.training import Run
 
@@ -69,6 +69,13 @@ def fit_stages(
     pool, changes = pairs.prepared(settings.data, phases)
     pool.require_every_phase(phases, "the training labels, smoothed,")
     record = _record(pairs, pool, changes, phases)
+    begun = None
+    if settings.align.after:
+        begun, alignment = _begin_and_align(pairs, pool, settings, phases, run)
+        record["alignment"] = alignment.summary(pairs.labels, phases.names)
+        pairs = replace(pairs, labels=alignment.labels)
+        pool, _ = pairs.prepared(settings.data, phases)
+        pool.require_every_phase(phases, "the training labels, aligned,")
     network = ugsm.fit(
         pool.images,
         pool.labels,
@@ -77,6 +84,8 @@ def fit_stages(
         settings.data,
         run,
         network=kind.network,
+        start=begun,
+        share=1 - settings.align.after,
     )
     if kind.local is None:
         return Trained(settings, phases, scale, run.seed, network, None, None, record)
@@ -86,6 +95,34 @@ def fit_stages(
         settings = _with_tuned_threshold(held_out, network, classifier, settings, run)
     answerer = _fit_local(pool, known, classifier, settings, run)
     return Trained(settings, phases, scale, run.seed, network, classifier, answerer, record)
+
+
+def _begin_and_align(
+    pairs: Pairs, pool: Pairs, settings: Settings, phases: PhaseTable, run: Run
+) -> tuple[nn.Module, align.Alignment]:
+    """Train the global network for a part of its steps, and move the labels to where it points."""
+    network = ugsm.fit(
+        pool.images,
+        pool.labels,
+        len(phases),
+        settings.ugsm,
+        settings.data,
+        run,
+        network=zoo.KINDS[settings.model].network,
+        name="ugsm_before_alignment",
+        share=settings.align.after,
+    )
+    return network, align_labels(pairs, network, settings, run)
+
+
+def align_labels(pairs: Pairs, network: nn.Module, settings: Settings, run: Run) -> align.Alignment:
+    """The labels of the pairs, moved to where a trained global network sees their phases."""
+    few = settings.updated({"ugsm": {"samples": min(settings.ugsm.samples, align.SAMPLES)}})
+    shown = _predict(network, pairs, few, run)
+    run.reporter.start("align labels", len(pairs.images))
+    alignment = align.align(shown.probabilities, pairs.labels, settings.align, run.reporter)
+    run.reporter.finish()
+    return alignment
 
 
 def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:
@@ -100,6 +137,8 @@ def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:
             "fit one that has, such as matphase"
         )
     _claim(run, model.settings, model.phases, pairs)
+    if model.settings.align.after:
+        pairs = replace(pairs, labels=align_labels(pairs, model.ugsm, model.settings, run).labels)
     pool, _ = pairs.prepared(model.settings.data, model.phases)
     pool, known = predictions_to_learn_from(pool, model.ugsm, model.settings, model.phases, run)
     return replace(model, lcgar=_fit_local(pool, known, model.idk, model.settings, run))
@@ -129,6 +168,12 @@ def _claim(run: Run, settings: Settings, phases: PhaseTable, pairs: Pairs) -> No
         before = None
     if not isinstance(before, dict):
         raise InputError(f"{path} is damaged; remove {run.folder} and train anew")
+    try:
+        # a setting that this version has and an earlier one had not is at its default
+        settings_before = Settings.from_mapping(before["settings"])
+        before["settings"] = settings_before.model_dump(mode="json")
+    except (KeyError, InputError):
+        pass  # whatever it is, it differs, which is said below
     for part in record:
         if before.get(part) != record[part]:
             raise InputError(

@@ -1,7 +1,7 @@
 """MatPhase: the stages joined up (paper section 3.4, figure 4)."""
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from matphase import formats, model_folder
 from matphase.data.intensity import IntensityScale
 from matphase.data.pairs import Pairs
 from matphase.errors import InputError
-from matphase.fitting import fit_local_again, fit_stages
+from matphase.fitting import align_labels, fit_local_again, fit_stages
 from matphase.model_folder import Trained
 from matphase.models import zoo
 from matphase.phases import Phases, PhaseTable, as_phase_table
@@ -31,6 +31,23 @@ Images = Volume | NDArray[Any] | str | os.PathLike[str]
 
 SLICES_AT_ONCE = 16
 """At most so many slices go through all stages together in prediction."""
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Labels that `MatPhase.align` has moved.
+
+    Attributes:
+        labels: shape of the labels given, and their values; an ignore value where what was moved
+            there lay outside of the slice.
+        fields: (n, 2, height, width) float32 in pixels, along y and x: the label at a pixel was
+            before at the pixel plus the field.
+        summary: how far labels moved, what that did to the volume fractions, and the label map.
+    """
+
+    labels: NDArray[Any]
+    fields: NDArray[np.float32]
+    summary: dict[str, Any]
 
 
 class MatPhase:
@@ -218,6 +235,46 @@ class MatPhase:
             parts.append(_answers(model, images, known, memory))
         reporter.finish()
         return _assemble(parts, model, grey)
+
+    def align(
+        self,
+        images: Images,
+        labels: Images,
+        phases: Phases | None = None,
+        *,
+        reporter: Reporter | None = None,
+    ) -> Aligned:
+        """Move labels that lie beside what they label to where this model sees their phases.
+
+        Args:
+            images: grey slices (n, height, width) or (height, width), or where they are stored.
+            labels: phases of the same pixels.
+            phases: the label values of the model's phases, where they are others than in training.
+            reporter: is told of progress.
+
+        Raises:
+            InputError: the slices cannot be used, or `phases` are not the model's.
+        """
+        model = self._model
+        given = model.phases if phases is None else as_phase_table(phases)
+        if set(given.names) != set(model.phases.names):
+            raise InputError(
+                f"the labels have the phases {', '.join(given.names)}, the model "
+                f"{', '.join(model.phases.names)}; name the same ones"
+            )
+        values = {name: given.phases[given.index(name)].value for name in model.phases.names}
+        known = as_volume(labels, "labels")
+        table = PhaseTable.from_mapping(values, given.ignore)
+        pairs = Pairs.read(as_volume(images, "images"), known, table, model.scale)
+        run = Run(self.seed, model.settings.precision, reporter=reporter or Silent())
+        alignment = align_labels(pairs, model.ugsm, model.settings, run)
+        if table.ignore is None:
+            # what moves in from outside of a slice is of no phase that anybody knows
+            free = next(value for value in (255, *range(255)) if value not in values.values())
+            table = PhaseTable.from_mapping(values, free)
+        summary = {**alignment.summary(pairs.labels, table.names), "label_map": str(table)}
+        moved = table.decode(alignment.labels).reshape(known.shape)
+        return Aligned(moved, alignment.fields, summary)
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the model folder; see `matphase.model_folder`.

@@ -68,6 +68,19 @@ class DataSettings(_Section):
         return self
 
 
+class AlignSettings(_Section):
+    """Label alignment, which is not the paper's: see `stages/align.py`."""
+
+    after: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the global network's training after which labels are aligned; 0: they are not."""
+    grid: Annotated[int, Field(ge=2)] = 16
+    """Distance of the nodes of the displacement field, in pixels."""
+    smoothness: Positive = 0.01
+    """Penalty of the squared difference of neighbouring nodes, in pixels."""
+    size: Positive = 0.005
+    """Penalty of the squared displacement, in pixels."""
+
+
 class _Training(_Section):
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
@@ -164,6 +177,7 @@ class Settings(_Section):
     model: ModelName = "matphase"
     """What is trained: MatPhase, or one of the baselines by the same code."""
     data: DataSettings = DataSettings()
+    align: AlignSettings = AlignSettings()
     ugsm: UGSMSettings = UGSMSettings()
     idk: IDKSettings = IDKSettings()
     usi: USISettings = USISettings()

@@ -15,7 +15,17 @@ import matphase.formats
 from matphase.cli.common import parse_memory, parse_voxel_size
 from matphase.errors import InputError
 
-VERBS = ["demo", "simulate", "info", "train", "predict", "measure", "evaluate", "reproduce"]
+VERBS = [
+    "demo",
+    "simulate",
+    "info",
+    "train",
+    "align",
+    "predict",
+    "measure",
+    "evaluate",
+    "reproduce",
+]
 SMALL = {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
@@ -56,6 +66,7 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
             "MODEL VOLUME --out --samples --seed --intensity --probabilities --keep-samples "
             "--memory --voxel-size --unit --overwrite",
         ),
+        ("align", "MODEL --images --labels --out --label-map --overwrite"),
         (
             "measure",
             "LABELS --label-map --voxel-size --unit --only --axis --roles --conductivity --json "

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from matphase.cli import demo, evaluate, info, measure, predict, reproduce, simulate, train
+from matphase.cli import align, demo, evaluate, info, measure, predict, reproduce, simulate, train
 
 
 def _show_version(asked: bool) -> None:
@@ -28,6 +28,7 @@ app.command("demo", short_help="Everything on a virtual electrode.")(demo.demo)
 app.command("simulate", short_help="A virtual electrode, with exact labels.")(simulate.simulate)
 app.command("info", short_help="What a volume is.")(info.info)
 app.command("train", short_help="A model from labelled slices.")(train.train)
+app.command("align", short_help="Labels moved to where a model sees them.")(align.align)
 app.command("predict", short_help="Phases of a volume.")(predict.predict)
 app.command("reproduce", short_help="The tables and figures of the paper.")(reproduce.reproduce)
 app.command("measure", short_help="Electrode properties with error bars.")(measure.measure)

@@ -67,7 +67,8 @@ def claim(out: Path, protocol: Protocol, slices: UserSlices | None) -> None:
         return
     try:
         before = json.loads(path.read_text("utf-8"))
-    except ValueError:
+        before["protocol"] = Protocol.model_validate(before["protocol"]).model_dump(mode="json")
+    except (ValueError, TypeError, KeyError):  # pydantic's error is a ValueError, too
         before = None
     if before != record:
         raise InputError(

@@ -36,6 +36,8 @@ def fit(
     *,
     network: str = "mcd_unet",
     name: str = "ugsm",
+    start: nn.Module | None = None,
+    share: float = 1.0,
 ) -> nn.Module:
     """Train UGSM, or another network that labels whole images, by weighted cross-entropy.
 
@@ -48,6 +50,8 @@ def fit(
         run: seed, precision, folder, reporter.
         network: of the zoo's global networks; UGSM is a U-Net with Monte-Carlo dropout.
         name: names the files and the random draws.
+        start: a network of the same kind to go on from, whose weights are copied; none: anew.
+        share: of the steps that the settings plan.
 
     Raises:
         InputError: a phase never occurs in `labels`, or the network needs more examples.
@@ -55,6 +59,8 @@ def fit(
     """
     torch.manual_seed(mix(run.seed, name, "weights"))
     module = zoo.segmenter(network, 1, n_phases, settings)
+    if start is not None:
+        module.load_state_dict(start.state_dict())
     weights = phase_weights(labels, n_phases)
     least, there = (
         zoo.fewest_examples(network),
@@ -65,7 +71,7 @@ def fit(
             f"{network} needs at least {least} training examples, but there is {there}; give more "
             "slices, or train on squares of them (data.crop)"
         )
-    fit_segmenter(module, images, labels, weights, settings, data, run, name)
+    fit_segmenter(module, images, labels, weights, settings, data, run, name, share=share)
     return module
 
 
@@ -78,6 +84,8 @@ def fit_segmenter(
     data: DataSettings,
     run: Run,
     name: str,
+    *,
+    share: float = 1.0,
 ) -> None:
     """Train any network that labels whole images, in place.
 
@@ -90,6 +98,7 @@ def fit_segmenter(
         data: crops and flips.
         run: seed, precision, folder, reporter.
         name: names the files and the random draws.
+        share: of the steps that the settings plan.
 
     Raises:
         Interrupted: the user stopped it.
@@ -103,16 +112,20 @@ def fit_segmenter(
 
     examples = SliceExamples(images, labels, data.crop, data.flips)
     order = Shuffled(len(examples), settings.batch_size, mix(run.seed, name))
+    epochs = epochs_needed(settings.epochs, settings.min_steps, order.steps_per_epoch)
+    planned = epochs * order.steps_per_epoch
+    if settings.max_steps:
+        planned = min(planned, settings.max_steps)
     train(
         network,
         examples,
         order,
         loss,
         name=name,
-        epochs=epochs_needed(settings.epochs, settings.min_steps, order.steps_per_epoch),
+        epochs=epochs,
         learning_rate=settings.learning_rate,
         run=run,
-        max_steps=settings.max_steps,
+        max_steps=max(1, round(share * planned)),
     )
 
 

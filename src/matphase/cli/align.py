@@ -1,0 +1,71 @@
+"""`matphase align`: labels moved to where a model sees their phases."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from matphase.cli.common import (
+    Overwrite,
+    Quiet,
+    keep_inputs,
+    progress,
+    reports_errors,
+    say,
+)
+
+
+@reports_errors
+def align(
+    model: Annotated[Path, typer.Argument(help="Model folder that `matphase train` wrote.")],
+    images: Annotated[str, typer.Option(help="Grey slices: file or folder.")],
+    labels: Annotated[str, typer.Option(help="Their labels: file or folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    label_map: Annotated[
+        str | None, typer.Option(help="Phases and values of the labels; the model's by default.")
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Move labels that lie beside what they label, by a smooth displacement of each slice.
+
+    Writes labels.tif, the displacement in pixels as displacement_y.tif and displacement_x.tif (the
+    label at a pixel was before at the pixel plus the displacement), and alignment.json: how far
+    labels moved, and what that did to the volume fractions.
+    """
+    from matphase import formats
+    from matphase.files import check_output, written_whole
+    from matphase.phases import PhaseTable
+    from matphase.volume import Volume
+
+    check_output(out, overwrite=overwrite)
+    keep_inputs(out, images, labels, model)
+    phases = None if label_map is None else PhaseTable.parse(label_map)
+    opened = formats.open(images), formats.open(labels)
+
+    from matphase.pipeline import load
+
+    trained = load(model)
+    with progress(quiet=quiet) as reporter:
+        found = trained.align(*opened, phases=phases, reporter=reporter)
+    grey = opened[0]
+    maps = {
+        "labels": found.labels,
+        "displacement_y": found.fields[:, 0],
+        "displacement_x": found.fields[:, 1],
+    }
+    with written_whole(out, overwrite=overwrite) as folder:
+        folder.mkdir()
+        for name, array in maps.items():
+            stack = array.reshape(grey.shape)
+            volume = Volume.from_array(stack, grey.axes, grey.voxel_size, grey.unit, name)
+            formats.save(folder / f"{name}.tif", volume)
+        text = json.dumps(found.summary, indent=2, ensure_ascii=False)
+        (folder / "alignment.json").write_text(text + "\n", "utf-8")
+    say(
+        f"labels moved by {found.summary['mean_displacement_px']:.2f} px on average, "
+        f"{found.summary['displacement_95_percent_px']:.2f} px at most in 95 % of the pixels; "
+        f"written: {out}",
+        quiet=quiet,
+    )
