@@ -18,7 +18,8 @@ class Prediction:
 
     Attributes:
         labels: shape, the values that the user's label map gives to the phases.
-        probabilities: (phases, *shape) float32, of UGSM, or of LCGAR where IDK.
+        probabilities: (phases, *shape) float32, of UGSM, or of LCGAR where IDK; scaled where the
+            model was trained so (`calibration.scaling`).
         entropy: shape, float32 in nats, uncertainty u of UGSM.
         idk: shape, bool, True where HCL-IDK does not trust UGSM and LCGAR has answered.
         idk_score: shape, float32 in [0, 1], what `idk` is the thresholded form of.
@@ -29,6 +30,8 @@ class Prediction:
         samples: (samples, *shape), on request: the labels that each dropout sample would give,
             valued as `labels`; what error bars of properties come from.
         validation: how the model fared on slices with known labels, where it was given any.
+        trusted: shape, bool, True where the answer can be trusted at the model's
+            `calibration.risk`; None where that is off.
         phases: names, values and colours of the phases.
         volume: the grey volume it was made from, with its axes and voxel size.
     """
@@ -45,6 +48,7 @@ class Prediction:
     volume: Volume
     samples: NDArray[Any] | None = None
     validation: Validation | None = None
+    trusted: NDArray[np.bool_] | None = None
 
     def volume_fractions(self) -> dict[str, float]:
         """Share of the voxels in each phase, by name."""
