@@ -69,7 +69,11 @@ def claim(out: Path, protocol: Protocol, slices: UserSlices | None) -> None:
         before = json.loads(path.read_text("utf-8"))
     except ValueError:
         before = None
-    if before != record:
+    if (
+        not isinstance(before, dict)
+        or not protocol.is_recorded_by(before.get("protocol"))
+        or before | {"protocol": record["protocol"]} != record
+    ):
         raise InputError(
             f"{out} holds results of another preset, other settings, other slices or another "
             "version; choose another --out, or remove it"
