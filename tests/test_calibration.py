@@ -41,6 +41,22 @@ def vectored(sample: Sample, unseen: Sample, tiny_settings: Settings) -> mp.MatP
     return fitted(sample, unseen, tiny_settings.updated({"calibration": {"scaling": "vector"}}))
 
 
+@pytest.fixture(scope="module")
+def before(model: mp.MatPhase, unseen: Sample) -> mp.Prediction:
+    """Of the model that is not calibrated."""
+    return model.predict(unseen.images, keep_samples=True, mutual_information=True)
+
+
+@pytest.fixture(scope="module")
+def by_temperature(tempered: mp.MatPhase, unseen: Sample) -> mp.Prediction:
+    return tempered.predict(unseen.images, keep_samples=True, mutual_information=True)
+
+
+@pytest.fixture(scope="module")
+def by_vector(vectored: mp.MatPhase, unseen: Sample) -> mp.Prediction:
+    return vectored.predict(unseen.images, keep_samples=True)
+
+
 def error_of(result: mp.Prediction, truth: Sample) -> float:
     return expected_calibration_error(np.moveaxis(result.probabilities, 0, 1), truth.labels)
 
@@ -55,12 +71,9 @@ def likelihood(result: mp.Prediction, truth: Sample) -> float:
 
 
 def test_a_temperature_changes_probabilities_and_nothing_else(
-    model: mp.MatPhase, tempered: mp.MatPhase, unseen: Sample
+    before: mp.Prediction, by_temperature: mp.Prediction, unseen: Sample
 ) -> None:
-    before, after = (
-        one.predict(unseen.images, keep_samples=True, mutual_information=True)
-        for one in (model, tempered)
-    )
+    after = by_temperature
     same = ("labels", "entropy", "idk", "idk_score", "global_labels", "global_probabilities")
     for name in (*same, "mutual_information", "samples"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
@@ -71,9 +84,9 @@ def test_a_temperature_changes_probabilities_and_nothing_else(
 
 
 def test_a_vector_may_change_the_answer_and_the_samples_with_it(
-    model: mp.MatPhase, vectored: mp.MatPhase, unseen: Sample
+    before: mp.Prediction, by_vector: mp.Prediction, unseen: Sample
 ) -> None:
-    before, after = (one.predict(unseen.images, keep_samples=True) for one in (model, vectored))
+    after = by_vector
     for name in ("entropy", "idk", "idk_score", "global_labels", "global_probabilities"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
     changed = after.labels != before.labels
@@ -86,21 +99,20 @@ def test_a_vector_may_change_the_answer_and_the_samples_with_it(
 
 
 def test_the_score_on_validation_slices_is_of_the_scaled_answer(
-    vectored: mp.MatPhase, unseen: Sample
+    by_vector: mp.Prediction, unseen: Sample
 ) -> None:
-    result = vectored.predict(unseen.images)
-    assert result.validation is not None
-    right = np.trace(result.validation.confusion.sum(axis=0))
-    assert right == np.count_nonzero(result.labels == unseen.labels)
+    assert by_vector.validation is not None
+    right = np.trace(by_vector.validation.confusion.sum(axis=0))
+    assert right == np.count_nonzero(by_vector.labels == unseen.labels)
 
 
 # --- trusted pixels -------------------------------------------------------------------------------
 
 
 def test_on_the_validation_slices_the_promise_is_kept_as_it_says(
-    tempered: mp.MatPhase, unseen: Sample
+    tempered: mp.MatPhase, by_temperature: mp.Prediction, unseen: Sample
 ) -> None:
-    promise, result = tempered.promise, tempered.predict(unseen.images)
+    promise, result = tempered.promise, by_temperature
     assert promise is not None
     assert result.trusted is not None
     assert 0 < promise.trusted == np.count_nonzero(result.trusted) < result.trusted.size
@@ -123,11 +135,10 @@ def test_the_mask_has_the_shape_of_the_volume(
 
 
 def test_without_a_promise_there_is_no_mask(
-    model: mp.MatPhase, vectored: mp.MatPhase, unseen: Sample
+    model: mp.MatPhase, vectored: mp.MatPhase, before: mp.Prediction, by_vector: mp.Prediction
 ) -> None:
-    for one in (model, vectored):
-        assert one.promise is None
-        assert one.predict(unseen.images[:1]).trusted is None
+    assert (model.promise, vectored.promise) == (None, None)
+    assert (before.trusted, by_vector.trusted) == (None, None)
 
 
 # --- saved, loaded, refitted ----------------------------------------------------------------------

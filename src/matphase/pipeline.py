@@ -306,8 +306,6 @@ def _answers(
             model.lcgar, images, known, partition, model.settings, memory=memory
         )
         labels, probabilities = aggregate(known, asked, answers)
-    # by probabilities that are not scaled: what scaling learned from chose the threshold, too
-    trusted = None if model.promise is None else model.promise.trusts(probabilities)
     if model.scaling is not None:
         labels, probabilities = model.scaling.answer(labels, probabilities)
     maps: dict[str, NDArray[Any]] = {
@@ -319,8 +317,8 @@ def _answers(
         "global_labels": model.phases.decode(known.labels),
         "global_probabilities": known.probabilities,
     }
-    if trusted is not None:
-        maps["trusted"] = trusted
+    if model.promise is not None:
+        maps["trusted"] = model.promise.trusts(probabilities)
     if known.mutual_information is not None:
         maps["mutual_information"] = known.mutual_information
     if known.samples is not None:
@@ -354,7 +352,7 @@ def _with_held_out(model: Trained, held_out: Pairs) -> Trained:
         probabilities = np.concatenate([part["probabilities"] for part in parts])
         if settings.scaling != "none":
             scaled = scaling.fit(probabilities, truth, settings.scaling, model.seed)
-            labels, _ = scaled.answer(labels, probabilities)
+            labels, probabilities = scaled.answer(labels, probabilities)
         if settings.risk:
             promise = conformal.fit(probabilities, labels, truth, settings)
     score = Validation.of(truth, labels, len(model.phases))

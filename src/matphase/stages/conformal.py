@@ -1,8 +1,9 @@
 """Which pixels may be trusted: conformal risk control (Angelopoulos et al. 2022, arXiv 2208.02814).
 
-A pixel is trusted if the highest probability of its answer, as UGSM or LCGAR gave it, reaches a
+A pixel is trusted if the highest probability of its answer, scaled where it is, reaches a
 threshold. That score exists for every model and is of the final answer, where the IDK score asks
-about UGSM's; before scaling, it does not depend on the slices that the threshold is chosen on.
+about UGSM's. (Strictly, a scaling should be fitted on other slices than the threshold is chosen
+on; it is a number or two a phase, and labelled slices are scarce.)
 
 Pixels near each other are wrong together, so what is exchangeable are blocks of them. With W_i(t)
 wrong and A_i(t) trusted pixels in block i at threshold t, risk r, and b pixels in a block, the
@@ -58,7 +59,7 @@ class Promise:
         """Which pixels are trusted, (n, height, width).
 
         Args:
-            probabilities: (n, phases, height, width) of the answer, not scaled.
+            probabilities: (n, phases, height, width) of the answer, scaled where it is.
         """
         least = math.inf if self.threshold is None else self.threshold
         trusted: NDArray[np.bool_] = probabilities.max(axis=1) >= least
@@ -107,8 +108,8 @@ def fit(
     """Choose the lowest threshold that keeps the promise; see the head of this module.
 
     Args:
-        probabilities: (n, phases, height, width) of slices that no network learned from, not
-            scaled.
+        probabilities: (n, phases, height, width) of slices that no network learned from, scaled
+            where those of the model are.
         answer: (n, height, width) predicted phase indices.
         labels: (n, height, width) true phase indices; `IGNORE_INDEX` pixels do not count.
         settings: risk and block.
