@@ -59,7 +59,7 @@ class Prediction:
 def prediction_bytes(shape: tuple[int, ...], n_phases: int, samples: int = 0) -> int:
     """Memory that predicting a volume of this shape takes besides the networks, in bytes.
 
-    Per voxel the maps of a `Prediction` take 11 bytes, 8 for each phase, and 1 for each sample
+    Per voxel the maps of a `Prediction` take 12 bytes, 8 for each phase, and 1 for each sample
     that is kept; while the parts are put together all exist twice.
     """
-    return 2 * math.prod(shape) * (11 + 8 * n_phases + samples)
+    return 2 * math.prod(shape) * (12 + 8 * n_phases + samples)
