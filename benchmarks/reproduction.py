@@ -53,7 +53,7 @@ def take_over(file: Path, out: Path, protocol: Protocol) -> None:
     if not file.exists():
         return
     content = json.loads(file.read_text("utf-8"))
-    if Protocol.model_validate(content["protocol"]) != protocol:
+    if not protocol.is_recorded_by(content["protocol"]):
         print(f"{file} is of another protocol; everything is measured again")
         return
     for place, result in content["units"].items():

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from matphase.evaluation import in_per_cent, number, rows_table, score_row, score_uncertainty
+from matphase.evaluation import (
+    in_per_cent,
+    number,
+    rows_table,
+    score_row,
+    score_trusted,
+    score_uncertainty,
+    trusted_text,
+)
 from matphase.phases import IGNORE_INDEX, PhaseTable
 
 PHASES = PhaseTable.from_names(["pore", "carbon", "nickel"])
@@ -85,6 +93,22 @@ def test_uncertainty_of_ignored_pixels_counts_nowhere() -> None:
     flagged[0] = False
     found = score_uncertainty(truth, labels, entropy, flagged)
     assert found["entropy_AUROC"] == found["idk_recall"] == 1
+
+
+def test_trusted_pixels_by_hand() -> None:
+    truth = np.array([[[0, 1, 2, 2, IGNORE_INDEX, 0, 1, 1]]], np.uint8)
+    labels = np.array([[[0, 1, 2, 0, 0, 0, 0, 1]]], np.uint8)
+    trusted = np.array([[[1, 1, 1, 1, 1, 1, 0, 0]]], bool)
+    found = score_trusted(truth, labels, trusted)
+    assert found["trusted_share"] == pytest.approx(5 / 7)
+    assert found["trusted_error"] == pytest.approx(1 / 5)
+    assert found["trusted_wrong_share"] == pytest.approx(1 / 7)
+    assert trusted_text(found) == (
+        "71.4 % of the pixels are trusted and 20.0 % of these are wrong (14.3 % of all)"
+    )
+    nothing = score_trusted(truth, labels, np.zeros_like(trusted))
+    assert nothing == {"trusted_share": 0, "trusted_error": None, "trusted_wrong_share": 0}
+    assert trusted_text(nothing) == "no pixel is trusted"
 
 
 def test_the_table_shows_each_row_as_it_is_named() -> None:

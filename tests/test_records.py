@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from matphase.records import (
     check_room,
     files_of,
     probability_maps,
+    read_prediction,
     record_of,
     save_prediction,
+    trusted_map,
 )
 
 
@@ -88,6 +91,23 @@ def test_a_prediction_comes_back(tmp_path: Path, suffix: str, voxel_size: float 
         assert volume.voxel_size == prediction.volume.voxel_size
         assert volume.unit == prediction.volume.unit
     assert _recorded_phases(out) == PHASES
+
+
+def test_trusted_pixels_come_back_where_there_are_any(tmp_path: Path) -> None:
+    plain, out = prediction_of(PHASES), tmp_path / "out.tif"
+    trusted = np.random.default_rng(1).random(plain.labels.shape) < 0.6
+    marked = dataclasses.replace(plain, trusted=trusted)
+    written = save_prediction(marked, out, model=Path("model"), seconds=1)
+    assert trusted_map(out) in written
+    stored = read_prediction(out, None)
+    assert stored.trusted is not None
+    np.testing.assert_array_equal(stored.trusted, trusted)
+    record = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    assert record["trusted_share"] == pytest.approx(trusted.mean())
+    # a prediction without a promise leaves no mask of an earlier one
+    save_prediction(plain, out, model=Path("model"), seconds=1, overwrite=True)
+    assert not trusted_map(out).exists()
+    assert read_prediction(out, None).trusted is None
 
 
 def test_the_record_says_how_it_came_about(tmp_path: Path) -> None:

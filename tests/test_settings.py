@@ -64,6 +64,12 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
         ({"usi": {"start": 0}}, r"usi\.start"),
         ({"usi": {"pacing": "cubic"}}, r"usi\.pacing"),
         ({"precision": "float16"}, "precision"),
+        (
+            {"calibration": {"scaling": "platt"}},
+            r"calibration\.scaling: .*'temperature' or 'vector'",
+        ),
+        ({"calibration": {"risk": 1}}, r"calibration\.risk: .*less than 1, got 1"),
+        ({"calibration": {"block": [8, 0, 32]}}, r"calibration\.block\.1"),
         ({"lgcar": {}}, "there is no setting 'lgcar'; remove it or correct its name"),
         ({"idk": {"treshold": 0.5}}, r"there is no setting 'idk\.treshold'"),
         ({"ugsm": 3}, "ugsm: "),

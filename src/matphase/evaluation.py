@@ -78,6 +78,28 @@ def score_uncertainty(
     return _without_nan(row)
 
 
+def score_trusted(
+    truth: NDArray[np.uint8], labels: NDArray[np.uint8], trusted: NDArray[np.bool_]
+) -> Row:
+    """How many pixels are trusted, and how many of these are wrong; all arrays (n, h, w).
+
+    Returns:
+        `trusted_share` of all pixels, `trusted_error`, the share of the trusted ones that are
+        wrong, and `trusted_wrong_share`, the share of all pixels that are both.
+    """
+    counted = truth != IGNORE_INDEX
+    wrong = truth != labels
+    found = metrics.detection_scores(trusted, wrong, where=counted)
+    both = metrics.detection_scores(trusted & wrong, wrong, where=counted)
+    return _without_nan(
+        {
+            "trusted_share": found.share,
+            "trusted_error": found.precision,
+            "trusted_wrong_share": both.share,
+        }
+    )
+
+
 def rows_table(rows: dict[str, Row], phases: PhaseTable, title: str) -> Table:
     """The rows as a table for the terminal."""
     # names come from the user, and what stands in brackets would be read as a style
@@ -113,6 +135,16 @@ def uncertainty_text(found: Row) -> str:
         f"{auroc}; IDK holds {recall} % of UGSM's wrong pixels in {share} % of all "
         f"(precision {precision} %)"
     )
+
+
+def trusted_text(found: Row) -> str:
+    """Say in one sentence what `score_trusted` found."""
+    if found["trusted_share"] == 0:
+        return "no pixel is trusted"
+    share, error, both = (
+        in_per_cent(found[f"trusted_{part}"]) for part in ("share", "error", "wrong_share")
+    )
+    return f"{share} % of the pixels are trusted and {error} % of these are wrong ({both} % of all)"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -20,8 +20,8 @@ from matphase.models import zoo
 from matphase.models.idk import IDKClassifier
 from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.seeds import fingerprint
-from matphase.settings import Settings
-from matphase.stages import align, hcl_idk, lcgar, local, ugsm
+from matphase.settings import CalibrationSettings, Settings
+from matphase.stages import align, conformal, hcl_idk, lcgar, local, ugsm
 from matphase.stages.results import GlobalPrediction, Partition
 from matphase.training import Run
 
@@ -42,7 +42,7 @@ def fit_stages(
 
     Args:
         pairs: training slices.
-        held_out: validation slices; only `idk.tune_recall` looks at them.
+        held_out: validation slices; only `idk.tune_recall` looks at them here.
         settings: of all stages.
         phases: of the labels.
         scale: that the images were brought to.
@@ -58,6 +58,7 @@ def fit_stages(
             "idk.tune_recall needs validation slices; give some (--validation-images and "
             "--validation-labels), or leave it out"
         )
+    _check_calibration(settings.calibration, held_out, phases)
     kind = zoo.KINDS[settings.model]
     if settings.idk.tune_recall and kind.local is None:
         raise InputError(
@@ -123,6 +124,25 @@ def align_labels(pairs: Pairs, network: nn.Module, settings: Settings, run: Run)
     alignment = align.align(shown.probabilities, pairs.labels, settings.align, run.reporter)
     run.reporter.finish()
     return alignment
+
+
+def _check_calibration(
+    settings: CalibrationSettings, held_out: Pairs | None, phases: PhaseTable
+) -> None:
+    """See that the validation slices suffice, before the long work starts."""
+    if not settings.is_on:
+        return
+    if held_out is None:
+        raise InputError(
+            "calibration needs validation slices; give some (--validation-images and "
+            "--validation-labels), or leave it out"
+        )
+    if settings.scaling == "vector":
+        held_out.require_every_phase(
+            phases, "the validation labels, which calibration.scaling 'vector' learns from"
+        )
+    if settings.risk:
+        conformal.check_enough(held_out.labels, settings)
 
 
 def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:

@@ -5,6 +5,8 @@ config.toml         settings, intensity scale, seed, version
 phases.json         names, label values and colours of the phases
 ugsm.safetensors    weights of the global network; likewise idk and lcgar, the local network
 validation.json     how it fared on validation slices, where it was given any
+scaling.json        how its probabilities are scaled, where they are (`[calibration]`)
+promise.json        from which probability on its pixels are trusted, where they may be
 manifest.json       SHA-256 of each file above
 ```
 
@@ -14,10 +16,11 @@ Nothing is ever unpickled.
 import hashlib
 import json
 import tomllib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
 from torch import nn
@@ -31,11 +34,17 @@ from matphase.phases import PhaseTable
 from matphase.properties.validation import Validation
 from matphase.settings import Settings
 from matphase.stages import hcl_idk, local
+from matphase.stages.conformal import Promise
+from matphase.stages.scaling import Scaling
 from matphase.training import load_weights, save_weights
+
+Part = TypeVar("Part")
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 VALIDATION = "validation.json"
+SCALING = "scaling.json"
+PROMISE = "promise.json"
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,10 @@ class Trained:
     """Of the training data: slices, volume fractions, what label smoothing changed."""
     validation: Validation | None = None
     """How it fared on slices that none of its networks learned from."""
+    scaling: Scaling | None = None
+    """Of the answer's probabilities."""
+    promise: Promise | None = None
+    """About the pixels that may be trusted."""
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -82,8 +95,14 @@ def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:
         (beside / "config.toml").write_text(tomli_w.dumps(config), "utf-8")
         phases = json.dumps(model.phases.to_json(), indent=2, ensure_ascii=False)
         (beside / "phases.json").write_text(phases + "\n", "utf-8")
-        if model.validation is not None:
-            (beside / VALIDATION).write_text(json.dumps(model.validation.to_json()) + "\n", "utf-8")
+        learned = {
+            VALIDATION: model.validation,
+            SCALING: model.scaling,
+            PROMISE: model.promise,
+        }
+        for name, part in learned.items():
+            if part is not None:
+                (beside / name).write_text(json.dumps(part.to_json()) + "\n", "utf-8")
         for name, network in model.networks.items():
             save_weights(network, beside / f"{name}.safetensors")
         sums = {path.name: _checksum(path) for path in sorted(beside.iterdir())}
@@ -110,21 +129,23 @@ def read(folder: Path) -> Trained:
         ends = config["intensity"]
         scale = IntensityScale(float(ends["low"]), float(ends["high"]), bool(ends["per_slice"]))
         seed, record = int(config["seed"]), dict(config["training"])
-        validation = _validation(folder / VALIDATION, len(phases))
+        n_phases = len(phases)
+        validation = _part(folder / VALIDATION, lambda json: Validation.from_json(json, n_phases))
+        scaling = _part(folder / SCALING, lambda json: Scaling.from_json(json, n_phases))
+        promise = _part(folder / PROMISE, Promise.from_json)
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise ModelError(f"{folder} does not describe a model: {error}; train anew") from error
-    networks = _untrained(settings, len(phases))
-    model = Trained(settings, phases, scale, seed, *networks, record, validation)
+    networks = _untrained(settings, n_phases)
+    model = Trained(settings, phases, scale, seed, *networks, record, validation, scaling, promise)
     for name, network in model.networks.items():
         load_weights(network, folder / f"{name}.safetensors")
         network.eval()
     return model
 
 
-def _validation(path: Path, n_phases: int) -> Validation | None:
-    if not path.exists():
-        return None
-    return Validation.from_json(json.loads(path.read_text("utf-8")), n_phases)
+def _part(path: Path, parse: Callable[[Any], Part]) -> Part | None:
+    """A part that a model may lack."""
+    return parse(json.loads(path.read_text("utf-8"))) if path.exists() else None
 
 
 def _untrained(

@@ -20,10 +20,18 @@ from matphase.phases import Phases, PhaseTable, as_phase_table
 from matphase.prediction import Prediction
 from matphase.progress import Reporter, Silent
 from matphase.properties.validation import Validation
-from matphase.settings import LCGARSettings, PresetName, Settings, USISettings
-from matphase.stages import hcl_idk, local, ugsm
+from matphase.settings import (
+    CalibrationSettings,
+    LCGARSettings,
+    PresetName,
+    Settings,
+    USISettings,
+)
+from matphase.stages import conformal, hcl_idk, local, scaling, ugsm
 from matphase.stages.aggregate import aggregate, sample_labels
+from matphase.stages.conformal import Promise
 from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.stages.scaling import Scaling
 from matphase.training import Run
 from matphase.volume import Volume, checked_slice
 
@@ -71,6 +79,16 @@ class MatPhase:
         """The phases that the model was trained on."""
         return self._model.phases
 
+    @property
+    def scaling(self) -> Scaling | None:
+        """How the answer's probabilities are scaled; None where `calibration.scaling` is off."""
+        return self._model.scaling
+
+    @property
+    def promise(self) -> Promise | None:
+        """What is promised of trusted pixels; None where `calibration.risk` is off."""
+        return self._model.promise
+
     def fit(
         self,
         images: Images,
@@ -89,8 +107,9 @@ class MatPhase:
             images: grey slices (n, height, width) or (height, width), or where they are stored.
             labels: known phases of the same pixels.
             phases: names in the order of the label values 0, 1, ...; or name to value; or a table.
-            validation: images and labels that no network learns from: `idk.tune_recall` looks at
-                them, and the trained model is scored on them for the error bars of `measure`.
+            validation: images and labels that no network learns from: `idk.tune_recall` and
+                `calibration` look at them, and the trained model is scored on them for the error
+                bars of `measure`.
             folder: keeps checkpoints and finished stages; a second call with the same data and
                 settings goes on where the first one stopped. None: nothing is kept.
             restart: begin anew, whatever `folder` holds of an earlier training.
@@ -128,7 +147,7 @@ class MatPhase:
         )
         trained = fit_stages(pairs, held_out, self.settings, table, scale, run)
         if held_out is not None:
-            trained = replace(trained, validation=_validated(trained, held_out))
+            trained = _with_held_out(trained, held_out)
         self._trained = trained
         return self
 
@@ -144,7 +163,8 @@ class MatPhase:
     ) -> "MatPhase":
         """A model that shares UGSM and HCL-IDK with this one but trains LCGAR differently.
 
-        It answers what the curriculum or an input of LCGAR is worth (paper tables 1, 2 and 5).
+        It answers what the curriculum or an input of LCGAR is worth (paper tables 1, 2 and 5). What
+        validation slices said of this model does not hold for the other, which is not calibrated.
 
         Args:
             images: the training slices of this model.
@@ -159,6 +179,7 @@ class MatPhase:
             update={
                 "lcgar": lcgar_settings or model.settings.lcgar,
                 "usi": usi or model.settings.usi,
+                "calibration": CalibrationSettings(),
             }
         )
         pairs = Pairs.read(
@@ -166,7 +187,8 @@ class MatPhase:
         )
         run = Run(self.seed, settings.precision, folder, reporter or Silent())
         other = MatPhase(settings=settings, seed=self.seed)
-        other._trained = fit_local_again(pairs, replace(model, settings=settings), run)
+        bare = replace(model, settings=settings, validation=None, scaling=None, promise=None)
+        other._trained = fit_local_again(pairs, bare, run)
         return other
 
     def predict(
@@ -341,6 +363,8 @@ def _answers(
             model.lcgar, images, known, partition, model.settings, memory=memory
         )
         labels, probabilities = aggregate(known, asked, answers)
+    if model.scaling is not None:
+        labels, probabilities = model.scaling.answer(labels, probabilities)
     maps: dict[str, NDArray[Any]] = {
         "labels": model.phases.decode(labels),
         "probabilities": probabilities,
@@ -350,17 +374,24 @@ def _answers(
         "global_labels": model.phases.decode(known.labels),
         "global_probabilities": known.probabilities,
     }
+    if model.promise is not None:
+        maps["trusted"] = model.promise.trusts(probabilities)
     if known.mutual_information is not None:
         maps["mutual_information"] = known.mutual_information
     if known.samples is not None:
-        drawn = sample_labels(known, asked, answers)
+        drawn = sample_labels(known, asked, answers, model.scaling)
         maps["samples"] = np.moveaxis(model.phases.decode(drawn), 0, 1)
     return maps
 
 
-def _validated(model: Trained, held_out: Pairs) -> Validation:
-    """How the model fares on slices that none of its networks learned from."""
-    shown = []
+def _with_held_out(model: Trained, held_out: Pairs) -> Trained:
+    """The model with what slices say of it that none of its networks learned from.
+
+    The scaling of its probabilities, the promise about trusted pixels, and its score.
+    """
+    settings = model.settings.calibration
+    names = ("labels", "probabilities") if settings.is_on else ("labels",)
+    parts = []
     for first in range(0, len(held_out.images), SLICES_AT_ONCE):
         images = held_out.images[first : first + SLICES_AT_ONCE]
         known = ugsm.predict(
@@ -370,9 +401,19 @@ def _validated(model: Trained, held_out: Pairs) -> Validation:
             precision=model.settings.precision,
             average=zoo.KINDS[model.settings.model].average,
         )
-        shown.append(_answers(model, images, known, ugsm.DEFAULT_MEMORY)["labels"])
-    predicted = model.phases.encode(np.concatenate(shown))
-    return Validation.of(held_out.labels, predicted, len(model.phases))
+        maps = _answers(model, images, known, ugsm.DEFAULT_MEMORY)
+        parts.append({name: maps[name] for name in names})
+    labels = model.phases.encode(np.concatenate([part["labels"] for part in parts]))
+    truth, scaled, promise = held_out.labels, None, None
+    if settings.is_on:
+        probabilities = np.concatenate([part["probabilities"] for part in parts])
+        if settings.scaling != "none":
+            scaled = scaling.fit(probabilities, truth, settings.scaling, model.seed)
+            labels, probabilities = scaled.answer(labels, probabilities)
+        if settings.risk:
+            promise = conformal.fit(probabilities, labels, truth, settings)
+    score = Validation.of(truth, labels, len(model.phases))
+    return replace(model, validation=score, scaling=scaled, promise=promise)
 
 
 def _assemble(parts: list[dict[str, NDArray[Any]]], model: Trained, volume: Volume) -> Prediction:

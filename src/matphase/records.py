@@ -47,6 +47,11 @@ def probability_maps(labels: Path, phases: PhaseTable) -> list[Path]:
     return [beside(labels, f"probability_{name}") for name in names]
 
 
+def trusted_map(labels: Path) -> Path:
+    """Where the mask of the trusted pixels lies: `out.tif` has `out_trusted.tif`."""
+    return beside(labels, "trusted")
+
+
 def sample_maps(labels: Path, samples: int) -> list[Path]:
     """Where the labels of the dropout samples lie: `out.tif` has `out_sample_01.tif`."""
     return [beside(labels, f"sample_{number:02d}") for number in range(1, samples + 1)]
@@ -80,7 +85,8 @@ def save_prediction(
 ) -> list[Path]:
     """Write labels, those of UGSM alone, entropy, IDK mask, and a record of it all.
 
-    Probabilities are written on request, and the labels of samples where the prediction has them.
+    Probabilities are written on request, the mask of trusted pixels and the labels of samples where
+    the prediction has them.
 
     The files take their names when all of them are complete, so they always belong together.
 
@@ -107,6 +113,8 @@ def save_prediction(
     if probabilities:
         maps = probability_maps(labels, prediction.phases)
         arrays.update(zip(maps, prediction.probabilities, strict=True))
+    if prediction.trusted is not None:
+        arrays[trusted_map(labels)] = prediction.trusted.astype(np.uint8)
     if prediction.samples is not None:
         maps = sample_maps(labels, len(prediction.samples))
         arrays.update(zip(maps, prediction.samples, strict=True))
@@ -118,6 +126,7 @@ def save_prediction(
         "phases": prediction.phases.to_json(),
         "volume_fractions": prediction.volume_fractions(),
         "idk_share": float(prediction.idk.mean()),
+        "trusted_share": None if prediction.trusted is None else float(prediction.trusted.mean()),
         "validation": prediction.validation and prediction.validation.to_json(),
         "files": [path.name for path in arrays],
         "seconds": round(seconds, 2),
@@ -147,6 +156,7 @@ class StoredPrediction:
         entropy: (n, height, width) float32 in nats.
         idk: (n, height, width) bool.
         probabilities: (n, phases, height, width) float32.
+        trusted: (n, height, width) bool.
 
     All but the first two are None where their files are not there.
     """
@@ -157,6 +167,7 @@ class StoredPrediction:
     entropy: NDArray[np.float32] | None
     idk: NDArray[np.bool_] | None
     probabilities: NDArray[np.float32] | None
+    trusted: NDArray[np.bool_] | None
 
 
 def read_prediction(labels: Path, phases: PhaseTable | None) -> StoredPrediction:
@@ -187,7 +198,7 @@ def read_prediction(labels: Path, phases: PhaseTable | None) -> StoredPrediction
     renumber = np.append(order, np.full(256 - len(order), IGNORE_INDEX, np.uint8))
     own = renumber[table.encode(volume.to_array(), where=volume.name)].reshape(shape)
     if recorded is None:
-        return StoredPrediction(table, own, None, None, None, None)
+        return StoredPrediction(table, own, None, None, None, None, None)
 
     listed = _recorded_files(_record(labels))
 
@@ -199,6 +210,7 @@ def read_prediction(labels: Path, phases: PhaseTable | None) -> StoredPrediction
         return one.to_array().reshape(shape)
 
     ugsm, entropy, idk = (map_of(beside(labels, name)) for name in MAPS)
+    trusted = map_of(trusted_map(labels))
     maps = [map_of(path) for path in probability_maps(labels, recorded)]
     known = [one for one in maps if one is not None]
     complete = len(known) == len(recorded)
@@ -209,6 +221,7 @@ def read_prediction(labels: Path, phases: PhaseTable | None) -> StoredPrediction
         entropy=entropy,
         idk=None if idk is None else idk != 0,
         probabilities=np.stack(known, axis=1)[:, np.argsort(order)] if complete else None,
+        trusted=None if trusted is None else trusted != 0,
     )
 
 

@@ -171,6 +171,22 @@ class LCGARSettings(_Training):
         return self.image + n_phases * self.labels
 
 
+class CalibrationSettings(_Section):
+    """What validation slices teach about the final answer; beyond the paper."""
+
+    scaling: Literal["none", "temperature", "vector"] = "none"
+    """Scale the probabilities by one temperature, or by a weight and a bias a phase."""
+    risk: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Mark pixels that can be trusted, at most this share of them wrong; 0: mark none."""
+    block: tuple[Count, Count, Count] = (8, 32, 32)
+    """Validation pixels (slices, y, x) that may all be wrong together."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is asked of validation slices."""
+        return self.scaling != "none" or self.risk > 0
+
+
 class Settings(_Section):
     """All settings of a model. The defaults are the paper's; see `preset` for others."""
 
@@ -182,6 +198,7 @@ class Settings(_Section):
     idk: IDKSettings = IDKSettings()
     usi: USISettings = USISettings()
     lcgar: LCGARSettings = LCGARSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the convolutions; auto: bfloat16 where the CPU or GPU has it."""
 

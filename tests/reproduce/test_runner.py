@@ -314,7 +314,17 @@ def test_a_folder_belongs_to_its_conditions(
     for other, whose in ((protocol.updated(folds=3), slices), (protocol, None)):
         with pytest.raises(InputError, match="another preset, other settings, other slices"):
             claim(tmp_path / "out", other, whose)
-    (tmp_path / "out" / runner.RECORD).write_text("{")
+    # a record from before a setting existed is of the same conditions as its default
+    path = tmp_path / "out" / runner.RECORD
+    record = json.loads(path.read_text())
+    record["protocol"]["settings"].pop("calibration")
+    path.write_text(json.dumps(record))
+    claim(tmp_path / "out", protocol, slices)
+    record["protocol"]["settings"].pop("ugsm")
+    path.write_text(json.dumps(record))
+    with pytest.raises(InputError, match="results of another"):
+        claim(tmp_path / "out", protocol, slices)
+    path.write_text("{")
     with pytest.raises(InputError, match="results of another"):
         claim(tmp_path / "out", protocol, slices)
 
@@ -346,7 +356,7 @@ def test_the_paper_preset_keeps_the_papers_training() -> None:
     [{"model": "unet"}, {"usi": {"pacing": "root"}}, {"lcgar": {"h": 17}}, {"idk": {"folds": 3}}],
 )
 def test_what_rows_vary_cannot_be_set(change: dict[str, Any], protocol: Protocol) -> None:
-    with pytest.raises(InputError, match="is what the rows of the tables vary"):
+    with pytest.raises(InputError, match="since rows of the tables vary it or measure without it"):
         protocol.updated(settings=protocol.settings.updated(change))
 
 

@@ -34,12 +34,21 @@ def evaluate(
 ) -> None:
     """Score predicted labels: F1, accuracy, mIU, fIU, calibration, and how well u and IDK warn.
 
+    Of trusted pixels, where there are any: how many, and how many of these are wrong.
+
     What is scored beyond the labels depends on the files beside them, as `matphase predict` wrote
     them; the calibration error needs its --probabilities.
     """
     from matphase import formats
     from matphase.errors import InputError
-    from matphase.evaluation import rows_table, score_row, score_uncertainty, uncertainty_text
+    from matphase.evaluation import (
+        rows_table,
+        score_row,
+        score_trusted,
+        score_uncertainty,
+        trusted_text,
+        uncertainty_text,
+    )
     from matphase.files import check_output
     from matphase.phases import PhaseTable
     from matphase.records import is_prediction, read_prediction, record_of
@@ -67,9 +76,13 @@ def evaluate(
             content["uncertainty"] = score_uncertainty(
                 known, stored.global_labels, stored.entropy, stored.idk
             )
+    if stored.trusted is not None:
+        content["trusted"] = score_trusted(known, stored.labels, stored.trusted)
     write_json(content, json, overwrite=overwrite)
     if str(json) == "-":
         return
     show(rows_table(rows, phases, f"{prediction} against {labels}"), quiet=quiet)
     if "uncertainty" in content:
         say(uncertainty_text(content["uncertainty"]), quiet=quiet)
+    if "trusted" in content:
+        say(trusted_text(content["trusted"]), quiet=quiet)

@@ -50,7 +50,8 @@ def predict(
 ) -> None:
     """Name the phase of every voxel.
 
-    Writes labels, and beside them what UGSM alone says, entropy, the IDK mask and a record.
+    Writes labels, and beside them what UGSM alone says, entropy, the IDK mask and a record; also
+    the mask of trusted pixels by a model that makes a promise of them (`calibration.risk`).
     """
     from matphase import formats
     from matphase.errors import OutputError
@@ -60,6 +61,7 @@ def predict(
         probability_maps,
         sample_maps,
         save_prediction,
+        trusted_map,
     )
 
     available = parse_memory(memory)
@@ -74,6 +76,8 @@ def predict(
 
     trained = load(model)
     maps = probability_maps(out, trained.phases) if probabilities else []
+    if trained.promise is not None:
+        maps.append(trusted_map(out))
     if keep_samples:
         maps += sample_maps(out, samples or trained.settings.ugsm.samples)
     check_room(maps, overwrite=overwrite)
@@ -97,4 +101,6 @@ def predict(
     for name, fraction in result.volume_fractions().items():
         say(f"{name:<20} {100 * fraction:6.2f} %", quiet=quiet)
     say(f"{'IDK':<20} {100 * result.idk.mean():6.2f} %", quiet=quiet)
+    if result.trusted is not None:
+        say(f"{'trusted':<20} {100 * result.trusted.mean():6.2f} %", quiet=quiet)
     say(f"written: {', '.join(str(path) for path in written)}", quiet=quiet)

@@ -36,7 +36,10 @@ def train(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings to change.")] = None,
     seed: Seed = 0,
     validation_images: Annotated[
-        str | None, typer.Option(help="Slices that the IDK threshold is tuned on.")
+        str | None,
+        typer.Option(
+            help="Slices for idk.tune_recall, calibration, and the error bars of `measure`."
+        ),
     ] = None,
     validation_labels: Annotated[str | None, typer.Option(help="Their labels.")] = None,
     resume: Annotated[
@@ -107,4 +110,7 @@ def train(
             kept = str(error) or f"stopped; the finished stages are kept in {partial}"
             raise Interrupted(f"{kept}; go on with --resume") from error
     remove(partial)
+    for part in (trained.scaling, trained.promise):
+        if part is not None:
+            say(part.text(), quiet=quiet)
     say(f"model written to {out}", quiet=quiet)

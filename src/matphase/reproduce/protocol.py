@@ -18,10 +18,11 @@ Count = Annotated[int, Field(ge=1)]
 OWNED_BY_ROWS: dict[str, dict[str, Any]] = {
     "": {"model": "matphase"},
     "idk": {"folds": 0, "tune_recall": 0.0},
+    "calibration": {"scaling": "none", "risk": 0.0},
     "usi": {"order": "rising", "pacing": "linear"},
     "lcgar": {"h": 11, "image": True, "labels": True, "logits": True},
 }
-"""Settings that rows vary, with the values that stand for MatPhase."""
+"""Settings that rows vary, or have no validation slices for, with MatPhase's values."""
 
 
 class Protocol(CheckedSettings):
@@ -56,7 +57,8 @@ class Protocol(CheckedSettings):
                 if part[name] != value:
                     where = f"{section}.{name}" if section else name
                     raise ValueError(
-                        f"{where} is what the rows of the tables vary, from {value!r}; leave it out"
+                        f"{where} stays {value!r}, since rows of the tables vary it or measure "
+                        "without it; leave it out"
                     )
         return self
 
@@ -73,6 +75,16 @@ class Protocol(CheckedSettings):
         values: dict[str, Any] = tomllib.loads(text)
         settings = Settings.preset(name).updated(values.pop("settings", {}))
         return cls(preset=name, settings=settings, **values)
+
+    def is_recorded_by(self, record: Any) -> bool:
+        """Whether `model_dump` of a protocol, as JSON keeps it, is of this one.
+
+        A setting that is newer than the record had its default there: it changes no result.
+        """
+        try:
+            return type(self).model_validate(record) == self
+        except ValidationError:
+            return False
 
     def updated(self, **changes: Any) -> Self:
         """The same protocol with other values.

@@ -67,10 +67,13 @@ def claim(out: Path, protocol: Protocol, slices: UserSlices | None) -> None:
         return
     try:
         before = json.loads(path.read_text("utf-8"))
-        before["protocol"] = Protocol.model_validate(before["protocol"]).model_dump(mode="json")
-    except (ValueError, TypeError, KeyError):  # pydantic's error is a ValueError, too
+    except ValueError:
         before = None
-    if before != record:
+    if (
+        not isinstance(before, dict)
+        or not protocol.is_recorded_by(before.get("protocol"))
+        or before | {"protocol": record["protocol"]} != record
+    ):
         raise InputError(
             f"{out} holds results of another preset, other settings, other slices or another "
             "version; choose another --out, or remove it"

@@ -2,8 +2,10 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.stages.scaling import Scaling
 
 
 def aggregate(
@@ -26,14 +28,18 @@ def aggregate(
 
 
 def sample_labels(
-    known: GlobalPrediction, partition: Partition, local: LocalPrediction
+    known: GlobalPrediction,
+    partition: Partition,
+    local: LocalPrediction,
+    scaling: Scaling | None = None,
 ) -> NDArray[np.uint8]:
     """One label map for each dropout sample of UGSM, the local answers included.
 
     The local network is asked once, at the mean of the samples. In sample t its log-probabilities
     move by what the logits of UGSM move, F_t - F: without this all samples would agree in the
     IDK set, which is where they differ most. The moves are as smooth in space as UGSM's maps are,
-    so volume means of the samples spread as one network's would.
+    so volume means of the samples spread as one network's would. A scaling that changes the answer
+    changes each sample's alike.
 
     Returns:
         (samples, n, height, width) phase indices.
@@ -43,4 +49,10 @@ def sample_labels(
     # the smallest normal number keeps a probability that was rounded to 0 finite
     answers = np.log(np.maximum(local.probabilities, np.finfo(np.float32).tiny))
     np.moveaxis(center, 1, -1)[partition.idk] = answers
-    return np.stack([(center + moved).argmax(axis=1).astype(np.uint8) for moved in known.samples])
+    drawn = []
+    for moved in known.samples:
+        scores = center + moved
+        if scaling is not None and scaling.moves_answers:
+            scores = scaling.apply(softmax(scores, axis=1))
+        drawn.append(scores.argmax(axis=1).astype(np.uint8))
+    return np.stack(drawn)

@@ -1,0 +1,251 @@
+"""What calibration is worth: reliability, and how often the promise about trusted pixels holds.
+
+    python benchmarks/calibration.py OUT [--draws 20] [--shape 72,224,256] [--steps 600]
+
+A draw is a virtual electrode and a training of its own (recipe `paper`, preset `quick`, labels as
+measured), calibrated on validation slices and scored on unseen slices of that electrode and on
+another electrode. OUT keeps a file a draw, so that a run that was stopped goes on, and more draws
+can be added later.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import markdown_table, write_results
+from numpy.typing import NDArray
+
+from matphase.data.splits import blocked_split
+from matphase.evaluation import score_trusted
+from matphase.files import remove
+from matphase.metrics import expected_calibration_error
+from matphase.pipeline import MatPhase
+from matphase.settings import CalibrationSettings, Settings
+from matphase.stages import conformal, scaling
+from matphase.virtual import VirtualElectrode
+
+RISKS = (0.02, 0.05)
+BLOCKS = ((1, 1, 1), (8, 16, 16), (8, 32, 32))
+"""The first stands for a threshold chosen pixel by pixel, as if pixels were exchangeable."""
+SCORED = ("none", "vector")
+"""Scalings that promises are tried with; a temperature hardly changes which pixels are surer."""
+SIZES = ((1, 4, 4), (2, 8, 8), (4, 16, 16), (8, 16, 16), (8, 32, 32), (8, 56, 64))
+"""Blocks for which it is measured how much more alike errors are in them than by chance."""
+PLACES = ("unseen slices", "unseen electrode")
+TRUTHS = ("measured", "exact")
+UNSEEN_SLICES = 16
+OTHER_ELECTRODES = 1000
+"""Seeds from here on are of electrodes that no training sees."""
+
+
+def main() -> None:
+    """Run the draws that are missing, and write results/calibration.{json,md}."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--shape", default="72,224,256", help="slices, rows, columns")
+    parser.add_argument("--steps", type=int, default=600, help="of UGSM's training")
+    arguments = parser.parse_args()
+    shape = tuple(int(edge) for edge in arguments.shape.split(","))
+    conditions = {"shape": list(shape), "steps": arguments.steps}
+    draws = []
+    for seed in range(arguments.draws):
+        file = arguments.out / f"draw{seed:02d}.json"
+        if not file.exists():
+            found = draw(seed, shape, arguments.steps, arguments.out / f"draw{seed:02d}")
+            file.write_text(json.dumps({**conditions, **found}) + "\n", "utf-8")
+            print(f"draw {seed} is done", flush=True)
+        draws.append(json.loads(file.read_text("utf-8")))
+        if any(draws[-1][name] != value for name, value in conditions.items()):
+            raise SystemExit(f"{file} is of another shape or other steps; choose another OUT")
+    write_results("calibration", {**conditions, "draws": draws}, report(draws))
+
+
+def draw(seed: int, shape: tuple[int, ...], steps: int, folder: Path) -> dict[str, Any]:
+    """Train, calibrate and score once; `folder` keeps the training meanwhile."""
+    electrode = VirtualElectrode.simulate("paper", shape, seed)
+    split = blocked_split(len(electrode.image), validation=0.35, test=0.24)
+    settings = Settings.preset("quick").updated({"ugsm": {"min_steps": steps}})
+    model = MatPhase(settings=settings, seed=seed).fit(
+        electrode.image[split.train],
+        electrode.measured_labels[split.train],
+        electrode.phases,
+        folder=folder,
+    )
+    unseen = (min(UNSEEN_SLICES, shape[0]), *shape[1:])
+    other = VirtualElectrode.simulate("paper", unseen, OTHER_ELECTRODES + seed)
+    chosen, known = split.validation, electrode.measured_labels[split.validation]
+    answer, said = answers(model, electrode, chosen)
+    scalings = {kind: scaling.fit(said, known, kind, seed) for kind in ("temperature", "vector")}
+    scaled = by_scaling(answer, said, scalings)
+    promises = {
+        promise_name(kind, risk, block): conformal.fit(
+            *reversed(scaled[kind]), known, CalibrationSettings(risk=risk, block=block)
+        )
+        for kind in SCORED
+        for risk in RISKS
+        for block in BLOCKS
+    }
+    found: dict[str, Any] = {
+        "validation_slices": len(chosen),
+        "alike": alike(answer != known, said.max(axis=1)),
+        "scalings": {kind: one.to_json() for kind, one in scalings.items()},
+        "promises": {name: one.to_json() for name, one in promises.items()},
+    }
+    everywhere = np.arange(len(other.image))
+    places = zip(PLACES, ((electrode, split.test), (other, everywhere)), strict=True)
+    for place, (made, slices) in places:
+        answer, said = answers(model, made, slices)
+        truths = (made.measured_labels[slices], made.labels[slices])
+        found[place] = {
+            name: scores(answer, said, truth, scalings, promises)
+            for name, truth in zip(TRUTHS, truths, strict=True)
+        }
+    remove(folder)
+    return found
+
+
+def answers(
+    model: MatPhase, made: VirtualElectrode, slices: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Labels and probabilities, slices first, before any scaling."""
+    result = model.predict(made.image[slices])
+    return result.labels, np.moveaxis(result.probabilities, 0, 1)
+
+
+def by_scaling(
+    answer: NDArray[np.uint8],
+    said: NDArray[np.float32],
+    scalings: dict[str, scaling.Scaling],
+) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+    """Labels and probabilities without a scaling and with each."""
+    scaled = {kind: one.answer(answer, said) for kind, one in scalings.items()}
+    return {"none": (answer, said), **scaled}
+
+
+def alike(wrong: NDArray[np.bool_], sure: NDArray[np.float32]) -> dict[str, float]:
+    """Variance of the share of wrong and sure pixels in a block, over that of as many at random.
+
+    Sure is the surer half. The ratio stops rising where blocks are wide enough to have nothing to
+    do with each other.
+    """
+    found = {}
+    both = wrong & (sure > np.median(sure))
+    for size in SIZES:
+        grid = [length // edge for length, edge in zip(both.shape, size, strict=True)]
+        if min(grid) < 1 or np.prod(grid) < 8:
+            continue
+        window = tuple(slice(n * edge) for n, edge in zip(grid, size, strict=True))
+        z, y, x = ((n, edge) for n, edge in zip(grid, size, strict=True))
+        means = both[window].reshape(*z, *y, *x).mean(axis=(1, 3, 5))
+        by_chance = both.var() / np.prod(size)
+        found[" x ".join(str(edge) for edge in size)] = float(means.var(ddof=1) / by_chance)
+    return found
+
+
+def scores(
+    answer: NDArray[np.uint8],
+    said: NDArray[np.float32],
+    truth: NDArray[np.uint8],
+    scalings: dict[str, scaling.Scaling],
+    promises: dict[str, conformal.Promise],
+) -> dict[str, Any]:
+    """Reliability and accuracy by scaling, and what became of each promise."""
+    scaled = by_scaling(answer, said, scalings)
+    found: dict[str, Any] = {"ECE": {}, "accuracy": {}, "trusted": {}}
+    for kind, (labels, probabilities) in scaled.items():
+        found["ECE"][kind] = expected_calibration_error(probabilities, truth)
+        found["accuracy"][kind] = float(np.mean(labels == truth))
+    for name, one in promises.items():
+        labels, probabilities = scaled[name.split(",")[0]]
+        found["trusted"][name] = score_trusted(truth, labels, one.trusts(probabilities))
+    return found
+
+
+def promise_name(kind: str, risk: float, block: tuple[int, int, int]) -> str:
+    """As results name it."""
+    return f"{kind}, {100 * risk:g} %, {' x '.join(str(edge) for edge in block)}"
+
+
+def report(draws: list[dict[str, Any]]) -> str:
+    """Tables of all draws as Markdown."""
+    first = draws[0]
+    text = [
+        "# Calibration",
+        f"`python benchmarks/calibration.py OUT --draws {len(draws)} --shape "
+        f"{','.join(str(edge) for edge in first['shape'])} --steps {first['steps']}`. Each draw is "
+        "a virtual electrode (recipe paper) and a training (preset quick) of its own, calibrated "
+        f"on {first['validation_slices']} validation slices with labels as measured.",
+        "## Reliability",
+        "ECE in 15 bins and accuracy, mean ± SD over the draws.",
+        markdown_table(
+            ["", "labels", "ECE", "temperature", "vector", "ACC (%)", "ACC (%), vector"],
+            [
+                [
+                    place,
+                    truth,
+                    *(
+                        spread([one[place][truth]["ECE"][kind] for one in draws])
+                        for kind in first[place][truth]["ECE"]
+                    ),
+                    *(
+                        spread([100 * one[place][truth]["accuracy"][kind] for one in draws], 2)
+                        for kind in ("none", "vector")
+                    ),
+                ]
+                for place in PLACES
+                for truth in TRUTHS
+            ],
+        ),
+        "## Trusted pixels",
+        "In how many draws at most the promised share was wrong: of the trusted pixels, and of all "
+        "pixels (trusted and wrong). Draws in which no pixel is trusted count as kept, and their "
+        "number is given. Shares are of the pixels of all draws together, in per cent. The first "
+        "column has the scaling of the score, the risk, and the block.",
+    ]
+    for place in PLACES:
+        for truth in TRUTHS:
+            rows = [promise_row(name, draws, place, truth) for name in first["promises"]]
+            header = ["", "kept among trusted", "kept of all", "none trusted"]
+            header += ["trusted %", "wrong among trusted %", "trusted and wrong of all %"]
+            text += [f"### {place}, labels {truth}", markdown_table(header, rows)]
+    rows = [[size, spread([one["alike"][size] for one in draws], 0)] for size in first["alike"]]
+    text += [
+        "## How wide errors are alike",
+        "Variance of the share of wrong ones among a block's surer half of the pixels, over what "
+        "as many pixels at random would have: where it stops rising, blocks are independent.",
+        markdown_table(["block", "ratio"], rows),
+    ]
+    return "\n\n".join(text)
+
+
+def promise_row(name: str, draws: list[dict[str, Any]], place: str, truth: str) -> list[str]:
+    """How one promise was kept."""
+    risk = draws[0]["promises"][name]["risk"]
+    found = [one[place][truth]["trusted"][name] for one in draws]
+    among = [part["trusted_error"] or 0 for part in found]
+    of_all = [part["trusted_wrong_share"] for part in found]
+    share, both = (
+        np.mean([part[f"trusted_{p}"] for part in found]) for p in ("share", "wrong_share")
+    )
+    return [
+        name,
+        f"{sum(value <= risk for value in among)} of {len(draws)}",
+        f"{sum(value <= risk for value in of_all)} of {len(draws)}",
+        str(sum(part["trusted_share"] == 0 for part in found)),
+        f"{100 * share:.1f}",
+        f"{100 * both / share:.2f}" if share else "-",
+        f"{100 * both:.2f}",
+    ]
+
+
+def spread(values: list[float], digits: int = 4) -> str:
+    """Mean and SD."""
+    sd = np.std(values, ddof=1) if len(values) > 1 else 0
+    return f"{np.mean(values):.{digits}f} ± {sd:.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()
