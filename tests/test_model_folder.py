@@ -50,6 +50,19 @@ def test_a_model_survives_being_saved_twice(model_folder: Path, tmp_path: Path) 
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 
 
+def test_a_network_for_whole_slices_survives_being_saved(
+    model: mp.MatPhase, sample: Sample, tmp_path: Path
+) -> None:
+    settings = model.settings.lcgar.model_copy(update={"padding": "image"})
+    other = model.refit_local(sample.images, sample.labels, lcgar_settings=settings)
+    other.save(tmp_path / "model")
+    loaded = mp.load(tmp_path / "model")
+    assert loaded.settings.lcgar.padding == "image"
+    before, after = (each.predict(sample.images) for each in (other, loaded))
+    assert before.idk.any()
+    np.testing.assert_array_equal(before.probabilities, after.probabilities)
+
+
 def test_all_that_is_known_of_a_model_comes_back(model: mp.MatPhase, model_folder: Path) -> None:
     loaded = mp.load(model_folder)
     assert loaded.settings == model.settings

@@ -60,6 +60,8 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
         ({"data": {"neighbors": 5}}, r"data\.neighbors"),
         ({"idk": {"folds": 1}}, r"idk: folds must be 0 \(off\) or at least 2$"),
         ({"lcgar": {"h": 10}}, r"lcgar: h must be odd, .* got 10$"),
+        ({"lcgar": {"padding": "none"}}, r"lcgar\.padding: .*'zeros' or 'image'"),
+        ({"lcgar": {"padding": "image", "h": 3}}, r"lcgar: h must be at least 5 .*; got 3$"),
         ({"lcgar": {"image": False, "labels": False}}, "LCGAR needs a patch to look at"),
         ({"usi": {"start": 0}}, r"usi\.start"),
         ({"usi": {"pacing": "cubic"}}, r"usi\.pacing"),

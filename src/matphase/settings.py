@@ -150,6 +150,9 @@ class LCGARSettings(_Training):
     batch_size: Annotated[int, Field(ge=2)] = 1024
     h: Count = 11
     """Side of the patch in pixels; odd."""
+    padding: Literal["zeros", "image"] = "zeros"
+    """What its convolutions find beyond the rim of the patch: zeros (the paper), or what the image
+    shows there, 6 px more on each side. Such a network can be evaluated on whole slices at once."""
     image: bool = True
     labels: bool = True
     logits: bool = True
@@ -162,9 +165,17 @@ class LCGARSettings(_Training):
     def _check(self) -> Self:
         if self.h % 2 == 0:
             raise ValueError(f"h must be odd, so that a patch has a centre pixel; got {self.h}")
+        if self.padding == "image" and self.h < 5:
+            raise ValueError(f"h must be at least 5 where padding is 'image'; got {self.h}")
         if not (self.image or self.labels):
             raise ValueError("LCGAR needs a patch to look at: image, labels or both")
         return self
+
+    @property
+    def patch_side(self) -> int:
+        """Side in pixels of the patches that the network is given."""
+        # two 3 x 3 convolutions take 2 px off each side, two more at half resolution 4 px
+        return self.h + 2 * (2 + 4) * (self.padding == "image")
 
     def patch_channels(self, n_phases: int) -> int:
         """Channels of the patch: the grey image, and one a phase for the labels."""

@@ -23,3 +23,13 @@ def test_patches_are_windows_of_the_mirrored_map(
         mirrored = np.pad(maps[z], margin, mode="reflect")
         np.testing.assert_array_equal(patch, mirrored[y : y + h, x : x + h])
         assert patch[margin, margin] == maps[z, y, x]
+
+
+def test_patches_lie_in_the_strip_of_their_row() -> None:
+    maps = np.random.default_rng(0).random((2, 20, 15))
+    grid = PatchGrid(maps, 7)
+    strip = grid.strip(1, 4, 9)
+    assert strip.shape == (1, 5 + 6, 15 + 6)
+    for row, column in [(4, 0), (8, 14), (6, 3)]:
+        patch = grid.gather(torch.tensor([1]), torch.tensor([row]), torch.tensor([column]))
+        assert torch.equal(strip[:, row - 4 : row + 3, column : column + 7], patch)

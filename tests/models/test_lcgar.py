@@ -3,6 +3,7 @@ import torch
 
 from matphase.models.idk import IDKClassifier
 from matphase.models.lcgar import LCGAR
+from matphase.settings import LCGARSettings
 
 
 def test_has_the_layers_of_table_4() -> None:
@@ -19,6 +20,25 @@ def test_has_the_layers_of_table_4() -> None:
     # 11 px pool to 5 and to 2, so 8 x 2 x 2 values and the 3 logits enter the 128 units
     assert network.connected.weight.shape == (128, 8 * 2 * 2 + 3)
     assert network.head.weight.shape == (3, 128)
+
+
+@pytest.mark.parametrize("h", [5, 7, 9, 11, 17, 25])
+def test_without_padding_maps_and_weights_stay_in_place(h: int) -> None:
+    padded, bare = (LCGAR(4, 3, h, n_logits=3, padded=padded).eval() for padded in (True, False))
+    side = LCGARSettings(h=h, padding="image").patch_side
+    patch, logits = torch.rand(2, 4, side, side), torch.rand(2, 3)
+    inner = patch[..., 6:-6, 6:-6]
+    bare.load_state_dict(padded.state_dict())
+    assert not torch.allclose(bare(patch, logits), padded(inner, logits))
+    # kernels that see nothing but their centre do not see any padding either
+    kernels = [weight for weight in padded.parameters() if weight.shape[2:] == (3, 3)]
+    with torch.no_grad():
+        for kernel in kernels:
+            centre = kernel[..., 1, 1].clone()
+            kernel.zero_()
+            kernel[..., 1, 1] = centre
+    bare.load_state_dict(padded.state_dict())
+    torch.testing.assert_close(bare(patch, logits), padded(inner, logits))
 
 
 @pytest.mark.parametrize("h", [1, 3, 5, 7, 11, 17, 25])

@@ -11,23 +11,38 @@ class LCGAR(nn.Module):
     Table 4 of the paper, and a final linear layer from 128 features to the phases, which the
     table leaves out. A pooling that would leave nothing of a patch (h < 4) is skipped.
 
+    Table 4 pads with zeros at the rim of the patch, so that a pixel's features depend on where the
+    patch ends. Without that padding the patch is larger by what the convolutions take off; maps
+    and weights have the same shapes, and `DenseLCGAR` can share them over a whole slice.
+
     Args:
         in_channels: channels of the patch: grey image, one-hot labels, or both.
         n_phases: logits per patch.
-        h: side of the patch in pixels.
+        h: side of the patch in pixels; without padding, of the part of it that is left.
         n_logits: length of the vector joined after flattening (UGSM logits of the centre), or 0.
         dropout: dropout probability after the fully connected layer.
+        padded: pad with zeros, as table 4 does. Without, patches have the side
+            `LCGARSettings.patch_side`, and h is 5 or more.
     """
 
     def __init__(
-        self, in_channels: int, n_phases: int, h: int = 11, n_logits: int = 0, dropout: float = 0.2
+        self,
+        in_channels: int,
+        n_phases: int,
+        h: int = 11,
+        n_logits: int = 0,
+        dropout: float = 0.2,
+        *,
+        padded: bool = True,
     ) -> None:
         super().__init__()
-        self.first = _convolutions(in_channels, 32, kernel=3)
-        self.second = _convolutions(32, 16, kernel=3)
-        self.third = _convolutions(16, 8, kernel=1)
-        side = _pooled(_pooled(h))
-        self.connected = nn.Linear(8 * side * side + n_logits, 128)
+        self.padded: bool = padded
+        self.first = _convolutions(in_channels, 32, kernel=3, padded=padded)
+        self.second = _convolutions(32, 16, kernel=3, padded=padded)
+        self.third = _convolutions(16, 8, kernel=1, padded=padded)
+        self.side: int = _pooled(_pooled(h))
+        """Of the maps that are flattened."""
+        self.connected = nn.Linear(8 * self.side**2 + n_logits, 128)
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.BatchNorm1d(128)
         self.head = nn.Linear(128, n_phases)
@@ -36,7 +51,10 @@ class LCGAR(nn.Module):
         """Map patches (n, in_channels, h, h) and centre logits (n, n_logits) to (n, n_phases)."""
         x = _pool(self.first(patch))
         x = _pool(self.second(x))
-        x = self.third(x).flatten(1)
+        return self.classify(self.third(x).flatten(1), logits)
+
+    def classify(self, x: Tensor, logits: Tensor | None = None) -> Tensor:
+        """Map flattened maps (n, 8 side^2) and centre logits (n, n_logits) to (n, n_phases)."""
         if logits is not None:
             x = torch.cat([x, logits.to(x.dtype)], dim=1)
         x = self.dropout(F.leaky_relu(self.connected(x)))
@@ -44,11 +62,12 @@ class LCGAR(nn.Module):
         return output
 
 
-def _convolutions(before: int, after: int, kernel: int) -> nn.Sequential:
+def _convolutions(before: int, after: int, kernel: int, *, padded: bool) -> nn.Sequential:
+    padding = kernel // 2 if padded else 0
     return nn.Sequential(
-        nn.Conv2d(before, after, kernel, padding=kernel // 2),
+        nn.Conv2d(before, after, kernel, padding=padding),
         nn.LeakyReLU(inplace=True),
-        nn.Conv2d(after, after, kernel, padding=kernel // 2),
+        nn.Conv2d(after, after, kernel, padding=padding),
         nn.LeakyReLU(inplace=True),
     )
 

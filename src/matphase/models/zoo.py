@@ -125,14 +125,21 @@ def patch_classifier(
         in_channels: channels of the patch.
         n_phases: logits per patch.
         n_logits: length of the vector of centre logits, or 0.
-        settings: side of the patch, and LCGAR's dropout.
+        settings: side of the patch, and LCGAR's dropout and padding.
 
     Raises:
         InputError: no network has that name, or its package is not installed.
     """
     match local:
         case "lcgar":
-            return LCGAR(in_channels, n_phases, settings.h, n_logits, settings.dropout)
+            return LCGAR(
+                in_channels,
+                n_phases,
+                settings.h,
+                n_logits,
+                settings.dropout,
+                padded=settings.padding == "zeros",
+            )
         case "resnet18":
             return PatchResNet(in_channels, n_phases, 18, n_logits)
         case "resnet34":

@@ -22,6 +22,8 @@ from matphase.evaluation import Row, score_row
 from matphase.files import remove, written_whole
 from matphase.fitting import partition_to_learn_from, predictions_to_learn_from
 from matphase.models import zoo
+from matphase.models.dense_lcgar import costs
+from matphase.models.lcgar import LCGAR
 from matphase.phases import IGNORE_INDEX
 from matphase.reproduce import anatomy, machine, trust
 from matphase.reproduce.bootstrap import block_confusions
@@ -436,7 +438,12 @@ class _Work:
         if settings.model == "local_unet":
             # it computes every pixel, whichever it is asked for
             return self._macs(network, channels + n_phases * inputs.logits)
-        tensors = [torch.zeros(1, channels, inputs.h, inputs.h)]
+        if isinstance(network, LCGAR) and not network.padded:
+            height, width = self.data.images.shape[1:]
+            pixels: int = height * width
+            return costs(inputs, n_phases, height, width).least(share * pixels) / pixels
+        side = inputs.patch_side
+        tensors = [torch.zeros(1, channels, side, side)]
         if inputs.logits:
             tensors.append(torch.zeros(1, n_phases))
         return share * zoo.macs(network, *tensors)

@@ -1,6 +1,6 @@
 """LCGAR: the local model that answers for the IDK pixels (paper section 3.3, table 4)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from matphase.data.patches import PatchGrid
 from matphase.device import PrecisionSetting, running
 from matphase.models import zoo
+from matphase.models.dense_lcgar import DenseLCGAR, costs, strip_rows
+from matphase.models.lcgar import LCGAR
 from matphase.phases import IGNORE_INDEX
 from matphase.seeds import mix
 from matphase.settings import LCGARSettings, USISettings
@@ -113,6 +115,10 @@ def predict(
 ) -> LocalPrediction:
     """Name the phase of every IDK pixel.
 
+    A network that allows it (`LCGARSettings.padding`) is evaluated on a whole slice at once where
+    that takes fewer operations than the patches of the pixels asked for. Each slice is looked at
+    by itself, so that its answers do not depend on its neighbours.
+
     Args:
         network: a trained LCGAR, or another patch classifier.
         images: (n, height, width) grey values scaled to [-1, 1].
@@ -121,21 +127,50 @@ def predict(
         settings: which inputs the network was built for.
         where: (n, height, width) pixels to name in place of the IDK set.
         precision: see `Settings.precision`.
-        memory: bytes that the patches of a pass, and what the network makes of them, may take.
+        memory: bytes that the patches of a pass, and what the network makes of them, may take;
+            likewise the maps of a strip of a slice, down to one row.
     """
     inputs = LocalInputs(images, known, partition, settings)
     where = partition.idk if where is None else where
-    probabilities = np.empty((int(where.sum()), known.logits.shape[1]), np.float32)
+    n_phases = known.logits.shape[1]
+    probabilities = np.empty((int(where.sum()), n_phases), np.float32)
     done = 0
     with running(network, precision) as device:
-        # a patch, and two maps of 32 channels, at four bytes a value
-        each = 4 * settings.h**2 * (settings.image + known.logits.shape[1] + 2 * 32)
-        size = max(1, min(PATCHES_PER_PASS, memory // each))
-        for batch in inputs.batches(np.nonzero(where), size):
-            output = network(*(tensor.to(device) for tensor in batch)).float().softmax(dim=1)
+        for form, batch in _passes(network, inputs, where, n_phases, settings, memory):
+            output = form(*(tensor.to(device) for tensor in batch)).float().softmax(dim=1)
             probabilities[done : done + len(output)] = output.cpu().numpy()
             done += len(output)
     return LocalPrediction(probabilities.argmax(axis=1).astype(np.uint8), probabilities)
+
+
+def _passes(
+    network: nn.Module,
+    inputs: "LocalInputs",
+    where: NDArray[np.bool_],
+    n_phases: int,
+    settings: LCGARSettings,
+    memory: int,
+) -> Iterator[tuple[nn.Module, tuple[Tensor, ...]]]:
+    """The network, or its dense form, and inputs; in the order of `numpy.nonzero(where)`."""
+    # a patch, and two maps of 32 channels, at four bytes a value
+    each = 4 * settings.patch_side**2 * (settings.image + n_phases + 2 * 32)
+    size = max(1, min(PATCHES_PER_PASS, memory // each))
+    if not isinstance(network, LCGAR) or network.padded:
+        for batch in inputs.batches(np.nonzero(where), size):
+            yield network, batch
+        return
+    _, height, width = where.shape
+    dense = DenseLCGAR(network)
+    rows = strip_rows(settings, n_phases, width, memory)
+    whole = costs(settings, n_phases, height, width).whole_is_cheaper(where.sum(axis=(1, 2)))
+    for number, asked in enumerate(where):
+        if whole[number]:
+            for first in range(0, height, rows):
+                yield dense, inputs.strip(number, first, asked[first : first + rows])
+        else:
+            ys, xs = np.nonzero(asked)
+            for batch in inputs.batches((np.full_like(ys, number), ys, xs), size):
+                yield network, batch
 
 
 class LocalInputs:
@@ -146,7 +181,7 @@ class LocalInputs:
         known: UGSM's prediction; its labels become one-hot channels, zero where IDK, and its
             logits at the centre join after flattening.
         partition: HCL-IDK's split.
-        settings: which inputs are on, and the patch side h.
+        settings: which inputs are on, and the side of the patch.
     """
 
     def __init__(
@@ -156,27 +191,49 @@ class LocalInputs:
         partition: Partition,
         settings: LCGARSettings,
     ) -> None:
-        self._image = PatchGrid(images, settings.h) if settings.image else None
+        side = settings.patch_side
+        self._image = PatchGrid(images, side) if settings.image else None
         self._labels: PatchGrid | None = None
         if settings.labels:
             codes, one_hot = masked_one_hot(known, partition)
-            self._labels = PatchGrid(codes, settings.h)
+            self._labels = PatchGrid(codes, side)
             self._one_hot = torch.from_numpy(one_hot)
         self._logits = torch.from_numpy(known.logits) if settings.logits else None
 
     def gather(self, slices: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
-        """Patches (n, channels, h, h), and centre logits (n, phases) if those are on."""
+        """Patches (n, channels, side, side), and centre logits (n, phases) if those are on."""
+        patches = self._channels(lambda grid: grid.gather(slices, rows, columns))
+        return patches, *self._centres(slices, rows, columns)
+
+    def strip(self, number: int, first: int, asked: NDArray[np.bool_]) -> tuple[Tensor, ...]:
+        """What `DenseLCGAR` takes for a strip of a slice.
+
+        Args:
+            number: of the slice.
+            first: row of the slice that the strip begins with.
+            asked: (rows, width) which pixels of the strip are named.
+
+        Returns:
+            Maps (1, channels, rows + side - 1, width + side - 1), rows and columns (n,) in the
+            strip, and centre logits (n, phases) if those are on.
+        """
+        maps = self._channels(lambda grid: grid.strip(number, first, first + len(asked)))
+        rows, columns = torch.from_numpy(asked).nonzero(as_tuple=True)
+        slices = torch.full_like(rows, number)
+        return maps, rows, columns, *self._centres(slices, first + rows, columns)
+
+    def _channels(self, cut: Callable[[PatchGrid], Tensor]) -> Tensor:
+        """(n, channels, ...) of what `cut` takes from each map, (n, ...)."""
         channels = []
         if self._image is not None:
-            channels.append(self._image.gather(slices, rows, columns)[..., None])
+            channels.append(cut(self._image)[..., None])
         if self._labels is not None:
-            codes = self._labels.gather(slices, rows, columns)
-            channels.append(self._one_hot[codes.int()])
+            channels.append(self._one_hot[cut(self._labels).int()])
         # channels last in memory, which is how the convolutions want them
-        patches = torch.cat(channels, dim=-1).movedim(-1, 1)
-        if self._logits is None:
-            return (patches,)
-        return patches, self._logits[slices, :, rows, columns]
+        return torch.cat(channels, dim=-1).movedim(-1, 1)
+
+    def _centres(self, slices: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
+        return () if self._logits is None else (self._logits[slices, :, rows, columns],)
 
     def batches(self, pixels: tuple[Indices, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
         """The inputs of the given pixels (slices, rows, columns), `size` at a time."""

@@ -1,0 +1,184 @@
+"""Aggregation with LCGAR patch by patch, and on whole slices: operations and times in one run.
+
+    python benchmarks/dense_lcgar.py [NOTE]
+
+Slices have the size of the virtual electrode's; the IDK set is drawn at random, since neither way
+depends on where its pixels lie. Networks are not trained, which takes the same time. All sides of
+a ratio take turns within a round. NOTE, a sentence on the machine, goes into the results.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from common import markdown_table, write_results
+
+from matphase.device import running
+from matphase.models import zoo
+from matphase.models.dense_lcgar import costs
+from matphase.settings import LCGARSettings
+from matphase.stages import lcgar
+from matphase.stages.aggregate import aggregate
+from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
+
+ROUNDS = 3
+SLICES, HEIGHT, WIDTH = 2, 224, 256
+SHARES = (0.01, 0.05, 0.1, 0.2, 0.4, 1.0)
+SHARE_OF_OTHERS = 0.2
+SIDES = (17, 25)
+"""The other patches of the paper's table 5, measured at one share."""
+
+
+def main() -> None:
+    """Measure, and write results/dense_lcgar.{json,md}."""
+    torch.manual_seed(0)
+    rows = [measure(11, share) for share in SHARES]
+    rows += [measure(h, SHARE_OF_OTHERS) for h in SIDES]
+    content: dict[str, Any] = {
+        "note": sys.argv[1] if len(sys.argv) > 1 else "",
+        "threads": torch.get_num_threads(),
+        "operations": [operations(h) for h in (11, *SIDES)],
+        "aggregation": rows,
+    }
+    write_results("dense_lcgar", content, report(content))
+
+
+def operations(h: int) -> dict[str, float]:
+    """Multiply-accumulates a pixel where every pixel is asked for."""
+    settings = LCGARSettings(h=h)
+    patch, logits = torch.zeros(1, 4, h, h), torch.zeros(1, 3)
+    counted = costs(LCGARSettings(h=h, padding="image"), 3, HEIGHT, WIDTH)
+    pixels = HEIGHT * WIDTH
+    return {
+        "h": h,
+        "paper": zoo.macs(lcgar.build(3, settings), patch, logits),
+        "patches": counted.patch,
+        "whole": counted.least(pixels) / pixels,
+        "share_from_which_whole": counted.maps / (counted.patch - counted.pixel) / pixels,
+    }
+
+
+def measure(h: int, share: float) -> dict[str, float]:
+    """Seconds of all three ways, and how far the last two are apart."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (SLICES, HEIGHT, WIDTH)).astype(np.float32)
+    logits = rng.normal(size=(SLICES, 3, HEIGHT, WIDTH)).astype(np.float32)
+    known = GlobalPrediction(logits.argmax(1).astype(np.uint8), logits, images)
+    partition = Partition(rng.random(images.shape) < share, images)
+    paper, image = LCGARSettings(h=h), LCGARSettings(h=h, padding="image")
+    networks = {settings.padding: lcgar.build(3, settings) for settings in (paper, image)}
+
+    def predicted(settings: LCGARSettings) -> LocalPrediction:
+        return lcgar.predict(networks[settings.padding], images, known, partition, settings)
+
+    def one_by_one() -> LocalPrediction:
+        inputs = lcgar.LocalInputs(images, known, partition, image)
+        with running(networks["image"], "auto"):
+            batches = inputs.batches(np.nonzero(partition.idk), lcgar.PATCHES_PER_PASS)
+            answers = [networks["image"](*batch).float().softmax(1).numpy() for batch in batches]
+        probabilities = np.concatenate(answers)
+        return LocalPrediction(probabilities.argmax(1).astype(np.uint8), probabilities)
+
+    ways: dict[str, Callable[[], LocalPrediction]] = {
+        "paper": lambda: predicted(paper),
+        "patches": one_by_one,
+        "whole": lambda: predicted(image),
+    }
+    predicted(image)  # counts operations, once a process
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    answers = {}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            answers[name] = way()
+            aggregate(known, partition, answers[name])
+            seconds[name].append(time.perf_counter() - began)
+    apart = np.abs(answers["whole"].probabilities - answers["patches"].probabilities).max()
+    return {
+        "h": h,
+        "share": share,
+        "pixels": int(partition.idk.sum()),
+        **{f"{name}_s": float(np.median(values)) for name, values in seconds.items()},
+        "largest_difference": float(apart),
+        "labels_that_differ": int((answers["whole"].labels != answers["patches"].labels).sum()),
+    }
+
+
+def report(content: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    counted = markdown_table(
+        [
+            "h",
+            "paper, by patches",
+            "without padding, by patches",
+            "on whole slices",
+            "paper / whole",
+            "whole slices are cheaper from",
+        ],
+        [
+            [
+                str(row["h"]),
+                f"{row['paper']:,.0f}",
+                f"{row['patches']:,.0f}",
+                f"{row['whole']:,.0f}",
+                f"**{row['paper'] / row['whole']:.0f}**",
+                f"{100 * row['share_from_which_whole']:.2f} % IDK",
+            ]
+            for row in content["operations"]
+        ],
+    )
+    times = markdown_table(
+        [
+            "h",
+            "IDK",
+            "paper, by patches",
+            "without padding, by patches",
+            "without padding, as `predict` chooses",
+            "paper / chosen",
+            "by patches / chosen",
+        ],
+        [
+            [
+                str(row["h"]),
+                f"{100 * row['share']:.0f} %",
+                f"{row['paper_s']:.3f} s",
+                f"{row['patches_s']:.3f} s",
+                f"{row['whole_s']:.3f} s",
+                f"**{row['paper_s'] / row['whole_s']:.1f}**",
+                f"**{row['patches_s'] / row['whole_s']:.1f}**",
+            ]
+            for row in content["aggregation"]
+        ],
+    )
+    apart = max(row["largest_difference"] for row in content["aggregation"])
+    differ = sum(row["labels_that_differ"] for row in content["aggregation"])
+    return f"""# LCGAR on whole slices
+
+`python benchmarks/dense_lcgar.py`; {SLICES} slices of {HEIGHT} x {WIDTH}, three phases, all inputs
+on; threads: {content["threads"]}.
+
+{content["note"]}
+
+"Paper" is LCGAR of table 4 (`padding = "zeros"`), which has to go patch by patch; "without padding"
+is `padding = "image"`, whose patches are 12 px larger.
+
+## Multiply-accumulates a pixel, every pixel asked for
+
+{counted}
+
+## Seconds of aggregation: LCGAR's inputs, LCGAR, writing back
+
+Medians of {ROUNDS} rounds, sides taking turns.
+
+{times}
+
+By patches and on whole slices the same network's probabilities differ by {apart:.0e} at most,
+and the labels of {differ} pixels.
+"""
+
+
+if __name__ == "__main__":
+    main()
