@@ -5,7 +5,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
+from matphase.files import file_name
 from matphase.properties.estimate import Measurements
+
+INDEX = "curves.txt"
+"""Lists the pictures of a folder, and tells such a folder from others."""
 
 RIM = [Stroke(linewidth=3.2, foreground="black"), Normal()]
 """The brightest phase would vanish on white, so every line has a dark rim."""
@@ -16,7 +20,7 @@ def draw_curves(found: Measurements, folder: Path) -> list[Path]:
 
     Args:
         found: with the curves.
-        folder: is made.
+        folder: is made, with `INDEX` in it.
 
     Returns:
         the files, in the order of the curves.
@@ -34,7 +38,8 @@ def draw_curves(found: Measurements, folder: Path) -> list[Path]:
         panel.set_ylabel(curve.y_name)
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)
-        path = folder / f"{name}.png"
+        path = folder / f"{file_name(name)}.png"
         figure.savefig(path, dpi=130)
         written.append(path)
+    (folder / INDEX).write_text("\n".join(path.name for path in written) + "\n", "utf-8")
     return written

@@ -43,6 +43,11 @@ def check_output(path: Path, *, overwrite: bool, replaces: str | None = None) ->
         raise OutputError(f"no permission to write in {parent}; choose another output path")
 
 
+def file_name(name: str) -> str:
+    """The name of a phase as part of a file name: it may be called "active/binder", a file not."""
+    return name.replace("/", "_").replace("\\", "_")
+
+
 def reason(error: OSError) -> str:
     """What the system says is wrong, on one line; libraries pass it on in several forms."""
     return " ".join((error.strerror or str(error) or type(error).__name__).split())

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from matphase import formats
 from matphase.errors import InputError
-from matphase.phases import Phases, as_phase_table
+from matphase.phases import Phases, PhaseTable, as_phase_table
 from matphase.prediction import Prediction
 from matphase.progress import Reporter, Silent
 from matphase.properties.estimate import Measurements
@@ -22,7 +22,7 @@ from matphase.properties.measure import measure_labelled
 from matphase.properties.plan import Plan
 from matphase.properties.sampling import half_width
 from matphase.properties.validation import Validation
-from matphase.records import is_prediction, open_prediction
+from matphase.records import OpenedPrediction, is_prediction, open_prediction
 from matphase.volume import Volume
 
 DEFAULT_MEMORY = 4 * 10**9
@@ -103,23 +103,25 @@ def subject_of(
     table = None if phases is None else as_phase_table(phases)
     samples: Sequence[Volume] = ()
     validation = None
+    stored: Prediction | OpenedPrediction | None = None
     if isinstance(source, Prediction):
-        labels = source.volume.with_array(source.labels)
+        stored, labels = source, source.volume.with_array(source.labels)
         if source.samples is not None:
             samples = [source.volume.with_array(one) for one in source.samples]
-        table, validation = table or source.phases, source.validation
     elif isinstance(source, Volume):
         labels = source
     elif isinstance(source, str | os.PathLike):
-        path = Path(source)
-        stored = open_prediction(path) if table is None and is_prediction(path) else None
-        if stored is None:
-            labels = formats.open(path)
-        else:
-            labels, samples = stored.labels, stored.samples
-            table, validation = stored.phases, stored.validation
+        stored = _stored(Path(source), table)
+        labels = formats.open(source) if stored is None else stored.labels
+        samples = () if stored is None else stored.samples
     else:
         labels = Volume.from_array(np.asarray(source), name="the labels")
+    if stored is not None:
+        if table is not None:
+            raise InputError(
+                f"{labels.name} is a prediction, whose phases are known; leave out the label map"
+            )
+        table, validation = stored.phases, stored.validation
     if table is None:
         raise InputError(
             f"the phases of {labels.name} are not known; name them with their values "
@@ -132,6 +134,18 @@ def subject_of(
         return Labelled(volume, table)
 
     return Subject(labelled(labels), tuple(labelled(one) for one in samples), validation)
+
+
+def _stored(path: Path, table: PhaseTable | None) -> OpenedPrediction | None:
+    """The prediction at `path`; none where there is no record, or one of something else."""
+    if not is_prediction(path):
+        return None
+    try:
+        return open_prediction(path)
+    except InputError:
+        if table is None:
+            raise
+        return None  # some other JSON file lies there, and the label map stands in for it
 
 
 def properties_table(found: Measurements, title: str) -> Table:

@@ -80,6 +80,11 @@ class MatPhase:
         return self._model.phases
 
     @property
+    def validation(self) -> Validation | None:
+        """How the model fares on the validation slices; None where it was given none."""
+        return self._model.validation
+
+    @property
     def scaling(self) -> Scaling | None:
         """How the answer's probabilities are scaled; None where `calibration.scaling` is off."""
         return self._model.scaling
@@ -237,6 +242,11 @@ class MatPhase:
             stage = stage.model_copy(update={"samples": samples})
         parts: list[dict[str, NDArray[Any]]] = []
         reporter.start("predict", grey.n_slices)
+        if keep_samples and (stage.samples < 2 or not ugsm.draws_samples(model.ugsm)):
+            raise InputError(
+                f"{model.settings.model} with T = {stage.samples} has no samples to keep; it takes "
+                "a model with Monte-Carlo dropout, and two samples or more"
+            )
         kept = stage.samples if keep_samples else 0
         together = _slices_at_once(grey, len(model.phases), kept, memory)
         for first in range(0, grey.n_slices, together):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from matphase import formats
 from matphase.errors import InputError, OutputError
-from matphase.files import check_output, written_whole
+from matphase.files import check_output, file_name, written_whole
 from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.prediction import Prediction
 from matphase.properties.validation import Validation
@@ -35,6 +35,14 @@ def beside(labels: Path, name: str) -> Path:
     return labels.with_name(f"{stem}_{name}{suffix}")
 
 
+def recorded_files(labels: Path) -> list[Path]:
+    """The record of a prediction and all files that it lists; none of other labels."""
+    if not (is_prediction(labels) and record_of(labels).exists()):
+        return []
+    listed = [labels.with_name(Path(name).name) for name in _recorded_files(_record(labels))]
+    return [record_of(labels), *listed]
+
+
 def record_of(labels: Path) -> Path:
     """Where the record of the prediction `labels` lies: `out.tif` has `out.json`."""
     return labels.with_name(f"{_split(labels)[0]}.json")
@@ -42,9 +50,7 @@ def record_of(labels: Path) -> Path:
 
 def probability_maps(labels: Path, phases: PhaseTable) -> list[Path]:
     """Where the probabilities of the phases lie: `out.tif` has `out_probability_pore.tif`."""
-    # a phase may be called "active/binder", a file may not
-    names = (name.replace("/", "_").replace("\\", "_") for name in phases.names)
-    return [beside(labels, f"probability_{name}") for name in names]
+    return [beside(labels, f"probability_{file_name(name)}") for name in phases.names]
 
 
 def trusted_map(labels: Path) -> Path:

@@ -74,7 +74,7 @@ class AlignSettings(_Section):
     after: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the global network's training after which labels are aligned; 0: they are not."""
     grid: Annotated[int, Field(ge=2)] = 16
-    """Distance of the nodes of the displacement field, in pixels."""
+    """Greatest distance of the nodes of the displacement field, in pixels."""
     smoothness: Positive = 0.01
     """Penalty of the squared difference of neighbouring nodes, in pixels."""
     size: Positive = 0.005

@@ -55,7 +55,9 @@ def test_a_table_and_files_say_the_same(blobs: Path, call: Call) -> None:
     rows = list(csv.DictReader(io.StringIO(Path("out.csv").read_text())))
     assert [float(row["value"]) for row in rows] == [one["value"] for one in content["properties"]]
     pictures = {path.stem for path in Path("curves").iterdir()}
-    assert pictures == set(content["curves"]) == {"profile_z", "profile_y", "profile_x"}
+    names = {"profile_z", "profile_y", "profile_x"}
+    assert set(content["curves"]) == names
+    assert pictures == names | {"curves"}  # and the list of them
 
 
 def test_a_prediction_with_samples_has_errors_of_segmentation(
@@ -99,9 +101,10 @@ def test_validation_slices_given_to_train_reach_the_measured_fractions(
     result = call("measure", "out.tif", "--only", "fractions", "--json", "-")
     content = json.loads(result.stdout)
     assert content["about"]["validation_slices"] == 6
-    # on the validation slices themselves the correction is exact
+    # so small a training may not know a phase at all, and then the error says so
     share = np.mean(mp.open("labels.tif").to_array() == 0)
-    assert content["properties"][0]["value"] == pytest.approx(share)
+    porosity = content["properties"][0]
+    assert abs(porosity["value"] - share) <= 1.645 * porosity["segmentation_error"]
 
 
 def test_parameters_for_pybamm(blobs: Path, call: Call) -> None:
@@ -132,6 +135,9 @@ def test_parameters_for_pybamm(blobs: Path, call: Call) -> None:
         (["blobs.tif", "--label-map", MAP, "--only", "sizes", "--pybamm", "p"], "interfaces"),
         (["blobs.tif", "--label-map", MAP, "--json", "a", "--csv", "a"], "same name"),
         (["nothing.tif", "--label-map", MAP], "nothing.tif"),
+        (["blobs.tif", "--label-map", MAP, "--only", ","], "names nothing"),
+        (["blobs.tif", "--label-map", MAP, "--roles", "pore=pore,pore=carbon"], "twice"),
+        (["blobs.tif", "--label-map", MAP, "--csv", "c/t.csv", "--pictures", "c"], "c/t.csv"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(
@@ -146,3 +152,43 @@ def test_a_missing_sample_is_named(
     call("predict", model_folder, "images.tif", "--out", "out.tif", "--keep-samples")
     Path("out_sample_02.tif").unlink()
     refused("measure", "out.tif", says=["out_sample_02.tif is missing"])
+
+
+def test_neither_the_record_nor_the_samples_are_overwritten(
+    work: Path, call: Call, refused: Refused, model_folder: Path
+) -> None:
+    call("predict", model_folder, "images.tif", "--out", "out.tif", "--keep-samples")
+    for name in ("out.json", "out_sample_01.tif", "out_entropy.tif"):
+        refused("measure", "out.tif", "--json", name, "--overwrite", says=[name])
+
+
+def test_a_folder_of_other_files_is_not_replaced_by_pictures(
+    blobs: Path, call: Call, refused: Refused
+) -> None:
+    Path("mine").mkdir()
+    Path("mine/thesis.txt").write_text("years of work")
+    words = ("measure", "blobs.tif", "--label-map", MAP, "--only", "fractions", "--overwrite")
+    refused(*words, "--pictures", "mine", says=["mine", "other files"])
+    assert call(*words, "--pictures", "own").exit_code == 0
+    assert call(*words, "--pictures", "own").exit_code == 0
+
+
+def test_a_phase_with_a_slash_in_its_name(blobs: Path, call: Call) -> None:
+    result = call(
+        "measure", "blobs.tif", "--label-map", "pore=0,carbon/binder=1,nickel=2",
+        "--only", "sizes", "--pictures", "curves",
+    )  # fmt: skip
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert Path("curves/sizes_carbon_binder.png").exists()
+
+
+def test_what_was_measured_is_kept_where_no_battery_model_can_run(blobs: Path, call: Call) -> None:
+    plane = mp.open("blobs.tif").slice(0)
+    mp.save("plane.tif", mp.Volume.from_array(plane, voxel_size=0.25, unit="um"))
+    result = call(
+        "measure", "plane.tif", "--label-map", MAP, "--json", "out.json", "--pybamm", "p.json"
+    )
+    assert result.exit_code == 1
+    assert "interfaces" in result.stderr
+    assert Path("out.json").exists()
+    assert not Path("p.json").exists()

@@ -64,6 +64,7 @@ def test_without_errors_there_is_no_interval() -> None:
         ("specific_surface_area", "1/um"),
         ("triple_phase_boundary", "1/um^2"),
         ("mean_diameter", "um"),
+        ("effective_conductivity", "as given"),
     ],
 )
 def test_units_follow_the_dimension(name: str, unit: str) -> None:

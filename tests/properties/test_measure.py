@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 
 import matphase as mp
 from matphase.errors import InputError
+from matphase.properties import labelled
 from matphase.properties.estimate import Key
-from matphase.properties.labelled import Labelled
 from matphase.properties.validation import Validation
 from matphase.volume import Volume
 
@@ -130,18 +131,16 @@ def test_phases_that_conduct_together_conduct_more_than_the_better_one_alone() -
 def test_slabs_give_what_the_whole_volume_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = ["fractions", "interfaces", "connectivity", "correlation"]
     whole = mp.measure(electrode(), PHASES, groups=groups)
-    slabs = Labelled.slabs
-
-    def thin(self: Labelled, overlap: int = 0, voxels: int = 0) -> Any:
-        return slabs(self, overlap, voxels=5 * 32 * 40)
-
-    monkeypatch.setattr(Labelled, "slabs", thin)
+    monkeypatch.setattr(labelled, "SLAB_VOXELS", 5 * 32 * 40)
     cut = mp.measure(electrode(), PHASES, groups=groups)
     assert [(one.key, one.value) for one in cut] == [(one.key, one.value) for one in whole]
+    # the errors come from the same blocks, too
+    for one, other in zip(cut, whole, strict=True):
+        assert one.sampling == pytest.approx(other.sampling)
 
 
 def test_what_does_not_fit_into_memory_is_left_out_with_a_note() -> None:
-    found = mp.measure(electrode(), PHASES, memory=10**6)
+    found = mp.measure(electrode(), PHASES, memory=5 * 10**6)
     assert {"porosity", "specific_surface_area", "correlation_length"} <= keys(found)
     assert "tortuosity_factor" not in keys(found)
     assert any(note.startswith("transport needs") for note in found.notes)
@@ -164,8 +163,6 @@ def test_the_spread_of_samples_is_the_error_of_segmentation(
 
 
 def test_validation_slices_correct_fractions_and_areas(model: mp.MatPhase, sample: Any) -> None:
-    from dataclasses import replace
-
     result = model.predict(sample.images)
     exact = model.phases.encode(sample.labels)
     wrong = np.where((exact == 1) & (np.arange(exact.shape[2]) % 3 == 0), 0, exact)
@@ -178,6 +175,57 @@ def test_validation_slices_correct_fractions_and_areas(model: mp.MatPhase, sampl
     assert share.value == pytest.approx(np.mean(exact == 1))
     assert better["porosity"].value == better["volume_fraction", "pore"].value
     assert share.segmentation is not None
+    # the stripes make boundaries that are not there: their area shrinks, and all still add up
+    pairs = [one for one in better if one.key.name == "interface_area"]
+    assert all(one.value < one.measured for one in pairs if one.key.of == "pore|carbon")
+    own = sum(one.value for one in pairs if "carbon" in one.key.of)
+    assert better["specific_surface_area", "carbon"].value == pytest.approx(own)
+    covered = better["interface_area", "carbon|nickel"].value
+    surface = better["specific_surface_area", "nickel"].value
+    assert better["coverage", "nickel|carbon"].value == pytest.approx(covered / surface)
+
+
+def test_one_validation_slice_corrects_nothing_and_a_note_says_so(
+    model: mp.MatPhase, sample: Any
+) -> None:
+    result = model.predict(sample.images)
+    exact = model.phases.encode(sample.labels)
+    wrong = np.where(exact == 1, 0, exact).astype(np.uint8)
+    validation = Validation.of(exact[:1], wrong[:1], 3)
+    found = mp.measure(replace(result, validation=validation), groups=["fractions"])
+    assert all(one.value == one.measured for one in found)
+    assert any("validated on 1 slice" in note for note in found.notes)
+
+
+def test_a_property_that_one_sample_lacks_has_no_bounds(model: mp.MatPhase, sample: Any) -> None:
+    labels = electrode()
+    blocked = labels.copy()
+    blocked[12] = 2
+    volume = Volume.from_array(labels)
+    result = replace(
+        model.predict(sample.images),
+        labels=labels,
+        volume=volume,
+        samples=np.stack([labels, labels, blocked]),
+    )
+    tau = mp.measure(result, groups=["transport"], axes=["z"])["tortuosity_factor", "pore", "z"]
+    assert tau.segmentation == math.inf
+    assert tau.interval() == (0, math.inf)
+
+
+def test_an_ignored_rim_changes_neither_transport_nor_its_error() -> None:
+    core = electrode()
+    framed = np.full((24, 48, 60), 255, np.uint8)
+    framed[:, 8:40, 10:50] = core
+    phases = mp.PhaseTable.parse("pore=0,carbon=1,nickel=2,ignore=255")
+    one, two = (
+        mp.measure(labels, phases, groups=["transport"], axes=["z"])[
+            "effective_diffusivity", "pore", "z"
+        ]
+        for labels in (core, framed)
+    )
+    assert two.value == pytest.approx(one.value, rel=1e-3)
+    assert two.sampling == pytest.approx(one.sampling, rel=0.6)
 
 
 @pytest.mark.parametrize(
@@ -194,3 +242,13 @@ def test_validation_slices_correct_fractions_and_areas(model: mp.MatPhase, sampl
 def test_bad_input_is_named(labels: Any, phases: Any, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         mp.measure(labels, phases, **options)
+
+
+def test_the_phases_of_a_prediction_are_its_own(model: mp.MatPhase, sample: Any) -> None:
+    with pytest.raises(InputError, match="leave out the label map"):
+        mp.measure(model.predict(sample.images), {"nickel": 2, "pore": 0, "carbon": 1})
+
+
+def test_a_model_that_draws_no_samples_keeps_none(model: mp.MatPhase, sample: Any) -> None:
+    with pytest.raises(InputError, match="no samples to keep"):
+        model.predict(sample.images, samples=1, keep_samples=True)

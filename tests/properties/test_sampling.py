@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matphase.properties.sampling import blocks, bootstrap_error, needed_volume
+from matphase.properties.sampling import (
+    blocks,
+    bootstrap_error,
+    jackknife_error,
+    needed_volume,
+)
 
 
 @given(st.tuples(*[st.integers(1, 70)] * 3), st.integers(1, 90))
@@ -61,3 +66,16 @@ def test_half_the_error_needs_four_times_the_volume() -> None:
     assert needed_volume(10, 1.0, 0.05 / 1.6449) == pytest.approx(10)
     assert math.isnan(needed_volume(10, 0.0, 0.01))
     assert math.isnan(needed_volume(10, math.inf, 0.01))
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
+    values = np.random.default_rng(7).normal(size=9)
+    left_out = np.array([np.delete(values, number).mean() for number in range(9)])
+    assert jackknife_error(left_out) == pytest.approx(values.std(ddof=1) / 3)
+
+
+def test_the_jackknife_knows_no_bound_where_a_value_is_infinite() -> None:
+    left_out = np.array([[1.0, 2.0], [1.5, math.inf], [2.0, 2.0]])
+    assert jackknife_error(left_out)[0] > 0
+    assert jackknife_error(left_out)[1] == math.inf
+    assert np.isnan(jackknife_error(left_out[:1])).all()

@@ -34,7 +34,8 @@ def test_a_perfect_prediction_is_not_corrected_and_adds_no_error() -> None:
     assert better.values == pytest.approx(given)
     assert better.error == pytest.approx([0, 0, 0])
     areas = np.array([[0, 1.0, 2], [1, 0, 3], [2, 3, 0]])
-    assert found.areas(areas, 1000).values == pytest.approx(areas)
+    assert found.areas(areas, 1000).values == pytest.approx(areas + np.diag([3, 4, 5]))
+    assert found.coverage(areas, 1000).values[0] == pytest.approx([1, 1 / 3, 2 / 3])
 
 
 def test_on_the_validation_slices_themselves_the_fractions_become_exact() -> None:
@@ -42,6 +43,23 @@ def test_on_the_validation_slices_themselves_the_fractions_become_exact() -> Non
     predicted = spoiled(known, 2)
     better = Validation.of(known, predicted, 3).fractions(fractions(predicted), predicted.size)
     assert better.values == pytest.approx(fractions(known))
+    assert better.values.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_volume_of_other_fractions_lies_within_the_stated_error(share: float) -> None:
+    """Of the two assumptions one holds here: a tenth of each phase is taken for the other."""
+
+    def confused(phases: np.ndarray, seed: int) -> np.ndarray:
+        wrong = np.random.default_rng(seed).random(phases.shape) < 0.1
+        return np.where(wrong, 1 - phases, phases).astype(np.uint8)
+
+    known = np.random.default_rng(0).integers(2, size=(12, 40, 40), dtype=np.uint8)
+    validation = Validation.of(known, confused(known, 1), 2)
+    exact = (np.random.default_rng(2).random((12, 40, 40)) < share).astype(np.uint8)
+    predicted = np.bincount(confused(exact, 3).ravel(), minlength=2) / exact.size
+    better = validation.fractions(predicted, exact.size)
+    assert abs(better.values[1] - exact.mean()) <= 1.645 * better.error[1]
     assert better.values.sum() == pytest.approx(1)
 
 
@@ -90,6 +108,14 @@ def test_one_slice_corrects_but_knows_no_error() -> None:
     known = stack(8, slices=1)
     better = Validation.of(known, spoiled(known, 9), 3).fractions(np.array([0.4, 0.3, 0.3]), 100)
     assert np.isnan(better.error).all()
+
+
+def test_a_slice_of_which_nothing_counts_tells_nothing() -> None:
+    known = stack(12, slices=4)
+    known[0] = IGNORE_INDEX
+    found = Validation.of(known, stack(12, slices=4), 3)
+    assert np.isfinite(found.known).all()
+    assert (found.confusion[0] == 0).all()
 
 
 def test_json_and_back() -> None:

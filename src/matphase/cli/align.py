@@ -39,7 +39,7 @@ def align(
     from matphase.phases import PhaseTable
     from matphase.volume import Volume
 
-    check_output(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite, replaces="alignment.json")
     keep_inputs(out, images, labels, model)
     phases = None if label_map is None else PhaseTable.parse(label_map)
     opened = formats.open(images), formats.open(labels)

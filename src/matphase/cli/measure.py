@@ -75,6 +75,7 @@ def measure(
     +- is half of the 90 % interval. Of a prediction made with --keep-samples it holds the error of
     the segmentation, too; of other labels, that of the finite volume alone.
     """
+    from matphase.curve_pictures import INDEX, draw_curves
     from matphase.errors import InputError
     from matphase.files import check_output, written_whole
     from matphase.measuring import measure as measured
@@ -87,6 +88,7 @@ def measure(
         pybamm_parameters,
         with_properties,
     )
+    from matphase.records import recorded_files
 
     if (bpx is None) != (bpx_template is None):
         raise InputError("--bpx and --bpx-template belong together; give both")
@@ -104,8 +106,10 @@ def measure(
     if len(set(outputs)) < len(outputs):
         raise InputError("two outputs have the same name; give each a name of its own")
     for path in outputs:
-        check_output(path, overwrite=overwrite)
-        keep_inputs(path, labels, bpx_template)
+        check_output(path, overwrite=overwrite, replaces=INDEX if path == pictures else None)
+        keep_inputs(path, labels, bpx_template, *recorded_files(Path(labels)))
+        if pictures is not None and pictures.resolve() in path.resolve().parents:
+            raise InputError(f"{path} lies in the folder of the pictures; choose another name")
     with progress(quiet=quiet) as reporter:
         found = measured(
             labels,
@@ -119,21 +123,19 @@ def measure(
             memory=parse_memory(memory),
             reporter=reporter,
         )
+    write_json(found.to_json(), json, overwrite=overwrite)
+    if csv is not None:
+        with written_whole(csv, overwrite=overwrite) as beside:
+            beside.write_text(found.to_csv(), "utf-8")
+    if pictures is not None:
+        with written_whole(pictures, overwrite=overwrite) as beside:
+            draw_curves(found, beside)
     if exports:
         one = ElectrodeParameters.of(found)
         if pybamm is not None:
             write_json(pybamm_parameters(one, electrode), pybamm, overwrite=overwrite)
         if bpx is not None:
             write_json(with_properties(template, one, electrode), bpx, overwrite=overwrite)
-    write_json(found.to_json(), json, overwrite=overwrite)
-    if csv is not None:
-        with written_whole(csv, overwrite=overwrite) as beside:
-            beside.write_text(found.to_csv(), "utf-8")
-    if pictures is not None:
-        from matphase.curve_pictures import draw_curves
-
-        with written_whole(pictures, overwrite=overwrite) as beside:
-            draw_curves(found, beside)
     if str(json) == "-":
         return
     show(properties_table(found, labels), quiet=quiet)
@@ -142,7 +144,12 @@ def measure(
 
 
 def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    from matphase.errors import InputError
+
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or len(set(parts)) < len(parts):
+        raise InputError(f"{text!r} names nothing, or something twice; name each once")
+    return parts
 
 
 def _pairs(text: str | None, option: str) -> dict[str, str] | None:
@@ -150,11 +157,13 @@ def _pairs(text: str | None, option: str) -> dict[str, str] | None:
 
     if text is None:
         return None
-    pairs = {}
+    pairs: dict[str, str] = {}
     for part in _listed(text):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not (name and equals and value):
             raise InputError(f"{part!r} in {option} is not NAME=VALUE; write it like a=b,c=d")
+        if name in pairs:
+            raise InputError(f"{option} {text!r} names {name} twice; give it once")
         pairs[name] = value
     return pairs
 

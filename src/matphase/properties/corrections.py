@@ -1,8 +1,10 @@
 """Corrects measured properties by what validation slices say of the segmentation."""
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,23 +17,63 @@ from matphase.properties.validation import Corrected, Validation
 def corrected(
     properties: Sequence[Property], labelled: Labelled, roles: Roles, validation: Validation
 ) -> list[Property]:
-    """Correct volume fractions and areas; all other properties stay as they are.
+    """Correct volume fractions, areas and coverage; all other properties stay as they are.
 
     The error of the correction joins that of the dropout samples: the one says by how much the
     model errs on known slices, the other how much a volume may differ from these.
     """
-    by_key = {one.key: one for one in properties}
-    voxels, names = math.prod(labelled.shape), labelled.phases.names
-    changes: dict[Key, tuple[float, float]] = {}
-    shares = [by_key.get(Key("volume_fraction", name)) for name in names]
-    if all(one is not None for one in shares):
-        fractions = np.array([one.value for one in shares if one is not None])
-        better = validation.fractions(fractions, voxels)
-        for place, name in enumerate(names):
-            changes[Key("volume_fraction", name)] = _entry(better, place)
-        if (pore := roles.get("pore")) is not None:
-            changes[Key("porosity")] = changes[Key("volume_fraction", pore)]
+    by_key = {one.key: one.value for one in properties}
+    changes = {
+        **_fractions(by_key, labelled, roles, validation),
+        **_areas(by_key, labelled, roles, validation),
+    }
     return [_changed(one, *changes[one.key]) if one.key in changes else one for one in properties]
+
+
+Changes: TypeAlias = dict[Key, tuple[float, float]]
+"""The corrected value and its error."""
+
+
+def _fractions(
+    by_key: Mapping[Key, float], labelled: Labelled, roles: Roles, validation: Validation
+) -> Changes:
+    keys = [Key("volume_fraction", name) for name in labelled.phases.names]
+    if not all(key in by_key for key in keys):
+        return {}
+    measured = np.array([by_key[key] for key in keys])
+    better = validation.fractions(measured, math.prod(labelled.shape))
+    changes = {key: _entry(better, place) for place, key in enumerate(keys)}
+    if (pore := roles.get("pore")) is not None:
+        changes[Key("porosity")] = changes[Key("volume_fraction", pore)]
+    return changes
+
+
+def _areas(
+    by_key: Mapping[Key, float], labelled: Labelled, roles: Roles, validation: Validation
+) -> Changes:
+    names, flat = labelled.phases.names, len(labelled.shape) == 2
+    pairs = {
+        Key("boundary_length" if flat else "interface_area", f"{one}|{other}"): (first, second)
+        for (first, one), (second, other) in itertools.combinations(enumerate(names), 2)
+    }
+    if not all(key in by_key for key in pairs):
+        return {}
+    areas = np.zeros((len(names), len(names)))
+    for key, (first, second) in pairs.items():
+        areas[first, second] = areas[second, first] = by_key[key]
+    voxels = math.prod(labelled.shape)
+    better, covered = validation.areas(areas, voxels), validation.coverage(areas, voxels)
+    changes = {key: _entry(better, *place) for key, place in pairs.items()}
+    for place, name in enumerate(names):
+        own = Key("surface_area_from_plane" if flat else "specific_surface_area", name)
+        factor = 4 / math.pi if flat else 1.0
+        value, error = _entry(better, place, place)
+        changes[own] = factor * value, factor * error
+    for key in by_key:
+        if key.name == "coverage":
+            active, binder = (names.index(roles.named(role)) for role in ("active", "binder"))
+            changes[key] = _entry(covered, active, binder)
+    return changes
 
 
 def _entry(better: Corrected, *place: int) -> tuple[float, float]:

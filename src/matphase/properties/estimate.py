@@ -73,7 +73,8 @@ class Property:
         key: what it measures.
         value: the best estimate; nan where it is not defined, inf for the tortuosity factor of
             a phase that does not percolate.
-        unit: such as "1/um"; "1" for pure numbers, powers of "px" where no voxel size is known.
+        unit: such as "1/um"; "1" for pure numbers, powers of "px" where no voxel size is known,
+            "as given" for the unit of the conductivities.
         measured: the value on the labels as they are, before a correction by validation slices.
         segmentation_by: standard error that comes from the labels: `samples`, the spread of the
             dropout samples, and `validation`, what remains after the correction.
@@ -138,9 +139,9 @@ class Property:
             "unit": self.unit,
             "measured": _plain(self.measured),
             "segmentation_error": _plain(self.segmentation),
-            "segmentation_error_by": dict(self.segmentation_by),
+            "segmentation_error_by": _all_plain(self.segmentation_by),
             "sampling_error": _plain(self.sampling),
-            "sampling_error_by": dict(self.sampling_by),
+            "sampling_error_by": _all_plain(self.sampling_by),
             "interval_90": None if interval is None else [_plain(end) for end in interval],
             "volume_for_5_percent": _plain(self.needed),
             "method": self.method,
@@ -215,7 +216,9 @@ class Measurements:
                     "x_name": curve.x_name,
                     "y_name": curve.y_name,
                     "x": [_plain(value) for value in curve.x],
-                    **{of: [_plain(value) for value in line] for of, line in curve.lines.items()},
+                    "lines": {
+                        of: [_plain(value) for value in line] for of, line in curve.lines.items()
+                    },
                 }
                 for name, curve in self.curves.items()
             },
@@ -238,6 +241,8 @@ class Measurements:
 
 def unit_of(name: str, length: str | None) -> str:
     """The unit of a property where lengths have the unit `length`; None: voxels, "px"."""
+    if name == "effective_conductivity":
+        return "as given"
     power, base = PROPERTIES[name].power, length or "px"
     if power == 0:
         return "1"
@@ -260,3 +265,7 @@ def _plain(value: float | None) -> float | str | None:
     if not math.isfinite(value):
         return str(float(value))
     return float(value)
+
+
+def _all_plain(errors: Mapping[str, float]) -> dict[str, float | str | None]:
+    return {name: _plain(error) for name, error in errors.items()}

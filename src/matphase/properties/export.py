@@ -15,7 +15,12 @@ from matphase.errors import InputError
 from matphase.properties.estimate import Measurements
 from matphase.properties.plan import Roles
 
-NEEDED = ("fractions", "interfaces", "transport")
+MADE_OF = {
+    "fractions": "volume_fraction",
+    "interfaces": "interface_area",
+    "transport": "effective_diffusivity",
+}
+NEEDED = tuple(MADE_OF)
 """Groups of properties that the parameters are made of."""
 
 Electrode: TypeAlias = Literal["negative", "positive"]
@@ -51,7 +56,15 @@ class ElectrodeParameters:
         Raises:
             InputError: something is missing, or no model could run on it.
         """
-        roles, axis = Roles(found.about["roles"]), found.about["axes"][0]
+        roles, axes = Roles(found.about["roles"]), found.about["axes"]
+        there = {one.key.name for one in found}
+        if missing := [group for group, name in MADE_OF.items() if name not in there]:
+            why = "; ".join(found.notes) or "a slice has none"
+            raise InputError(
+                f"a battery model needs {', '.join(missing)}, which was not measured ({why}); "
+                "measure a volume, in enough memory"
+            )
+        axis = axes[0]
         pore, active = roles.named("pore"), roles.named("active")
         metre = _METRES.get(str(found.about.get("unit")))
         if metre is None:
@@ -62,7 +75,8 @@ class ElectrodeParameters:
         contact = "|".join(sorted((pore, active), key=found.about["phases"].index))
         surface = found["interface_area", contact].value / metre
         efficiency = found["effective_diffusivity", pore, axis].value
-        if not (surface > 0 and efficiency > 0):
+        porosity = found["volume_fraction", pore].value
+        if not (surface > 0 and efficiency > 0 and 0 < porosity < 1):
             raise InputError(
                 f"{pore} does not percolate along {axis}, or does not touch {active}; no battery "
                 "model can run on such an electrode"
@@ -70,7 +84,7 @@ class ElectrodeParameters:
         conducted = [one for one in found if one.key.name == "effective_conductivity"]
         along = [one.value for one in conducted if one.key.axis == axis]
         return cls(
-            found["volume_fraction", pore].value,
+            porosity,
             found["volume_fraction", active].value,
             surface,
             efficiency,

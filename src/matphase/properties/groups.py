@@ -46,15 +46,19 @@ class Found:
 
 
 class Subject:
-    """A labelled volume on its way through the groups; its voxels are read once if they fit.
+    """A labelled volume on its way through the groups; read once where it is one slab.
 
     Args:
         labelled: the volume.
         plan: what is asked for.
         in_full: also tell sampling errors and curves; samples of a prediction need neither.
+        correlate: whether there is memory for two-point correlations.
     """
 
-    def __init__(self, labelled: Labelled, plan: Plan, *, in_full: bool) -> None:
+    def __init__(
+        self, labelled: Labelled, plan: Plan, *, in_full: bool, correlate: bool = True
+    ) -> None:
+        self.correlate = correlate
         self.labelled = labelled
         self.plan = plan
         self.in_full = in_full
@@ -97,8 +101,8 @@ class Subject:
             yield self.labelled.axis(name), name
 
     def slabs(self, overlap: int = 0) -> Iterator[tuple[Indices, int]]:
-        """Pieces of a volume along z, and how many of their slices came before; a slice whole."""
-        if self.flat:
+        """Pieces of a volume along z, and how many of their slices came before."""
+        if self.flat or self.labelled.fits:
             yield self.indices, 0
             return
         for slab in self.labelled.slabs(overlap):
@@ -107,7 +111,7 @@ class Subject:
     def pairs(self, phase: int) -> NDArray[np.int64]:
         """Pairs of voxels of a phase by their lag, up to half of each side; computed once."""
         if phase not in self._pairs:
-            lags = tuple(min(_LONGEST_LAG, side // 2) for side in self.labelled.shape)
+            lags = tuple(min(LONGEST_LAG, side // 2) for side in self.labelled.shape)
             total: NDArray[np.int64] = np.zeros((), np.int64)
             for indices, repeated in self.slabs(overlap=lags[0]):
                 ignored = indices == IGNORE_INDEX
@@ -117,26 +121,37 @@ class Subject:
             self._pairs[phase] = total
         return self._pairs[phase]
 
-    def in_blocks(self) -> Iterator[Indices]:
-        """Blocks for the bootstrap, layer after layer of a volume."""
-        if self.flat:
-            for place in blocks(self.labelled.shape):
-                yield self.indices[place]
-            return
-        layers = itertools.groupby(blocks(self.labelled.shape), key=lambda place: place[0].start)
-        for first, places in layers:
-            chosen = list(places)
-            layer = self.labelled.read(first, chosen[0][0].stop)
-            for _, rows, columns in chosen:
-                yield layer[:, rows, columns]
+    def by_blocks(
+        self, count: Callable[[Indices, int], NDArray[Any]], overlap: int = 0
+    ) -> NDArray[Any]:
+        """What a function counts in each block for the bootstrap, blocks first.
+
+        Args:
+            count: of part of a block, and its leading slices that were counted before.
+            overlap: slices that parts of a block repeat of the ones before.
+        """
+        places = blocks(self.labelled.shape)
+        if self.flat or self.labelled.fits:
+            return np.stack([count(self.indices[place], 0) for place in places])
+        sums = []
+        for _, layer in itertools.groupby(places, key=lambda place: place[0].start):
+            chosen = list(layer)
+            counts: list[Any] = [0] * len(chosen)
+            depth = chosen[0][0]
+            for slab in self.labelled.slabs(overlap, depth.start, depth.stop):
+                for number, (_, rows, columns) in enumerate(chosen):
+                    part = slab.indices[:, rows, columns]
+                    counts[number] = counts[number] + count(part, slab.repeated)
+            sums += counts
+        return np.stack(sums)
 
 
 COLUMNS = 9
 """Columns along the axis of transport, for the error of a finite volume."""
 _COLUMN_TOLERANCE = 1e-3
 
-_LONGEST_LAG = 64
-"""In voxels; the correlation of battery electrodes ends well before."""
+LONGEST_LAG = 64
+"""In voxels. Where the correlation does not end within it, the error by correlation is infinite."""
 
 Group = Callable[[Subject], Found]
 
@@ -171,20 +186,19 @@ def measure_fractions(subject: Subject) -> Found:
 def _fraction_errors(subject: Subject, values: NDArray[np.float64]) -> dict[Key, dict[str, float]]:
     """By the two-point correlation, as Dahari et al. (2024, arXiv 2410.19568), and by blocks."""
     n = len(subject.names)
-    rows = np.stack(
-        [np.bincount(block.ravel(), minlength=256)[:n] for block in subject.in_blocks()]
+    rows = subject.by_blocks(
+        lambda part, repeated: np.bincount(part[repeated:].ravel(), minlength=256)[:n]
     )
     by_blocks = bootstrap_error(rows, lambda row: row / row.sum())
     voxels = rows.sum() * math.prod(subject.spacing)
     errors = {}
     for index, name in enumerate(subject.names):
-        counts = subject.pairs(index)
-        alike = correlation.integral_range(counts, subject.spacing)
-        variance = values[index] * (1 - values[index]) * alike / voxels
-        errors[Key("volume_fraction", name)] = {
-            "correlation": math.sqrt(variance) if variance > 0 else math.nan,
-            "bootstrap": float(by_blocks[index]),
-        }
+        error = {"bootstrap": float(by_blocks[index])}
+        if subject.correlate:
+            alike = correlation.integral_range(subject.pairs(index), subject.spacing)
+            variance = values[index] * (1 - values[index]) * alike / voxels
+            error["correlation"] = math.sqrt(variance) if variance > 0 else math.nan
+        errors[Key("volume_fraction", name)] = error
     pore = subject.plan.roles.get("pore")
     if pore is not None:
         errors[Key("porosity")] = errors[Key("volume_fraction", pore)]
@@ -212,22 +226,17 @@ def measure_interfaces(subject: Subject) -> Found:
     found = Found(dict(zip(keys, values_of(total, lines).tolist(), strict=True)))
     if subject.in_full:
         # both kinds of counts in one row, so that the same blocks are drawn for both
-        rows = [
-            np.concatenate(
-                [
-                    interfaces.interface_counts(block, n).ravel(),
-                    triple_lines.triple_line_counts(block).ravel(),
-                ]
-            )
-            for block in subject.in_blocks()
-        ]
+        def count(part: Indices, repeated: int) -> NDArray[np.int64]:
+            sides = interfaces.interface_counts(part, n, repeated)
+            edges = triple_lines.triple_line_counts(part, repeated)
+            return np.concatenate([sides.ravel(), edges.ravel()])
 
         def statistic(row: NDArray[np.int64]) -> NDArray[np.float64]:
             return values_of(
                 row[: total.size].reshape(total.shape), row[total.size :].reshape(lines.shape)
             )
 
-        errors = bootstrap_error(np.stack(rows), statistic)
+        errors = bootstrap_error(subject.by_blocks(count, overlap=1), statistic)
         found.sampling = {
             key: {"bootstrap": error} for key, error in zip(keys, errors.tolist(), strict=True)
         }
@@ -260,9 +269,12 @@ def _interface_values(
     if subject.flat:
         own = interfaces.surface_from_sections(own)
     pairs = areas[np.triu_indices(len(areas), 1)]
+    roles = subject.plan.roles
     covered = [
-        interfaces.coverage(areas, *(subject.names.index(name) for name in key.of.split("|")))
-        for key in _coverage_keys(subject)
+        interfaces.coverage(
+            areas, *(subject.names.index(roles.named(role)) for role in ("active", "binder"))
+        )
+        for _ in _coverage_keys(subject)
     ]
     return np.concatenate([own, pairs, [triple], covered])
 
@@ -296,13 +308,13 @@ def measure_chords(subject: Subject) -> Found:
 
 def _chord_rows(subject: Subject, phase: int, axis: int) -> NDArray[np.float64]:
     """Of each block: voxels of the phase, and number of its chords along the axis."""
-    rows = []
-    for block in subject.in_blocks():
-        mask, counted = block == phase, block != IGNORE_INDEX
-        seen = chords.chord_counts(mask, axis, counted)
+
+    def count(part: Indices, _: int) -> NDArray[np.float64]:
+        seen = chords.chord_counts(part == phase, axis, part != IGNORE_INDEX)
         ends = 2 * seen.whole.sum() + seen.cut_once.sum()
-        rows.append((np.count_nonzero(mask), ends / 2))
-    return np.array(rows, np.float64)
+        return np.array([np.count_nonzero(part == phase), ends / 2])
+
+    return subject.by_blocks(count)
 
 
 def measure_connectivity(subject: Subject) -> Found:
@@ -454,8 +466,9 @@ def _solve(
     for place in blocks(sides, COLUMNS):
         column = subject.indices[(*place[:axis], slice(None), *place[axis:])]
         one = transport.transport(column, by_index, axis, subject.spacing, _COLUMN_TOLERANCE)
-        if not math.isnan(one.volume_fraction):
-            rows.append(np.array([one.effective, one.volume_fraction, 1]) * column.size)
+        counted = np.count_nonzero(column != IGNORE_INDEX)
+        if counted:
+            rows.append(np.array([one.effective, one.volume_fraction, 1]) * counted)
 
     total = np.sum(rows, axis=0)
     in_columns, *left_out = (
@@ -482,3 +495,14 @@ GROUP_OF: dict[str, Group] = {
 
 WHOLE = {"transport": 360, "sizes": 16, "chords": 6, "particles": 80}
 """Bytes a voxel of the groups that need the whole volume in memory."""
+
+
+def correlation_bytes(shape: tuple[int, ...]) -> int:
+    """Memory that two-point correlations take, of a volume of any depth.
+
+    Transforms work on pieces of three times the lag along the first axis, padded along the
+    others, with about 55 bytes a voxel.
+    """
+    depth, *sides = shape
+    padded = [side + min(LONGEST_LAG, side // 2) for side in sides]
+    return 55 * min(depth, 3 * LONGEST_LAG) * math.prod(padded)

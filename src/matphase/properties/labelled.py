@@ -99,18 +99,25 @@ class Labelled:
         """All voxels in memory, of shape `shape`."""
         return self.read(0, self.volume.n_slices).reshape(self.shape)
 
-    def slabs(self, overlap: int = 0, voxels: int = SLAB_VOXELS) -> Iterator[Slab]:
-        """The volume in pieces of about `voxels` voxels.
+    @property
+    def fits(self) -> bool:
+        """Whether it is one slab."""
+        return math.prod(self.shape) <= SLAB_VOXELS
+
+    def slabs(self, overlap: int = 0, first: int = 0, stop: int | None = None) -> Iterator[Slab]:
+        """The volume in pieces of about `SLAB_VOXELS` voxels, their overlap left out.
 
         Args:
             overlap: slices that a slab repeats of the ones before, as far as there are any.
-            voxels: in a slab, its overlap left out.
+            first: slice to begin with.
+            stop: slice to end before; the last one by default.
         """
-        step = max(1, voxels // math.prod(self.shape[-2:]))
-        for first in range(0, self.volume.n_slices, step):
-            last = min(first + step, self.volume.n_slices)
-            begin = max(0, first - overlap)
-            yield Slab(self.read(begin, last), first - begin)
+        end = self.volume.n_slices if stop is None else stop
+        step = max(1, SLAB_VOXELS // math.prod(self.shape[-2:]))
+        for place in range(first, end, step):
+            last = min(place + step, end)
+            begin = max(first, place - overlap)
+            yield Slab(self.read(begin, last), place - begin)
 
     def _encode(self, plane: NDArray[Any], z: int) -> Indices:
         where = self.volume.name if self.volume.ndim == 2 else f"slice {z} of {self.volume.name}"

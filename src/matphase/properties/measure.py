@@ -10,7 +10,7 @@ from matphase.errors import InputError
 from matphase.progress import Reporter
 from matphase.properties import corrections
 from matphase.properties.estimate import PROPERTIES, Key, Measurements, Property, unit_of
-from matphase.properties.groups import GROUP_OF, WHOLE, Found, Subject
+from matphase.properties.groups import GROUP_OF, WHOLE, Found, Subject, correlation_bytes
 from matphase.properties.labelled import Labelled
 from matphase.properties.plan import Plan
 from matphase.properties.sampling import needed_volume
@@ -18,6 +18,8 @@ from matphase.properties.validation import Validation
 from matphase.volume import Volume
 
 FEWEST_SAMPLES = 2
+FEWEST_SLICES = 4
+"""Of validation, for a correction whose error can be told."""
 
 
 def measure_labelled(
@@ -56,8 +58,12 @@ def measure_labelled(
     groups = _that_fit(plan, labelled, memory, notes)
     drawn = samples if len(samples) >= FEWEST_SAMPLES else ()
     reporter.start("measure", len(groups) * (1 + len(drawn)))
-    found = _measured(labelled, plan, groups, reporter, in_full=True)
-    values = [_measured(one, plan, groups, reporter, in_full=False).values for one in drawn]
+    correlate = correlation_bytes(labelled.shape) <= memory
+    whole = Subject(labelled, plan, in_full=True, correlate=correlate)
+    found = _measured(whole, groups, reporter)
+    values = [
+        _measured(Subject(one, plan, in_full=False), groups, reporter).values for one in drawn
+    ]
     reporter.finish()
     if labelled.spacing is None:
         notes.append(
@@ -65,7 +71,12 @@ def measure_labelled(
         )
     spread = _spread(found, values)
     properties = _properties(labelled, found, spread)
-    if validation is not None:
+    if validation is not None and len(validation) < FEWEST_SLICES:
+        notes.append(
+            f"the model was validated on {len(validation)} slice, which says nothing of how errors "
+            f"vary; with {FEWEST_SLICES} or more, fractions and areas are corrected by them"
+        )
+    elif validation is not None:
         properties = corrections.corrected(properties, labelled, plan.roles, validation)
     return Measurements(
         tuple(sorted(properties, key=lambda one: list(PROPERTIES).index(one.key.name))),
@@ -87,6 +98,8 @@ def _that_fit(plan: Plan, labelled: Labelled, memory: int, notes: list[str]) -> 
     fit = []
     for group in plan.groups:
         needed = WHOLE.get(group, 0) * math.prod(labelled.shape)
+        if group == "correlation":
+            needed = correlation_bytes(labelled.shape)
         if needed <= memory:
             fit.append(group)
         else:
@@ -97,10 +110,8 @@ def _that_fit(plan: Plan, labelled: Labelled, memory: int, notes: list[str]) -> 
     return fit
 
 
-def _measured(
-    labelled: Labelled, plan: Plan, groups: list[str], reporter: Reporter, *, in_full: bool
-) -> Found:
-    subject, all_found = Subject(labelled, plan, in_full=in_full), Found()
+def _measured(subject: Subject, groups: list[str], reporter: Reporter) -> Found:
+    all_found = Found()
     for group in groups:
         found = GROUP_OF[group](subject)
         all_found.values |= found.values
@@ -115,8 +126,10 @@ def _spread(found: Found, samples: Sequence[dict[Key, float]]) -> dict[Key, floa
     if not samples:
         return {}
     values = {key: np.array([one[key] for one in samples]) for key in found.values}
+    # a property that one sample does not have, as the tau of a phase that does not percolate
+    # there, is not known at all
     return {
-        key: float(np.std(of, ddof=1)) if np.isfinite(of).all() else math.nan
+        key: float(np.std(of, ddof=1)) if np.isfinite(of).all() else math.inf
         for key, of in values.items()
     }
 
@@ -128,7 +141,7 @@ def _properties(labelled: Labelled, found: Found, spread: dict[Key, float]) -> l
         errors = {
             method: error
             for method, error in found.sampling.get(key, {}).items()
-            if math.isfinite(error)
+            if not math.isnan(error)
         }
         needed = needed_volume(extent, value, max(errors.values(), default=math.nan))
         properties.append(
@@ -137,7 +150,7 @@ def _properties(labelled: Labelled, found: Found, spread: dict[Key, float]) -> l
                 value,
                 unit_of(key.name, labelled.unit),
                 value,
-                {"samples": spread[key]} if math.isfinite(spread.get(key, math.nan)) else {},
+                {"samples": spread[key]} if key in spread else {},
                 errors,
                 _finite(needed),
             )

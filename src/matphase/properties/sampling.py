@@ -70,13 +70,15 @@ def jackknife_error(left_out: NDArray[np.float64]) -> NDArray[np.float64]:
         left_out: (groups, ...) values.
 
     Returns:
-        (...), nan with fewer than 2 groups.
+        (...), nan with fewer than 2 groups, inf where a value is not finite.
     """
     groups = len(left_out)
     if groups < 2:
         return np.full(left_out.shape[1:], np.nan)
-    squares = ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
-    return np.asarray(np.sqrt((groups - 1) / groups * squares))
+    there = np.isfinite(left_out).all(axis=0)
+    finite = np.where(there, left_out, 0.0)
+    squares = ((finite - finite.mean(axis=0)) ** 2).sum(axis=0)
+    return np.asarray(np.where(there, np.sqrt((groups - 1) / groups * squares), np.inf))
 
 
 def half_width(standard_error: float) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from matphase.errors import InputError
 from matphase.phases import IGNORE_INDEX
@@ -61,29 +62,68 @@ class Validation:
         return len(self.confusion)
 
     def fractions(self, fractions: NDArray[np.float64], voxels: int) -> Corrected:
-        """Volume fractions, corrected by what the predicted phases really are.
+        """Volume fractions, corrected by how predicted and known phases go together.
 
-        Of the pixels predicted as phase j a share P(i | j) is phase i, so f_i = sum_j P(i | j)
-        f_j: the error-adjusted area of Olofsson et al. (2014, Remote Sens. Environ. 148, 42-57).
+        Two things may carry over from the validation slices: what the pixels predicted as phase j
+        really are, P(i | j), as in the error-adjusted areas of Olofsson et al. (2014, Remote Sens.
+        Environ. 148, 42-57), or what becomes of the pixels that are phase i, P(j | i), as Rogan
+        and Gladen (1978, Am. J. Epidemiol. 107, 71-76) have it. They agree where fractions are
+        those of the slices. The first leans to these fractions and the second away from them, so
+        the truth is taken to lie between: the value is their mean, and half of their difference
+        is part of the error.
 
         Args:
             fractions: (n,) of the predicted labels.
             voxels: of the volume, which its own part of the error falls with.
         """
-        values = _shares(self.confusion.sum(axis=0)) @ fractions
-        left_out = [_shares(part) @ fractions for part in _without_each(self.confusion)]
-        return Corrected(values, self._error(np.stack(left_out), voxels))
+        ends = _corrected_both_ways(self.confusion.sum(axis=0), fractions)
+        left_out = [
+            np.mean(_corrected_both_ways(part, fractions), axis=0)
+            for part in _without_each(self.confusion)
+        ]
+        between = np.abs(ends[0] - ends[1]) / 2
+        error = np.hypot(self._error(np.stack(left_out), voxels), between)
+        return Corrected(np.mean(ends, axis=0), error)
 
     def areas(self, areas: NDArray[np.float64], voxels: int) -> Corrected:
-        """Interface areas (n, n), scaled by the ratio of known to predicted boundary lengths.
+        """Interface areas, scaled by the ratio of known to predicted boundary lengths.
 
         In a plane through an isotropic structure boundary length is in proportion to area.
         Pairs of phases that never meet in the predicted slices stay as they are.
+
+        Args:
+            areas: (n, n) of the predicted labels, symmetric, 0 on the diagonal.
+            voxels: of the volume, which its own part of the error falls with.
+
+        Returns:
+            (n, n), with each phase's own surface, the sum of its areas, on the diagonal.
         """
-        values = areas * _ratio(self.known.sum(axis=0), self.predicted.sum(axis=0))
-        known, predicted = _without_each(self.known), _without_each(self.predicted)
-        left_out = [areas * _ratio(one, other) for one, other in zip(known, predicted, strict=True)]
-        return Corrected(values, self._error(np.stack(left_out), voxels))
+        values, left_out = self._scaled(areas)
+        return Corrected(values, self._error(left_out, voxels))
+
+    def coverage(self, areas: NDArray[np.float64], voxels: int) -> Corrected:
+        """Share of the surface of each phase that each other one covers, from such areas.
+
+        Returns:
+            (n, n): of phase i, covered by phase j; nan where phase i has no surface.
+        """
+        values, left_out = self._scaled(areas)
+        return Corrected(
+            _shares_of_surface(values), self._error(_shares_of_surface(left_out), voxels)
+        )
+
+    def _scaled(
+        self, areas: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Areas by all slices, and (groups, n, n) without each group of them in turn."""
+
+        def by(known: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+            scaled: NDArray[np.float64] = areas * _ratio(known, predicted)
+            return scaled + np.diag(scaled.sum(axis=1))
+
+        without = zip(_without_each(self.known), _without_each(self.predicted), strict=True)
+        values = by(self.known.sum(axis=0), self.predicted.sum(axis=0))
+        return values, np.stack([by(known, predicted) for known, predicted in without])
 
     def _error(self, left_out: NDArray[np.float64], voxels: int) -> NDArray[np.float64]:
         """From values without each group in turn (jackknife), and for a volume of its own size.
@@ -114,10 +154,10 @@ class Validation:
             known = np.array(content["known_boundaries"], np.float64)
             predicted = np.array(content["predicted_boundaries"], np.float64)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError("the validation of the model is damaged; predict again") from error
+            raise InputError("the model's score on validation slices is damaged") from error
         shape = (len(confusion), n_phases, n_phases)
         if not confusion.shape == known.shape == predicted.shape == shape:
-            raise InputError("the validation of the model is of other phases; predict again")
+            raise InputError("the model's score on validation slices is of other phases")
         return cls(confusion, known, predicted)
 
 
@@ -129,17 +169,33 @@ def _confusion(known: Indices, predicted: Indices, n: int) -> NDArray[np.int64]:
 
 def _boundaries(plane: Indices, n: int) -> NDArray[np.float64]:
     """Boundary length between two phases, in pixels."""
-    return interfaces.interface_areas(plane, n, (1.0, 1.0)) * plane.size
+    # of a slice without pixels that count there is nothing to tell
+    return np.nan_to_num(interfaces.interface_areas(plane, n, (1.0, 1.0)) * plane.size)
+
+
+def _corrected_both_ways(
+    confusion: NDArray[Any], fractions: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """By P(known | predicted), and by P(predicted | known)."""
+    # fractions cannot be negative, which a mere inverse does not know
+    solved, _ = nnls(_shares(confusion.T), fractions)
+    by_known = solved * (fractions.sum() / max(solved.sum(), np.finfo(float).tiny))
+    return _shares(confusion) @ fractions, by_known
 
 
 def _shares(confusion: NDArray[Any]) -> NDArray[np.float64]:
-    """P(known i | predicted j); a phase that was never predicted is taken at its word."""
+    """Each column as shares of its sum; a phase that never occurs is taken at its word."""
     totals = confusion.sum(axis=0)
     return np.where(totals > 0, confusion / np.maximum(totals, 1), np.eye(len(confusion)))
 
 
 def _ratio(known: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(known, predicted, out=np.ones_like(known), where=predicted > 0)
+
+
+def _shares_of_surface(areas: NDArray[np.float64]) -> NDArray[np.float64]:
+    own = np.diagonal(areas, axis1=-2, axis2=-1)[..., np.newaxis]
+    return np.divide(areas, own, out=np.full_like(areas, np.nan), where=own > 0)
 
 
 def _without_each(slices: NDArray[Any]) -> list[NDArray[Any]]:
