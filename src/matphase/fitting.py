@@ -77,17 +77,7 @@ def fit_stages(
         pairs = replace(pairs, labels=alignment.labels)
         pool, _ = pairs.prepared(settings.data, phases)
         pool.require_every_phase(phases, "the training labels, aligned,")
-    network = ugsm.fit(
-        pool.images,
-        pool.labels,
-        len(phases),
-        settings.ugsm,
-        settings.data,
-        run,
-        network=kind.network,
-        start=begun,
-        share=1 - settings.align.after,
-    )
+    network = _fit_global(pool, settings, phases, run, start=begun, share=1 - settings.align.after)
     if kind.local is None:
         return Trained(settings, phases, scale, run.seed, network, None, None, record)
     pool, known = predictions_to_learn_from(pool, network, settings, phases, run)
@@ -102,7 +92,23 @@ def _begin_and_align(
     pairs: Pairs, pool: Pairs, settings: Settings, phases: PhaseTable, run: Run
 ) -> tuple[nn.Module, align.Alignment]:
     """Train the global network for a part of its steps, and move the labels to where it points."""
-    network = ugsm.fit(
+    name, share = "ugsm_before_alignment", settings.align.after
+    network = _fit_global(pool, settings, phases, run, name=name, share=share)
+    return network, align_labels(pairs, network, settings, run)
+
+
+def _fit_global(
+    pool: Pairs,
+    settings: Settings,
+    phases: PhaseTable,
+    run: Run,
+    *,
+    name: str = "ugsm",
+    start: nn.Module | None = None,
+    share: float,
+) -> nn.Module:
+    """Train the global network of `settings.model`, or go on with it; see `ugsm.fit`."""
+    return ugsm.fit(
         pool.images,
         pool.labels,
         len(phases),
@@ -110,10 +116,10 @@ def _begin_and_align(
         settings.data,
         run,
         network=zoo.KINDS[settings.model].network,
-        name="ugsm_before_alignment",
-        share=settings.align.after,
+        name=name,
+        start=start,
+        share=share,
     )
-    return network, align_labels(pairs, network, settings, run)
 
 
 def align_labels(pairs: Pairs, network: nn.Module, settings: Settings, run: Run) -> align.Alignment:

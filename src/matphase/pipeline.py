@@ -240,13 +240,13 @@ class MatPhase:
         stage = model.settings.ugsm
         if samples is not None:
             stage = stage.model_copy(update={"samples": samples})
-        parts: list[dict[str, NDArray[Any]]] = []
-        reporter.start("predict", grey.n_slices)
         if keep_samples and (stage.samples < 2 or not ugsm.draws_samples(model.ugsm)):
             raise InputError(
                 f"{model.settings.model} with T = {stage.samples} has no samples to keep; it takes "
                 "a model with Monte-Carlo dropout, and two samples or more"
             )
+        parts: list[dict[str, NDArray[Any]]] = []
+        reporter.start("predict", grey.n_slices)
         kept = stage.samples if keep_samples else 0
         together = _slices_at_once(grey, len(model.phases), kept, memory)
         for first in range(0, grey.n_slices, together):

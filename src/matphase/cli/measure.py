@@ -105,9 +105,10 @@ def measure(
     outputs = [path for path in (json, csv, pictures, *exports) if path and str(path) != "-"]
     if len(set(outputs)) < len(outputs):
         raise InputError("two outputs have the same name; give each a name of its own")
+    inputs = labels, bpx_template, *recorded_files(Path(labels))
     for path in outputs:
         check_output(path, overwrite=overwrite, replaces=INDEX if path == pictures else None)
-        keep_inputs(path, labels, bpx_template, *recorded_files(Path(labels)))
+        keep_inputs(path, *inputs)
         if pictures is not None and pictures.resolve() in path.resolve().parents:
             raise InputError(f"{path} lies in the folder of the pictures; choose another name")
     with progress(quiet=quiet) as reporter:

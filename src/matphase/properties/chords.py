@@ -34,6 +34,11 @@ class ChordCounts(NamedTuple):
     neighbours: int
     """Pairs of neighbours along the axis that count, between which a chord could end."""
 
+    @property
+    def ends(self) -> int:
+        """Ends of chords that are seen."""
+        return int(2 * self.whole.sum() + self.cut_once.sum())
+
 
 @dataclass(frozen=True, eq=False)
 class ChordLengths:
@@ -117,14 +122,15 @@ def chords_from_counts(counts: ChordCounts, length: float) -> ChordLengths:
     voxels = np.arange(len(counts.whole))
     whole, cut = counts.whole, counts.cut_once + counts.through
     in_whole, in_cut, squares = int(voxels @ whole), int(voxels @ cut), int(voxels**2 @ whole)
-    ends = int(2 * whole.sum() + counts.cut_once.sum())
     in_phase = in_whole + in_cut
     return ChordLengths(
         lengths=(voxels[1:] * length).astype(np.float64),
         number=whole[1:],
         number_mean=ratio(in_whole * length, int(whole.sum())),
         length_mean=ratio(squares * length, in_whole),
-        mean_intercept=ratio(2 * in_phase * counts.neighbours * length, counts.voxels * ends),
+        mean_intercept=ratio(
+            2 * in_phase * counts.neighbours * length, counts.voxels * counts.ends
+        ),
         cut_share=ratio(in_cut, in_phase),
     )
 

@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from matphase.properties.estimate import Key, Property
+from matphase.properties import interfaces
+from matphase.properties.estimate import Key, Property, pair_keys, surface_keys
 from matphase.properties.labelled import Labelled
 from matphase.properties.plan import Roles
 from matphase.properties.validation import Corrected, Validation
@@ -52,10 +53,8 @@ def _areas(
     by_key: Mapping[Key, float], labelled: Labelled, roles: Roles, validation: Validation
 ) -> Changes:
     names, flat = labelled.phases.names, len(labelled.shape) == 2
-    pairs = {
-        Key("boundary_length" if flat else "interface_area", f"{one}|{other}"): (first, second)
-        for (first, one), (second, other) in itertools.combinations(enumerate(names), 2)
-    }
+    places = itertools.combinations(range(len(names)), 2)
+    pairs = dict(zip(pair_keys(names, flat=flat), places, strict=True))
     if not all(key in by_key for key in pairs):
         return {}
     areas = np.zeros((len(names), len(names)))
@@ -64,11 +63,10 @@ def _areas(
     voxels = math.prod(labelled.shape)
     better, covered = validation.areas(areas, voxels), validation.coverage(areas, voxels)
     changes = {key: _entry(better, *place) for key, place in pairs.items()}
-    for place, name in enumerate(names):
-        own = Key("surface_area_from_plane" if flat else "specific_surface_area", name)
-        factor = 4 / math.pi if flat else 1.0
-        value, error = _entry(better, place, place)
-        changes[own] = factor * value, factor * error
+    own = np.stack([np.diagonal(better.values), np.diagonal(better.error)], axis=1)
+    if flat:
+        own = interfaces.surface_from_sections(own)
+    changes |= zip(surface_keys(names, flat=flat), map(tuple, own.tolist()), strict=True)
     for key in by_key:
         if key.name == "coverage":
             active, binder = (names.index(roles.named(role)) for role in ("active", "binder"))

@@ -2,8 +2,9 @@
 
 import csv
 import io
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -237,6 +238,18 @@ class Measurements:
         writer.writerow(names)
         writer.writerows([row[name] for name in names] for row in rows)
         return out.getvalue()
+
+
+def pair_keys(names: Sequence[str], *, flat: bool) -> list[Key]:
+    """Of the area, in a slice the boundary length, between every two phases, in index order."""
+    name = "boundary_length" if flat else "interface_area"
+    return [Key(name, f"{one}|{other}") for one, other in itertools.combinations(names, 2)]
+
+
+def surface_keys(names: Sequence[str], *, flat: bool) -> list[Key]:
+    """Of each phase's own surface, in a slice what the slice says of it."""
+    name = "surface_area_from_plane" if flat else "specific_surface_area"
+    return [Key(name, of) for of in names]
 
 
 def unit_of(name: str, length: str | None) -> str:

@@ -24,7 +24,7 @@ from matphase.properties import (
     transport,
     triple_lines,
 )
-from matphase.properties.estimate import Curve, Key
+from matphase.properties.estimate import Curve, Key, pair_keys, surface_keys
 from matphase.properties.labelled import Indices, Labelled, Spacing
 from matphase.properties.plan import Plan
 from matphase.properties.sampling import blocks, bootstrap_error, jackknife_error
@@ -92,8 +92,7 @@ class Subject:
     @cached_property
     def counted(self) -> NDArray[np.bool_] | None:
         """Voxels that count; None where all do."""
-        ignored = self.indices == IGNORE_INDEX
-        return ~ignored if ignored.any() else None
+        return _counted(self.indices)
 
     def axes(self) -> Iterator[tuple[int, str]]:
         """Number and name of each axis that is asked for."""
@@ -114,9 +113,7 @@ class Subject:
             lags = tuple(min(LONGEST_LAG, side // 2) for side in self.labelled.shape)
             total: NDArray[np.int64] = np.zeros((), np.int64)
             for indices, repeated in self.slabs(overlap=lags[0]):
-                ignored = indices == IGNORE_INDEX
-                counted = ~ignored if ignored.any() else None
-                mask = indices == phase
+                mask, counted = indices == phase, _counted(indices)
                 total = total + correlation.correlation_counts(mask, lags, counted, repeated)
             self._pairs[phase] = total
         return self._pairs[phase]
@@ -146,6 +143,12 @@ class Subject:
         return np.stack(sums)
 
 
+def _counted(indices: Indices) -> NDArray[np.bool_] | None:
+    """Voxels that count; None where all do."""
+    ignored = indices == IGNORE_INDEX
+    return ~ignored if ignored.any() else None
+
+
 COLUMNS = 9
 """Columns along the axis of transport, for the error of a finite volume."""
 _COLUMN_TOLERANCE = 1e-3
@@ -170,9 +173,9 @@ def measure_fractions(subject: Subject) -> Found:
     if not subject.in_full:
         return found
     found.sampling = _fraction_errors(subject, values)
-    for number, axis in enumerate(subject.labelled.axes):
-        profile = fractions.profiles_from_counts(counts)[number]
-        places: NDArray[np.float64] = np.arange(0.5, len(profile)) * subject.spacing[number]
+    profiles = fractions.profiles_from_counts(counts)
+    for axis, profile, length in zip(subject.labelled.axes, profiles, subject.spacing, strict=True):
+        places: NDArray[np.float64] = np.arange(0.5, len(profile)) * length
         found.curves[f"profile_{axis}"] = Curve(
             f"Volume fraction along {axis}",
             f"{axis} / {subject.length_unit}",
@@ -245,15 +248,9 @@ def measure_interfaces(subject: Subject) -> Found:
 
 def _interface_keys(subject: Subject) -> list[Key]:
     flat, names = subject.flat, subject.names
-    pairs = [
-        Key("boundary_length" if flat else "interface_area", f"{a}|{b}")
-        for a, b in itertools.combinations(names, 2)
-    ]
-    own = [
-        Key("surface_area_from_plane" if flat else "specific_surface_area", name) for name in names
-    ]
-    keys = [*own, *pairs, Key("triple_points" if flat else "triple_phase_boundary")]
-    return [*keys, *_coverage_keys(subject)]
+    triple = Key("triple_points" if flat else "triple_phase_boundary")
+    areas = [*surface_keys(names, flat=flat), *pair_keys(names, flat=flat)]
+    return [*areas, triple, *_coverage_keys(subject)]
 
 
 def _coverage_keys(subject: Subject) -> list[Key]:
@@ -311,8 +308,7 @@ def _chord_rows(subject: Subject, phase: int, axis: int) -> NDArray[np.float64]:
 
     def count(part: Indices, _: int) -> NDArray[np.float64]:
         seen = chords.chord_counts(part == phase, axis, part != IGNORE_INDEX)
-        ends = 2 * seen.whole.sum() + seen.cut_once.sum()
-        return np.array([np.count_nonzero(part == phase), ends / 2])
+        return np.array([np.count_nonzero(part == phase), seen.ends / 2])
 
     return subject.by_blocks(count)
 
