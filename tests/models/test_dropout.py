@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from matphase.models.dropout import MCDropout, dropout_samples, random_mask
+from matphase.models.dropout import CELL, MCDropout, dropout_samples, random_mask
 
 KINDS: list[Literal["element", "channel"]] = ["element", "channel"]
 
@@ -94,3 +94,41 @@ def test_training_on_a_cpu_drops_the_stated_share_of_single_activations() -> Non
     y.sum().backward()
     assert x.grad is not None
     assert torch.equal(x.grad, y.detach())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stride", [1, 4])
+@pytest.mark.parametrize("origin", [(0, 0), (16, 0), (124, 132), (128, 256)])
+def test_a_window_meets_the_masks_of_its_place(
+    kind: Literal["element", "channel"], stride: int, origin: tuple[int, int]
+) -> None:
+    layer = MCDropout(0.5, kind, stride).eval()
+    whole, window = torch.ones(1, 4, 160, 300), torch.ones(2, 4, 31, 37)
+    with dropout_samples(layer, [5]):
+        masks = layer(whole)
+    with dropout_samples(layer, [5], origin):
+        part = layer(window)
+    row, column = (place // stride for place in origin)
+    for one in part:
+        assert torch.equal(one, masks[0, :, row : row + 31, column : column + 37])
+
+
+def test_cells_do_not_repeat_each_other() -> None:
+    layer = MCDropout(0.5, "element").eval()
+    with dropout_samples(layer, [5]):
+        mask = layer(torch.ones(1, 2, 3 * CELL, 3 * CELL))[0] > 0
+    cells = [
+        mask[:, row : row + CELL, column : column + CELL]
+        for row in range(0, 3 * CELL, CELL)
+        for column in range(0, 3 * CELL, CELL)
+    ]
+    for number, one in enumerate(cells):
+        for other in cells[:number]:
+            # of independent ones half the entries agree; 2 x CELL^2 of them, 5 standard deviations
+            assert abs((one == other).float().mean().item() - 0.5) < 2.5 / (2 * CELL**2) ** 0.5
+
+
+def test_a_place_between_the_pixels_of_a_map_is_refused() -> None:
+    network = nn.Sequential(MCDropout(0.5, "element", 1), MCDropout(0.5, "element", 4))
+    with pytest.raises(ValueError, match="one in 4"), dropout_samples(network, [1], (4, 2)):
+        pass

@@ -40,15 +40,18 @@ class UNet(nn.Module):
         self.width: int = width
         widths = [width * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList(
-            _block(before, after, dropout, dropout_kind)
-            for before, after in zip([in_channels, *widths], widths, strict=False)
+            _block(before, after, dropout, dropout_kind, stride=2**level)
+            for level, (before, after) in enumerate(
+                zip([in_channels, *widths], widths, strict=False)
+            )
         )
         self.rise = nn.ModuleList(
             nn.ConvTranspose2d(deep, shallow, kernel_size=2, stride=2)
             for shallow, deep in itertools.pairwise(widths)
         )
         self.up = nn.ModuleList(
-            _block(2 * level, level, dropout, dropout_kind) for level in widths[:-1]
+            _block(2 * after, after, dropout, dropout_kind, stride=2**level)
+            for level, after in enumerate(widths[:-1])
         )
         self.head = nn.Conv2d(width, n_phases, kernel_size=1)
 
@@ -68,7 +71,7 @@ class UNet(nn.Module):
 
 
 def _block(
-    before: int, after: int, dropout: float, kind: Literal["element", "channel"]
+    before: int, after: int, dropout: float, kind: Literal["element", "channel"], stride: int
 ) -> nn.Sequential:
     return nn.Sequential(
         # the norm that follows has a bias of its own
@@ -78,5 +81,5 @@ def _block(
         nn.Conv2d(after, after, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(after),
         nn.ReLU(inplace=True),
-        MCDropout(dropout, kind),
+        MCDropout(dropout, kind, stride),
     )
