@@ -106,6 +106,27 @@ def test_slices_can_be_written_to(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".png"])
+@pytest.mark.parametrize("compress", [True, False])
+def test_blocks(tmp_path: Path, suffix: str, compress: bool) -> None:
+    path = tmp_path / f"a{suffix}"
+    array = STACK[0] if suffix == ".png" else STACK
+    formats.save(path, Volume.from_array(array), compress=compress)
+    volume = formats.open(path)
+    for z in (slice(0, 1), slice(0, 4), slice(2, 4)):
+        window = (slice(0, 1) if suffix == ".png" else z, slice(3, 30), slice(36, 37))
+        block = volume.block(*window)
+        np.testing.assert_array_equal(block, STACK[window])
+        assert (block.dtype, block.flags.writeable) == (STACK.dtype, True)
+
+
+def test_blocks_of_a_folder(tmp_path: Path) -> None:
+    for z, plane in enumerate(STACK):
+        Image.fromarray(plane).save(tmp_path / f"{z}.png")
+    window = slice(1, 3), slice(3, 30), slice(0, 37)
+    np.testing.assert_array_equal(formats.open(tmp_path).block(*window), STACK[window])
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".png"])
 def test_volumes_travel_to_other_processes(tmp_path: Path, suffix: str) -> None:
     formats.save(tmp_path / f"a{suffix}", Volume.from_array(STACK[0]))
     copy = pickle.loads(pickle.dumps(formats.open(tmp_path / f"a{suffix}")))

@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from matphase.cli.common import (
+    LabelSlices,
     Overwrite,
     Quiet,
     Seed,
     keep_inputs,
+    parse_slices,
     progress,
     reports_errors,
     say,
@@ -19,12 +21,16 @@ from matphase.cli.common import (
 @reports_errors
 def train(
     images: Annotated[str, typer.Option(help="Grey slices: file, folder, or FILE.h5:/dataset.")],
-    labels: Annotated[str, typer.Option(help="Their labels, in the same order and size.")],
+    labels: Annotated[
+        str,
+        typer.Option(help="Their labels, or those of some of them, in the same order and size."),
+    ],
     label_map: Annotated[
         str,
         typer.Option(help="Phases and their values, as pore=0,carbon=1,nickel=2,ignore=255."),
     ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    label_slices: LabelSlices = None,
     preset: Annotated[str, typer.Option(help="quick, small or paper.")] = "small",
     model: Annotated[
         str,
@@ -42,6 +48,7 @@ def train(
         ),
     ] = None,
     validation_labels: Annotated[str | None, typer.Option(help="Their labels.")] = None,
+    validation_slices: LabelSlices = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was interrupted.")
     ] = False,
@@ -97,7 +104,9 @@ def train(
                 grey,
                 known,
                 phases,
+                label_slices=parse_slices(label_slices),
                 validation=validation,
+                validation_slices=parse_slices(validation_slices),
                 folder=partial,
                 restart=not resume,
                 reporter=reporter,

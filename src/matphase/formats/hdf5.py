@@ -1,4 +1,4 @@
-"""HDF5, the format of synchrotron beamlines: one dataset of a file, read slice by slice.
+"""HDF5, the format of synchrotron beamlines: one dataset of a file, read block by block.
 
 Voxel sizes are taken from attributes of the dataset: `element_size_um` (z, y, x in micrometres,
 as ilastik and BigDataViewer tools write it), or `voxel_size` (one number, or one per axis, NaN
@@ -63,6 +63,7 @@ def open_dataset(path: Path, dataset: str | None, axes: str | None = None) -> Vo
             kept,
             tuple(found.shape[axis] for axis in kept),
             found.dtype.newbyteorder("="),
+            found.chunks[kept[0]] if found.chunks and len(kept) == 3 else 1,
         )
         # Known axes tell a stack of narrow slices from an RGB picture.
         recorded = _text(found.attrs.get("axes"))
@@ -141,7 +142,7 @@ def _write(target: _Patient, volume: Volume, *, compress: bool) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Dataset:
-    """The slices of a dataset; the file is open only while one is read."""
+    """The voxels of a dataset; the file is open only while some are read."""
 
     path: Path
     dataset: str
@@ -149,21 +150,21 @@ class _Dataset:
     kept: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    chunk_depth: int
 
-    def read_slice(self, z: int) -> NDArray[Any]:
-        """Read slice `z`.
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        """Read a block; HDF5 decodes the chunks that it touches.
 
         Raises:
             FormatError: the file is gone, changed or damaged.
         """
         index: list[Any] = [0] * len(self.stored_shape)
-        for axis in self.kept[-2:]:
-            index[axis] = slice(None)
-        if len(self.kept) == 3:
-            index[self.kept[0]] = z
+        for axis, window in zip(self.kept[::-1], (columns, rows, z), strict=False):
+            index[axis] = window
         with reading(self.path), h5py.File(self.path, "r") as file:
-            plane: NDArray[Any] = file[self.dataset][tuple(index)]
-        return plane.astype(self.dtype, copy=False)
+            block: NDArray[Any] = file[self.dataset][tuple(index)]
+        block = block.astype(self.dtype, copy=False)
+        return block if len(self.kept) == 3 else block[np.newaxis]
 
 
 def _chosen(file: h5py.File, path: Path, dataset: str | None) -> h5py.Dataset:

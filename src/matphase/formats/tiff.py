@@ -20,11 +20,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from matphase.errors import FormatError, InputError, OutputError
-from matphase.formats._reading import Header, reading, stack_of
+from matphase.formats._reading import Header, cut, reading, stack_of
 from matphase.volume import (
-    SliceSource,
     Volume,
     VoxelSize,
+    VoxelSource,
     checked_voxel_size,
     normalised_unit,
 )
@@ -106,22 +106,27 @@ def save(path: Path, volume: Volume, *, compress: bool) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Pages:
-    """Slices that are pages of their own; the file is open only while one is read."""
+    """Slices that are pages of their own; the file is open only while some are read."""
 
     path: Path
     offsets: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    chunk_depth = 1
 
-    def read_slice(self, z: int) -> NDArray[Any]:
-        """Read page `z`.
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        """Read a block of the pages `z`, each of which is decoded whole.
 
         Raises:
             FormatError: the file is gone, changed or damaged.
         """
         with reading(self.path), _opened(self.path) as tif:
-            tif.filehandle.seek(self.offsets[z])
-            return _decoded(tifffile.TiffPage(tif, z), self.shape[-2:], self.dtype)
+
+            def page(number: int) -> NDArray[Any]:
+                tif.filehandle.seek(self.offsets[number])
+                return _decoded(tifffile.TiffPage(tif, number), self.shape[-2:], self.dtype)
+
+            return cut(map(page, range(z.start, z.stop)), z, rows, columns, self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,22 +138,18 @@ class _Contiguous:
     stored: np.dtype[Any]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    chunk_depth = 1
 
-    def read_slice(self, z: int) -> NDArray[Any]:
-        """Read slice `z`.
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        """Copy a block out of the file, which is in memory only as far as the block needs it.
 
         Raises:
             FormatError: the file is gone or has become shorter.
         """
-        pixels = math.prod(self.shape[-2:])
+        shape = (1, *self.shape)[-3:]
         with reading(self.path):
-            plane = np.fromfile(
-                self.path,
-                self.stored,
-                pixels,
-                offset=self.offset + z * pixels * self.dtype.itemsize,
-            )
-            return plane.reshape(self.shape[-2:]).astype(self.dtype, copy=False)
+            stack = np.memmap(self.path, self.stored, "r", self.offset, shape)
+            return np.array(stack[z, rows, columns], self.dtype)
 
 
 def _opened(path: Path) -> tifffile.TiffFile:
@@ -252,7 +253,7 @@ def _is_stack(series: tifffile.TiffPageSeries, path: Path, axes: str | None) -> 
     return bool(more)
 
 
-def _source(series: tifffile.TiffPageSeries, path: Path, *, stacked: bool) -> SliceSource:
+def _source(series: tifffile.TiffPageSeries, path: Path, *, stacked: bool) -> VoxelSource:
     page = series.keyframe
     plane = (page.imagelength, page.imagewidth)
     slices = series.size // math.prod(plane)
