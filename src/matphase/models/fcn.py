@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matphase.models.padding import mirrored
-from matphase.models.vgg import MULTIPLE, encoder, stage_widths
+from matphase.models.reach import Reach, pyramid
+from matphase.models.vgg import CONVOLUTIONS, MULTIPLE, encoder, stage_widths
 
 
 class FCN8s(nn.Module):
@@ -46,6 +47,13 @@ class FCN8s(nn.Module):
         self.rise_32 = bilinear(n_phases, 2)
         self.rise_16 = bilinear(n_phases, 2)
         self.rise_8 = bilinear(n_phases, 8).requires_grad_(False)
+
+    @property
+    def reach(self) -> Reach:
+        """How far the answers of a block look beyond it."""
+        # the tents of bilinear upsampling reach half a pixel of the map that they enlarge: 4 px of
+        # the slice, then 1 px at 1/8 and 1/16; fc6 reaches 3 px at 1/32
+        return pyramid(up=(4, 0, 0, 1, 1), deepest=3, down=CONVOLUTIONS)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map grey images (n, in_channels, h, w) to logits (n, n_phases, h, w)."""

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from matphase.models.padding import mirrored
+from matphase.models.reach import Reach, pyramid
 from matphase.models.vgg import CONVOLUTIONS, MULTIPLE, encoder, stage, stage_widths
 
 
@@ -32,6 +33,11 @@ class SegNet(nn.Module):
         )
         self.last = stage(width, [width] * (CONVOLUTIONS[0] - 1))
         self.head = nn.Conv2d(width, n_phases, kernel_size=3, padding=1)
+
+    @property
+    def reach(self) -> Reach:
+        """How far the answers of a block look beyond it."""
+        return pyramid(up=CONVOLUTIONS, deepest=0, down=CONVOLUTIONS)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map grey images (n, in_channels, h, w) to logits (n, n_phases, h, w)."""

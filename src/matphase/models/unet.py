@@ -9,6 +9,11 @@ from torch.nn import functional as F
 
 from matphase.models.dropout import MCDropout
 from matphase.models.padding import mirrored
+from matphase.models.reach import Reach, pyramid
+
+
+BLOCK_RADIUS = 2
+"""Of the two convolutions of a block."""
 
 
 class UNet(nn.Module):
@@ -54,6 +59,12 @@ class UNet(nn.Module):
             for level, after in enumerate(widths[:-1])
         )
         self.head = nn.Conv2d(width, n_phases, kernel_size=1)
+
+    @property
+    def reach(self) -> Reach:
+        """How far the answers of a block look beyond it."""
+        both = [BLOCK_RADIUS] * self.depth
+        return pyramid(both, BLOCK_RADIUS, both)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map grey images (n, in_channels, h, w) to logits (n, n_phases, h, w)."""

@@ -12,11 +12,12 @@ from matphase.errors import InputError
 from matphase.models.fcn import FCN8s
 from matphase.models.lcgar import LCGAR
 from matphase.models.library import LibraryName, library_network
+from matphase.models.reach import Reach
 from matphase.models.resnet import PatchResNet
 from matphase.models.segnet import SegNet
 from matphase.models.torchvision_shim import baseline_package
 from matphase.models.unet import UNet
-from matphase.settings import LCGARSettings, UGSMSettings
+from matphase.settings import LCGARSettings, Settings, UGSMSettings
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,27 @@ def local_unet(n_phases: int, settings: UGSMSettings, lcgar: LCGARSettings) -> n
     """
     channels = lcgar.patch_channels(n_phases) + n_phases * lcgar.logits
     return UNet(channels, n_phases, settings.width, settings.depth, dropout=0)
+
+
+def reach(network: nn.Module, local: nn.Module | None, settings: Settings) -> Reach | None:
+    """How far a model's answers for a block of a slice look beyond the block.
+
+    Args:
+        network: the global network.
+        local: the local network, if there is one.
+        settings: that both were built with.
+
+    Returns:
+        None where the global network takes an average, or attention, over the whole image.
+    """
+    if not isinstance(network, UNet | FCN8s | SegNet):
+        return None
+    own = network.reach
+    if local is None:
+        return own
+    # a patch classifier sees the patch, and UGSM's answers in it
+    beyond = local.reach if isinstance(local, UNet) else Reach(settings.lcgar.patch_side // 2)
+    return beyond.then(own)
 
 
 def parameters(network: nn.Module) -> int:
