@@ -1,5 +1,6 @@
 """MatPhase: the stages joined up (paper section 3.4, figure 4)."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase import formats, model_folder
-from matphase.data.depth import read_images
 from matphase.data.intensity import IntensityScale
 from matphase.data.pairs import Pairs
 from matphase.errors import InputError
 from matphase.fitting import align_labels, fit_local_again, fit_stages
+from matphase.inference import predict as inference
 from matphase.model_folder import Trained
 from matphase.models import zoo
 from matphase.phases import Phases, PhaseTable, as_phase_table
@@ -29,10 +30,8 @@ from matphase.settings import (
     Settings,
     USISettings,
 )
-from matphase.stages import conformal, hcl_idk, local, scaling, ugsm
-from matphase.stages.aggregate import aggregate, sample_labels
+from matphase.stages import conformal, scaling, ugsm
 from matphase.stages.conformal import Promise
-from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.stages.scaling import Scaling
 from matphase.training import Run
 from matphase.volume import Volume
@@ -40,7 +39,7 @@ from matphase.volume import Volume
 Images = Volume | NDArray[Any] | str | os.PathLike[str]
 
 SLICES_AT_ONCE = 16
-"""At most so many slices go through all stages together in prediction."""
+"""At most so many validation slices go through all stages together."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +217,7 @@ class MatPhase:
         keep_samples: bool = False,
         reporter: Reporter | None = None,
     ) -> Prediction:
-        """Name the phase of every voxel, slice by slice.
+        """Name the phase of every voxel, block by block.
 
         Args:
             volume: grey volume (z, y, x) or slice (y, x), or where it is stored.
@@ -227,8 +226,8 @@ class MatPhase:
             intensity: scale grey values as in training (`model`), or by this volume's own
                 percentiles (`volume`), for a scan whose grey scale differs. A model that scales
                 each slice by itself does so either way.
-            memory: bytes that the networks' maps may take, and in turn the stages' arrays; the
-                result comes on top (`prediction_bytes`).
+            memory: bytes that prediction may take at a time: slices that do not fit are predicted
+                in blocks, with the same answer. The result comes on top (`prediction_bytes`).
             mutual_information: also compute it.
             keep_samples: also give the labels of each stochastic pass, from which `measure` takes
                 its error bars.
@@ -237,46 +236,34 @@ class MatPhase:
         Raises:
             InputError: the volume cannot be used, or its grey scale differs from training's.
         """
-        if samples is not None and samples < 1:
-            raise InputError(f"samples is {samples}; give at least one stochastic pass")
-        if intensity not in ("model", "volume"):
-            raise InputError(f"intensity is {intensity!r}; give 'model' or 'volume'")
         model, grey = self._model, as_volume(volume, "volume")
+        task = inference.task_of(
+            model,
+            grey,
+            samples=samples,
+            seed=seed,
+            intensity=intensity,
+            memory=memory,
+            mutual_information=mutual_information,
+            keep_samples=keep_samples,
+        )
+        blocks, shape = inference.blocks_of(model, grey, task), inference.shape_of(grey)
         reporter = reporter or Silent()
-        own = replace(IntensityScale.of(grey), per_slice=model.scale.per_slice)
-        if intensity == "model":
-            model.scale.check_fits(own, grey.name)
-        scale = model.scale if intensity == "model" else own
-        stage = model.settings.ugsm
-        if samples is not None:
-            stage = stage.model_copy(update={"samples": samples})
-        if keep_samples and (stage.samples < 2 or not ugsm.draws_samples(model.ugsm)):
-            raise InputError(
-                f"{model.settings.model} with T = {stage.samples} has no samples to keep; it takes "
-                "a model with Monte-Carlo dropout, and two samples or more"
-            )
-        parts: list[dict[str, NDArray[Any]]] = []
-        reporter.start("predict", grey.n_slices)
-        kept = stage.samples if keep_samples else 0
-        together = _slices_at_once(grey, len(model.phases), model.settings.slices, kept, memory)
-        for first in range(0, grey.n_slices, together):
-            numbers = range(first, min(first + together, grey.n_slices))
-            images = read_images(grey, scale, numbers, model.settings.slices)
-            known = ugsm.predict(
-                model.ugsm,
-                images,
-                stage,
-                seed=seed,
-                precision=model.settings.precision,
-                memory=memory,
-                average=zoo.KINDS[model.settings.model].average,
-                mutual_information=mutual_information,
-                keep_samples=keep_samples,
-                reporter=reporter,
-            )
-            parts.append(_answers(model, images, known, memory))
+        reporter.start("predict", math.prod(shape))
+        maps: dict[str, NDArray[Any]] = {}
+        for block in blocks:
+            for name, part in inference.block_maps(model, grey, block, task).items():
+                if name not in maps:
+                    maps[name] = np.empty((*part.shape[:-3], *shape), part.dtype)
+                maps[name][..., *block.core] = part
+            reporter.advance(block.voxels)
         reporter.finish()
-        return _assemble(parts, model, grey)
+        return Prediction(
+            **{name: array.reshape(*array.shape[:-3], *grey.shape) for name, array in maps.items()},
+            phases=model.phases,
+            volume=grey,
+            validation=model.validation,
+        )
 
     def align(
         self,
@@ -370,56 +357,6 @@ def as_volume(source: Images, name: str) -> Volume:
     return Volume.from_array(np.asarray(source), name=name)
 
 
-def _slices_at_once(volume: Volume, n_phases: int, slices: int, samples: int, memory: int) -> int:
-    """As many slices as may be in the stages' arrays together within `memory`.
-
-    A pixel takes F, two softmaxes, and features twice (4 bytes each a phase), 4 bytes of each
-    slice of its image, about 56 of codes, entropy, scores and positions, and for each sample that
-    is kept twice its logits (2 bytes each) and a label.
-    """
-    pixel = 56 + 4 * slices + 20 * n_phases + samples * (4 * n_phases + 1)
-    pixels = volume.shape[-2] * volume.shape[-1]
-    return max(1, min(SLICES_AT_ONCE, memory // (pixels * pixel)))
-
-
-def _answers(
-    model: Trained, images: NDArray[np.float32], known: GlobalPrediction, memory: int
-) -> dict[str, NDArray[Any]]:
-    """All maps of a stack of slices, slices first."""
-    if model.idk is None or model.lcgar is None:
-        nowhere = np.zeros(known.labels.shape, np.bool_)
-        partition = asked = Partition(nowhere, nowhere.astype(np.float32))
-        answers = LocalPrediction(
-            known.labels[nowhere], np.empty((0, len(model.phases)), np.float32)
-        )
-        labels, probabilities = known.labels, known.probabilities
-    else:
-        partition = hcl_idk.predict(model.idk, known, model.settings.idk)
-        asked, answers = local.predict(
-            model.lcgar, images, known, partition, model.settings, memory=memory
-        )
-        labels, probabilities = aggregate(known, asked, answers)
-    if model.scaling is not None:
-        labels, probabilities = model.scaling.answer(labels, probabilities)
-    maps: dict[str, NDArray[Any]] = {
-        "labels": model.phases.decode(labels),
-        "probabilities": probabilities,
-        "entropy": known.entropy,
-        "idk": partition.idk,
-        "idk_score": partition.score,
-        "global_labels": model.phases.decode(known.labels),
-        "global_probabilities": known.probabilities,
-    }
-    if model.promise is not None:
-        maps["trusted"] = model.promise.trusts(probabilities)
-    if known.mutual_information is not None:
-        maps["mutual_information"] = known.mutual_information
-    if known.samples is not None:
-        drawn = sample_labels(known, asked, answers, model.scaling)
-        maps["samples"] = np.moveaxis(model.phases.decode(drawn), 0, 1)
-    return maps
-
-
 def _with_held_out(model: Trained, held_out: Pairs) -> Trained:
     """The model with what slices say of it that none of its networks learned from.
 
@@ -437,12 +374,13 @@ def _with_held_out(model: Trained, held_out: Pairs) -> Trained:
             precision=model.settings.precision,
             average=zoo.KINDS[model.settings.model].average,
         )
-        maps = _answers(model, images, known, ugsm.DEFAULT_MEMORY)
+        maps = inference.answers(model, images, known, inference.whole(images))
         parts.append({name: maps[name] for name in names})
     labels = model.phases.encode(np.concatenate([part["labels"] for part in parts]))
     truth, scaled, promise = held_out.labels, None, None
     if settings.is_on:
-        probabilities = np.concatenate([part["probabilities"] for part in parts])
+        probabilities = np.concatenate([part["probabilities"] for part in parts], axis=1)
+        probabilities = np.ascontiguousarray(np.moveaxis(probabilities, 0, 1))
         if settings.scaling != "none":
             scaled = scaling.fit(probabilities, truth, settings.scaling, model.seed)
             labels, probabilities = scaled.answer(labels, probabilities)
@@ -450,15 +388,3 @@ def _with_held_out(model: Trained, held_out: Pairs) -> Trained:
             promise = conformal.fit(probabilities, labels, truth, settings)
     score = Validation.of(truth, labels, len(model.phases))
     return replace(model, validation=score, scaling=scaled, promise=promise)
-
-
-def _assemble(parts: list[dict[str, NDArray[Any]]], model: Trained, volume: Volume) -> Prediction:
-    maps: dict[str, Any] = {"mutual_information": None}
-    for name in parts[0]:
-        whole = np.concatenate([part[name] for part in parts])
-        if whole.ndim == 4:  # slices first: phases or samples come behind
-            whole = np.moveaxis(whole, 1, 0)
-            maps[name] = whole.reshape(len(whole), *volume.shape)
-        else:
-            maps[name] = whole.reshape(volume.shape)
-    return Prediction(**maps, phases=model.phases, volume=volume, validation=model.validation)

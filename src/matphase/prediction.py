@@ -43,9 +43,9 @@ class Prediction:
     idk_score: NDArray[np.float32]
     global_labels: NDArray[Any]
     global_probabilities: NDArray[np.float32]
-    mutual_information: NDArray[np.float32] | None
     phases: PhaseTable
     volume: Volume
+    mutual_information: NDArray[np.float32] | None = None
     samples: NDArray[Any] | None = None
     validation: Validation | None = None
     trusted: NDArray[np.bool_] | None = None
@@ -57,9 +57,8 @@ class Prediction:
 
 
 def prediction_bytes(shape: tuple[int, ...], n_phases: int, samples: int = 0) -> int:
-    """Memory that predicting a volume of this shape takes besides the networks, in bytes.
+    """Memory that the `Prediction` of a volume of this shape takes, in bytes.
 
-    Per voxel the maps of a `Prediction` take 12 bytes, 8 for each phase, and 1 for each sample
-    that is kept; while the parts are put together all exist twice.
+    Per voxel its maps take 12 bytes, 8 for each phase, and 1 for each sample that is kept.
     """
-    return 2 * math.prod(shape) * (12 + 8 * n_phases + samples)
+    return math.prod(shape) * (12 + 8 * n_phases + samples)

@@ -347,20 +347,34 @@ def checked_slice(volume: Volume, z: int) -> NDArray[np.float32]:
         InputError: a side shorter than 32 px, or a pixel that is NaN or infinite.
     """
     height, width = volume.shape[-2:]
+    plane: NDArray[np.float32] = checked_block(
+        volume, slice(z, z + 1), slice(0, height), slice(0, width)
+    )[0]
+    return plane
+
+
+def checked_block(volume: Volume, z: Window, rows: Window, columns: Window) -> NDArray[np.float32]:
+    """Read a block as a network takes it: float32, finite, of shape (dz, dy, dx).
+
+    Raises:
+        InputError: slices with a side shorter than 32 px, or a pixel that is NaN or infinite.
+    """
+    height, width = volume.shape[-2:]
     if min(height, width) < MIN_SIDE:
         raise InputError(
             f"{volume.name} is {height} x {width} px; images need at least {MIN_SIDE} px a side"
         )
     # A float64 value beyond the range of float32 becomes infinite here, and is refused as such.
     with np.errstate(over="ignore"):
-        plane = volume.slice(z).astype(np.float32)
-    bad = plane.size - np.count_nonzero(np.isfinite(plane))
-    if bad:
-        raise InputError(
-            f"{volume.name} has {bad} NaN or infinite pixel{'s' if bad > 1 else ''} in slice {z}; "
-            "replace them by finite grey values"
-        )
-    return plane
+        block = volume.block(z, rows, columns).astype(np.float32)
+    for number, plane in enumerate(block, z.start):
+        bad = plane.size - np.count_nonzero(np.isfinite(plane))
+        if bad:
+            raise InputError(
+                f"{volume.name} has {bad} NaN or infinite pixel{'s' if bad > 1 else ''} in slice "
+                f"{number}; replace them by finite grey values"
+            )
+    return block
 
 
 def check_not_constant(volume: Volume, z: int | None = None) -> None:

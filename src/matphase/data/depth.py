@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.data.intensity import IntensityScale
+from matphase.data.intensity import IntensityScale, scaled
 from matphase.errors import InputError
-from matphase.volume import Volume, checked_slice
+from matphase.volume import Volume, Window, checked_block, checked_slice
 
 MILLIMETRES = {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1e3}
 
@@ -39,6 +39,38 @@ def read_images(
     for z in np.unique(seen):
         images[seen == z] = scale.apply(checked_slice(volume, int(z)))
     return images[:, 0] if slices == 1 else images
+
+
+def read_window(
+    volume: Volume,
+    ends: NDArray[np.float64],
+    z: Window,
+    rows: Window,
+    columns: Window,
+    slices: int,
+) -> NDArray[np.float32]:
+    """The same window of consecutive slices, scaled, with their neighbours.
+
+    Args:
+        volume: grey values.
+        ends: (n_slices, 2) what maps to -1 and 1 in each slice (`IntensityScale.of_slices`).
+        z: the slices.
+        rows: of the window.
+        columns: of the window.
+        slices: that an image consists of, odd.
+
+    Returns:
+        (dz, dy, dx), or (dz, slices, dy, dx) for several.
+
+    Raises:
+        InputError: the slices cannot be used.
+    """
+    seen = _neighbours(np.arange(z.start, z.stop), slices, volume.n_slices)
+    first, last = int(seen.min()), int(seen.max()) + 1
+    stack = checked_block(volume, slice(first, last), rows, columns)
+    for plane, (low, high) in zip(stack, ends[first:last], strict=True):
+        plane[...] = scaled(plane, low, high)
+    return stack if slices == 1 else stack[seen - first]
 
 
 def central(images: NDArray[np.float32], slices: int) -> NDArray[np.float32]:

@@ -68,12 +68,20 @@ class IntensityScale:
 
     def apply(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale a slice (height, width) to [-1, 1]; what lies beyond the percentiles is clipped."""
-        low, high = _ends(image) if self.per_slice else (self.low, self.high)
-        if low == high:  # a slice of one value, as outside of the sample
-            return np.zeros_like(image, dtype=np.float32)
-        scaled = (image - np.float32(low)) * np.float32(2 / (high - low)) - 1
-        clipped: NDArray[np.float32] = np.clip(scaled, -1, 1, dtype=np.float32)
-        return clipped
+        return scaled(image, *(_ends(image) if self.per_slice else (self.low, self.high)))
+
+    def of_slices(self, volume: Volume) -> NDArray[np.float64]:
+        """The grey values that map to -1 and 1 in each slice, (n, 2).
+
+        A block of a slice is scaled as the whole slice is, so where each slice has a scale of its
+        own, all of the volume is read once for it.
+
+        Raises:
+            InputError: a slice cannot be used.
+        """
+        if not self.per_slice:
+            return np.full((volume.n_slices, 2), (self.low, self.high))
+        return np.array([_ends(checked_slice(volume, z)) for z in range(volume.n_slices)])
 
     def check_fits(self, other: "IntensityScale", name: str) -> None:
         """Refuse a volume whose grey values lie far from those of the training slices.
@@ -90,6 +98,15 @@ class IntensityScale:
                 f"was trained on {self.low:.4g} to {self.high:.4g}; bring them to one scale, or "
                 "let the volume set its own with intensity 'volume'"
             )
+
+
+def scaled(image: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+    """Bring `low` to -1 and `high` to 1; what lies beyond is clipped. Any shape."""
+    if low == high:  # a slice of one value, as outside of the sample
+        return np.zeros_like(image, dtype=np.float32)
+    linear = (image - np.float32(low)) * np.float32(2 / (high - low)) - 1
+    clipped: NDArray[np.float32] = np.clip(linear, -1, 1, dtype=np.float32)
+    return clipped
 
 
 def drift(slices: Sequence[NDArray[np.float32]], low: float, high: float) -> float:

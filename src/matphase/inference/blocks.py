@@ -70,7 +70,7 @@ def tiles(shape: Shape, block: Shape, halo: int = 0, multiple: int = 1) -> list[
             raise ValueError(f"blocks of {length} px do not begin at multiples of {multiple} px")
     if min(block) < 1 or halo < 0:
         raise ValueError(f"there is no block of {block} with a halo of {halo}")
-    places = product(*(_pieces(side, length) for side, length in zip(shape, block, strict=True)))
+    z, rows, columns = (_pieces(side, length) for side, length in zip(shape, block, strict=True))
     return [
         Block(
             number,
@@ -80,7 +80,7 @@ def tiles(shape: Shape, block: Shape, halo: int = 0, multiple: int = 1) -> list[
                 _window(core[2], shape[2], halo, multiple),
             ),
         )
-        for number, core in enumerate(places)
+        for number, core in enumerate(product(z, rows, columns))
     ]
 
 

@@ -46,7 +46,8 @@ class MCDropout(nn.Module):
             return x
         if self.seeds:
             # slices share the masks of a sample by broadcasting
-            return (x.unflatten(0, (len(self.seeds), -1)) * self._masks(x)[:, None]).flatten(0, 1)
+            by_sample = x.reshape(len(self.seeds), -1, *x.shape[1:])
+            return (by_sample * self._masks(x)[:, None]).flatten(0, 1)
         if not self.training:
             return x
         if self.kind == "channel":

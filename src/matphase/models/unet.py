@@ -11,7 +11,6 @@ from matphase.models.dropout import MCDropout
 from matphase.models.padding import mirrored
 from matphase.models.reach import Reach, pyramid
 
-
 BLOCK_RADIUS = 2
 """Of the two convolutions of a block."""
 

@@ -386,7 +386,7 @@ class _Work:
     ) -> Answer:
         known, own = _kept(self._ugsm_place / "test.npz")
         split, kind = partition or own, zoo.KINDS[settings.model]
-        thinned = kind.local != "lcgar" and self.protocol.patches_per_image
+        thinned = kind.everywhere and kind.local != "lcgar" and self.protocol.patches_per_image
         began = time.monotonic()
         asked, answers = local.predict(
             network,

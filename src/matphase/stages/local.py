@@ -66,19 +66,20 @@ def predict(
         known: UGSM's prediction of them.
         partition: HCL-IDK's split of them, which the network's inputs show.
         settings: of all stages.
-        where: (n, height, width) pixels to ask a network for that answers everywhere; all by
-            default.
+        where: (n, height, width) pixels to ask about; all by default.
         memory: bytes that the patches of a pass may take.
 
     Returns:
         where it was asked, for `aggregate`, and its answers.
     """
-    asked = partition
-    if zoo.KINDS[settings.model].everywhere:
-        asked = Partition(np.ones_like(partition.idk) if where is None else where, partition.score)
+    everywhere = zoo.KINDS[settings.model].everywhere
+    pixels = np.ones_like(partition.idk) if everywhere else partition.idk
+    asked = Partition(pixels if where is None else pixels & where, partition.score)
     data, precision = (images, known, partition), settings.precision
     if _local(settings) == "local_unet":
-        return asked, local_unet.predict(network, *data, settings.lcgar, precision=precision)
+        return asked, local_unet.predict(
+            network, *data, settings.lcgar, where=asked.idk, precision=precision
+        )
     return asked, lcgar.predict(
         network, *data, settings.lcgar, where=asked.idk, precision=precision, memory=memory
     )

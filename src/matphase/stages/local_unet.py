@@ -66,15 +66,20 @@ def predict(
     partition: Partition,
     inputs: LCGARSettings,
     *,
+    where: NDArray[np.bool_] | None = None,
     precision: PrecisionSetting = "auto",
 ) -> LocalPrediction:
-    """Name the phase of every IDK pixel; arguments as in `fit`."""
+    """Name the phase of every IDK pixel, or where `where` (n, height, width) is true.
+
+    The other arguments are those of `fit`.
+    """
+    where = partition.idk if where is None else where
     channels = _channels(images, known, partition, inputs)
     answers = []
     with running(network, precision) as device:
-        for image, idk in zip(channels, partition.idk, strict=True):
+        for image, asked in zip(channels, where, strict=True):
             logits = network(torch.from_numpy(image[None]).to(device)).float()
-            answers.append(logits.softmax(dim=1)[0].cpu().numpy()[:, idk].T)
+            answers.append(logits.softmax(dim=1)[0].cpu().numpy()[:, asked].T)
     probabilities = np.concatenate(answers)
     return LocalPrediction(probabilities.argmax(axis=1).astype(np.uint8), probabilities)
 

@@ -29,6 +29,17 @@ class GlobalPrediction:
     mutual_information: NDArray[np.float32] | None = None
     samples: NDArray[np.float16] | None = None
 
+    def window(self, rows: slice, columns: slice) -> "GlobalPrediction":
+        """What it says of a window of the slices."""
+        where = np.s_[..., rows, columns]
+        return GlobalPrediction(
+            self.labels[where],
+            self.logits[where],
+            self.entropy[where],
+            None if self.mutual_information is None else self.mutual_information[where],
+            None if self.samples is None else self.samples[where],
+        )
+
     @cached_property
     def probabilities(self) -> NDArray[np.float32]:
         """(n, phases, height, width) float32, softmax(F); do not change it, it is kept."""
@@ -48,6 +59,10 @@ class Partition:
 
     idk: NDArray[np.bool_]
     score: NDArray[np.float32]
+
+    def window(self, rows: slice, columns: slice) -> "Partition":
+        """The split of a window of the slices."""
+        return Partition(self.idk[..., rows, columns], self.score[..., rows, columns])
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,7 @@ def predict(
     average: Literal["logits", "softmax"] = "logits",
     mutual_information: bool = False,
     keep_samples: bool = False,
+    origin: tuple[int, int] = (0, 0),
     reporter: Reporter | None = None,
 ) -> GlobalPrediction:
     """Draw T stochastic passes and summarise them.
@@ -163,6 +164,7 @@ def predict(
             dropout, and F its logarithm.
         mutual_information: also compute it.
         keep_samples: also keep how the logits of each sample differ from F.
+        origin: row and column of the slices at which the images begin, where they are windows.
         reporter: advanced by one for each slice.
 
     Raises:
@@ -182,7 +184,7 @@ def predict(
             tally = _Tally(keep=keep_samples)
             for number in range(0, samples, batch.samples):
                 chosen = seeds[number : number + batch.samples]
-                with dropout_samples(network, chosen):
+                with dropout_samples(network, chosen, origin):
                     passes = network(stack.repeat(len(chosen), 1, 1, 1)).float()
                 for logits in torch.split(passes, len(stack)):
                     tally.add(logits)
