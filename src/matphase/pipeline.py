@@ -317,7 +317,8 @@ class MatPhase:
             # what moves in from outside of a slice is of no phase that anybody knows
             free = next(value for value in (255, *range(255)) if value not in values.values())
             table = PhaseTable.from_mapping(values, free)
-        summary = {**alignment.summary(pairs.labels, table.names), "label_map": str(table)}
+        summary = alignment.summary(pairs.labels, table.names, *_pixel(grey, known))
+        summary["label_map"] = str(table)
         moved = table.decode(alignment.labels).reshape(known.shape)
         return Aligned(moved, alignment.fields, summary)
 
@@ -368,6 +369,17 @@ def as_volume(source: Images, name: str) -> Volume:
     if isinstance(source, str | os.PathLike):
         return formats.open(source)
     return Volume.from_array(np.asarray(source), name=name)
+
+
+def _pixel(grey: Volume, known: Volume) -> tuple[tuple[float, float] | None, str | None]:
+    """Height and width of a pixel and their unit, by the image or else by its labels."""
+    for volume in (grey, known):
+        if volume.voxel_size is not None:
+            y, x = volume.voxel_size[-2:]
+            assert y is not None
+            assert x is not None
+            return (y, x), volume.unit
+    return None, None
 
 
 def _slices_at_once(volume: Volume, n_phases: int, slices: int, samples: int, memory: int) -> int:
