@@ -34,6 +34,7 @@ from matphase.stages.aggregate import aggregate, sample_labels
 from matphase.stages.conformal import Promise
 from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.stages.scaling import Scaling
+from matphase.team import Alone, Team, join
 from matphase.training import Run
 from matphase.volume import Volume
 
@@ -74,6 +75,7 @@ class MatPhase:
     ) -> None:
         self.settings = settings or Settings.preset(preset)
         self.seed = seed
+        self.team: Team = Alone()
         self._trained: Trained | None = None
 
     @property
@@ -109,6 +111,8 @@ class MatPhase:
         restart: bool = False,
         reporter: Reporter | None = None,
         tensorboard: Path | None = None,
+        devices: int = 1,
+        nodes: int = 1,
     ) -> "MatPhase":
         """Train all stages: UGSM, HCL-IDK, and LCGAR under the curriculum HCL-USI.
 
@@ -128,6 +132,9 @@ class MatPhase:
             restart: begin anew, whatever `folder` holds of an earlier training.
             reporter: is told of progress.
             tensorboard: folder for TensorBoard logs.
+            devices: processes on each machine that train together; see `matphase.team`. Every
+                process returns the same model; `team.rank` says which one it is.
+            nodes: machines that train together.
 
         Raises:
             InputError: the slices cannot be used, or `folder` holds the training of other data.
@@ -151,13 +158,16 @@ class MatPhase:
                 scale,
                 validation_slices,
             )
+        # what cannot be used is found before others wait for this process
+        self.team = join(devices, nodes)
         run = Run(
             self.seed,
             self.settings.precision,
             folder,
-            reporter or Silent(),
+            (self.team.rank == 0 and reporter) or Silent(),
             tensorboard,
             restart=restart,
+            team=self.team,
         )
         trained = fit_stages(pairs, held_out, self.settings, table, scale, run)
         if held_out is not None:
