@@ -18,7 +18,9 @@ from matphase.cli.common import (
 
 @reports_errors
 def train(
-    images: Annotated[str, typer.Option(help="Grey slices: file, folder, or FILE.h5:/dataset.")],
+    images: Annotated[
+        str, typer.Option(help="Grey slices: file, folder, OME-Zarr, or FILE.h5:/dataset.")
+    ],
     labels: Annotated[str, typer.Option(help="Their labels, in the same order and size.")],
     label_map: Annotated[
         str,

@@ -9,9 +9,10 @@ from matphase.errors import FormatError, InputError, OutputError
 from matphase.files import written_whole
 from matphase.formats import _zarr_paths, hdf5, png, tiff
 from matphase.formats._reading import slices_in
+from matphase.formats._zarr_paths import has_metadata as is_zarr
 from matphase.volume import Volume
 
-__all__ = ["open", "save"]
+__all__ = ["OmeVersion", "is_zarr", "open", "save", "write"]
 
 _TIFF = (".tif", ".tiff")
 _PNG = (".png",)
