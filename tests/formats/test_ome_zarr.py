@@ -259,6 +259,16 @@ def test_a_chunk_that_was_cut_short(
         volume.slice(2)
 
 
+def test_chunks_that_lie_together_in_shards(tmp_path: Path) -> None:
+    blosc = {"name": "blosc", "configuration": {"cname": "lz4"}}
+    shards = {"chunks": (1, 11, 37), "shards": (4, 33, 37), "compressors": blosc}
+    volume = formats.open(written(tmp_path / "a.zarr", **shards))
+    assert volume.data.chunk_depth == 1
+    np.testing.assert_array_equal(volume.to_array(), STACK)
+    window = slice(3, 5), slice(10, 30), slice(15, 20)
+    np.testing.assert_array_equal(volume.block(*window), STACK[window])
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("compress", [True, False])
 def test_damage_inside_is_met_where_chunks_are_compressed(

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from matphase.errors import FormatError, InputError, OutputError
 from matphase.files import written_whole
 from matphase.formats import _zarr_paths, hdf5, png, tiff
 from matphase.formats._reading import slices_in
+from matphase.formats._zarr_paths import OmeVersion
 from matphase.formats._zarr_paths import has_metadata as is_zarr
 from matphase.volume import Volume
 
@@ -18,9 +18,6 @@ _TIFF = (".tif", ".tiff")
 _PNG = (".png",)
 _ZARR = (_zarr_paths.SUFFIX,)
 _KINDS = "a TIFF (.tif, .tiff), a PNG (.png), HDF5 (.h5, .hdf5, .nxs), or an OME-Zarr (.ome.zarr)"
-
-OmeVersion: TypeAlias = Literal["0.4", "0.5"]
-"""Version of OME-Zarr: 0.4 is stored as Zarr v2, 0.5 as Zarr v3."""
 
 
 def open(  # noqa: A001 - `matphase.open` reads like the built-in, and does the same for volumes

@@ -1,10 +1,14 @@
-"""What the paths of Zarr stores say: told without the library, which takes a second to load."""
+"""What can be said of Zarr stores without the library, which takes a second to load."""
 
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from matphase.errors import FormatError, OutputError
 
 SUFFIX = ".zarr"
+
+OmeVersion: TypeAlias = Literal["0.4", "0.5"]
+"""Version of OME-Zarr: 0.4 is stored as Zarr v2, 0.5 as Zarr v3."""
 
 
 def is_store(path: Path) -> bool:

@@ -145,7 +145,8 @@ def _volume(
         raise InputError(
             f"{path} has shape {array.shape}; give one slice (y, x) or one stack (z, y, x)"
         )
-    blosc = any("blosc" in type(one).__name__.lower() for one in array.compressors)
+    codecs = [type(one).__name__ for one in array.compressors]
+    blosc = codecs in (["Blosc"], ["BloscCodec"]) and array.shards is None
     source = _Stored(
         path,
         kept,

@@ -2,7 +2,7 @@
 
 import itertools
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -12,10 +12,9 @@ from zarr.storage import LocalStore
 from matphase.errors import InputError, OutputError
 from matphase.files import reason, written_whole
 from matphase.formats._pyramid import coarser, factors_of, level_shapes, window_above, windows
+from matphase.formats._zarr_paths import OmeVersion
 from matphase.formats.ome_zarr import multiscale_of, node_at, open_node
 from matphase.volume import SLAB_BYTES, Volume
-
-Version: TypeAlias = Literal["0.4", "0.5"]
 
 # UDUNITS-2 names, which the specification asks for.
 _UNITS = {
@@ -35,9 +34,7 @@ _COMPRESSORS: dict[int, dict[str, Any]] = {
 _CHUNKS = {2: (512, 512), 3: (32, 128, 128)}
 
 
-def save(
-    path: Path, volume: Volume, *, labels: bool, compress: bool, version: Version = "0.5"
-) -> None:
+def save(path: Path, volume: Volume, *, labels: bool, compress: bool, version: OmeVersion) -> None:
     """Write an image with its pyramid in place, slab by slab.
 
     Args:
@@ -84,7 +81,7 @@ def save_label(
         )
     attributes = node.attrs.asdict()
     shapes = level_shapes(volume.shape, len(multiscale_of(image_path, attributes).datasets))
-    version: Version = "0.4" if node.metadata.zarr_format == 2 else "0.5"
+    version: OmeVersion = "0.4" if node.metadata.zarr_format == 2 else "0.5"
     source = {"source": {"image": "../../"}}
     try:
         with written_whole(path, overwrite=overwrite) as target:
@@ -103,7 +100,7 @@ def _write(
     shapes: list[tuple[int, ...]],
     label: dict[str, Any] | None,
     compress: bool,
-    version: Version,
+    version: OmeVersion,
 ) -> None:
     """Write an image of levels of `shapes`; `label` holds the metadata of a label image."""
     dtype = volume.dtype
@@ -163,7 +160,7 @@ def _attributes(
     name: str,
     shapes: list[tuple[int, ...]],
     label: dict[str, Any] | None,
-    version: Version,
+    version: OmeVersion,
 ) -> dict[str, Any]:
     """The metadata of an image, as its group has them."""
     size = volume.voxel_size or (None,) * volume.ndim
@@ -206,7 +203,7 @@ def _chunks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
     return (depth, *others)
 
 
-def _list_label(path: Path, version: Version) -> None:
+def _list_label(path: Path, version: OmeVersion) -> None:
     """Add a label image to the list of its group, which is replaced in one step."""
     try:
         group = zarr.open_group(LocalStore(path.parent), mode="r+", use_consolidated=False)
