@@ -13,13 +13,13 @@ SCALE = IntensityScale(0, 10)
 
 
 class Counting(ArraySource):
-    """Slices that know how often they were read."""
+    """Voxels that know which slices were read."""
 
     reads: list[int]
 
-    def read_slice(self, z: int) -> np.ndarray:
-        self.reads.append(z)
-        return super().read_slice(z)
+    def read_block(self, z: slice, rows: slice, columns: slice) -> np.ndarray:
+        self.reads.extend(range(z.start, z.stop))
+        return super().read_block(z, rows, columns)
 
 
 def stack(n: int, **known: object) -> Volume:

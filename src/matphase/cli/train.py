@@ -20,7 +20,9 @@ from matphase.cli.common import (
 
 @reports_errors
 def train(
-    images: Annotated[str, typer.Option(help="Grey slices: file, folder, or FILE.h5:/dataset.")],
+    images: Annotated[
+        str, typer.Option(help="Grey slices: file, folder, OME-Zarr, or FILE.h5:/dataset.")
+    ],
     labels: Annotated[
         str,
         typer.Option(help="Their labels, or those of some of them, in the same order and size."),
