@@ -90,14 +90,16 @@ def test_slices_that_are_stored_together_are_decoded_once() -> None:
     assert source.asked == [(0, 4), (4, 8), (8, 10)]
     assert volume.to_array()[:, 0, 0].tolist() == list(range(10))
     assert source.asked[3:] == source.asked[:3]
+    assert [plane.min() for plane in volume.slices(3, 9)] == list(range(3, 9))
+    assert source.asked[6:] == [(3, 4), (4, 8), (8, 9)]
 
 
 def test_slices_of_deep_chunks_stay_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Chunks((10, 3, 4), 5)
-    monkeypatch.setattr(volume_module, "_SLAB_BYTES", 3 * 3 * 4 * 2 + 1)
+    monkeypatch.setattr(volume_module, "SLAB_BYTES", 3 * 3 * 4 * 2 + 1)
     assert [plane.min() for plane in Volume.from_source(source).slices()] == list(range(10))
     assert source.asked == [(0, 3), (3, 5), (5, 8), (8, 10)]
-    monkeypatch.setattr(volume_module, "_SLAB_BYTES", 1)
+    monkeypatch.setattr(volume_module, "SLAB_BYTES", 1)
     assert len(list(Volume.from_source(source).slices())) == 10
 
 

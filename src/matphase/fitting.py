@@ -66,7 +66,7 @@ def fit_stages(
             "IDK; leave it out"
         )
     zoo.check_installed(settings.model)
-    _claim(run, settings, phases, pairs)
+    run.team.first(lambda: _claim(run, settings, phases, pairs))
     pool, changes = pairs.prepared(settings.data, phases)
     pool.require_every_phase(phases, "the training labels, smoothed,")
     record = _record(pairs, pool, changes, phases)
@@ -127,7 +127,9 @@ def align_labels(pairs: Pairs, network: nn.Module, settings: Settings, run: Run)
     few = settings.updated({"ugsm": {"samples": min(settings.ugsm.samples, align.SAMPLES)}})
     shown = _predict(network, pairs, few, run)
     run.reporter.start("align labels", len(pairs.images))
-    alignment = align.align(shown.probabilities, pairs.labels, settings.align, run.reporter)
+    alignment = run.team.first(
+        lambda: align.align(shown.probabilities, pairs.labels, settings.align, run.reporter)
+    )
     run.reporter.finish()
     return alignment
 
@@ -162,7 +164,7 @@ def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:
             f"the model {model.settings.model} has no local part that could be trained again; "
             "fit one that has, such as matphase"
         )
-    _claim(run, model.settings, model.phases, pairs)
+    run.team.first(lambda: _claim(run, model.settings, model.phases, pairs))
     if model.settings.align.after:
         pairs = replace(pairs, labels=align_labels(pairs, model.ugsm, model.settings, run).labels)
     pool, _ = pairs.prepared(model.settings.data, model.phases)
@@ -279,8 +281,10 @@ def predictions_to_learn_from(
 
 def _predict(network: nn.Module, pool: Pairs, settings: Settings, run: Run) -> GlobalPrediction:
     run.reporter.start("UGSM on labelled slices", len(pool.images))
-    known = ugsm.predict(
-        network, pool.images, settings.ugsm, precision=run.precision, reporter=run.reporter
+    known = run.team.first(
+        lambda: ugsm.predict(
+            network, pool.images, settings.ugsm, precision=run.precision, reporter=run.reporter
+        )
     )
     run.reporter.finish()
     return known
@@ -324,6 +328,8 @@ def _fit_local(
     settings: Settings,
     run: Run,
 ) -> nn.Module:
-    partition = partition_to_learn_from(classifier, known, pool.labels, settings)
+    partition = run.team.first(
+        lambda: partition_to_learn_from(classifier, known, pool.labels, settings)
+    )
     weights = phase_weights(pool.labels, known.logits.shape[1])
     return local.fit(pool, known, partition, weights, settings, run)

@@ -33,6 +33,7 @@ from matphase.settings import (
 from matphase.stages import conformal, scaling, ugsm
 from matphase.stages.conformal import Promise
 from matphase.stages.scaling import Scaling
+from matphase.team import Alone, Team, join
 from matphase.training import Run
 from matphase.volume import Volume
 
@@ -73,6 +74,7 @@ class MatPhase:
     ) -> None:
         self.settings = settings or Settings.preset(preset)
         self.seed = seed
+        self.team: Team = Alone()
         self._trained: Trained | None = None
 
     @property
@@ -108,6 +110,8 @@ class MatPhase:
         restart: bool = False,
         reporter: Reporter | None = None,
         tensorboard: Path | None = None,
+        devices: int = 1,
+        nodes: int = 1,
     ) -> "MatPhase":
         """Train all stages: UGSM, HCL-IDK, and LCGAR under the curriculum HCL-USI.
 
@@ -127,6 +131,9 @@ class MatPhase:
             restart: begin anew, whatever `folder` holds of an earlier training.
             reporter: is told of progress.
             tensorboard: folder for TensorBoard logs.
+            devices: processes on each machine that train together; see `matphase.team`. Every
+                process returns the same model; `team.rank` says which one it is.
+            nodes: machines that train together.
 
         Raises:
             InputError: the slices cannot be used, or `folder` holds the training of other data.
@@ -150,13 +157,16 @@ class MatPhase:
                 scale,
                 validation_slices,
             )
+        # what cannot be used is found before others wait for this process
+        self.team = join(devices, nodes)
         run = Run(
             self.seed,
             self.settings.precision,
             folder,
-            reporter or Silent(),
+            (self.team.rank == 0 and reporter) or Silent(),
             tensorboard,
             restart=restart,
+            team=self.team,
         )
         trained = fit_stages(pairs, held_out, self.settings, table, scale, run)
         if held_out is not None:
@@ -304,7 +314,8 @@ class MatPhase:
             # what moves in from outside of a slice is of no phase that anybody knows
             free = next(value for value in (255, *range(255)) if value not in values.values())
             table = PhaseTable.from_mapping(values, free)
-        summary = {**alignment.summary(pairs.labels, table.names), "label_map": str(table)}
+        summary = alignment.summary(pairs.labels, table.names, *_pixel(grey, known))
+        summary["label_map"] = str(table)
         moved = table.decode(alignment.labels).reshape(known.shape)
         return Aligned(moved, alignment.fields, summary)
 
@@ -355,6 +366,17 @@ def as_volume(source: Images, name: str) -> Volume:
     if isinstance(source, str | os.PathLike):
         return formats.open(source)
     return Volume.from_array(np.asarray(source), name=name)
+
+
+def _pixel(grey: Volume, known: Volume) -> tuple[tuple[float, float] | None, str | None]:
+    """Height and width of a pixel and their unit, by the image or else by its labels."""
+    for volume in (grey, known):
+        if volume.voxel_size is not None:
+            y, x = volume.voxel_size[-2:]
+            assert y is not None
+            assert x is not None
+            return (y, x), volume.unit
+    return None, None
 
 
 def _with_held_out(model: Trained, held_out: Pairs) -> Trained:

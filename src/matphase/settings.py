@@ -76,6 +76,9 @@ class AlignSettings(_Section):
 
     after: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the global network's training after which labels are aligned; 0: they are not."""
+    affine: bool = False
+    """First by a shift, turn, stretch and shear of the slice, without a penalty: for labels that
+    lie off as a whole."""
     grid: Annotated[int, Field(ge=2)] = 16
     """Greatest distance of the nodes of the displacement field, in pixels."""
     smoothness: Positive = 0.01

@@ -43,8 +43,10 @@ _UNITS = {
 _UNIT_OF = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings}
 _NO_UNIT = {"", "px", "pixel", "pixels", "voxel", "voxels"}
 
-_SLAB_BYTES = 2**28
-"""Most that is read at once to give slices, where a file stores several together."""
+SLAB_BYTES = 2**28
+"""Most that is read or written at once where a file stores several slices together."""
+
+_POWERS = {"m": 0, "cm": -2, "mm": -3, "um": -6, "nm": -9}  # of ten, in metres
 
 
 class VoxelSource(Protocol):
@@ -248,9 +250,14 @@ class Volume:
                 )
         return self.data.read_block(z, rows, columns)
 
-    def slices(self) -> Iterator[NDArray[Any]]:
-        """Read all slices in order, few in memory at a time: those that are stored together."""
-        for _, slab in self._slabs():
+    def slices(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[Any]]:
+        """Read slices in order, few in memory at a time: those that are stored together.
+
+        Args:
+            start: the first.
+            stop: the one to end before; None reads to the last.
+        """
+        for _, slab in self._slabs(start, self.n_slices if stop is None else stop):
             for plane in slab:
                 yield plane
             del plane, slab  # before the next slab is read, which would be beside it
@@ -262,23 +269,22 @@ class Volume:
         if self.ndim == 2:
             return self.slice(0)
         array = np.empty(self.shape, self.dtype)
-        for z, slab in self._slabs():
+        for z, slab in self._slabs(0, self.n_slices):
             array[z : z + len(slab)] = slab
         return array
 
-    def _slabs(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Read all slices in order, as slabs (dz, y, x) with the number of their first slice.
+    def _slabs(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Read slices in order, as slabs (dz, y, x) with the number of their first slice.
 
         A slab ends where chunks end, so that no chunk is decoded twice unless a layer of chunks
-        is larger than `_SLAB_BYTES`.
+        is larger than `SLAB_BYTES`.
         """
         depth = self.data.chunk_depth
-        most = max(_SLAB_BYTES // max(self.nbytes // self.n_slices, 1), 1)
-        z = 0
-        while z < self.n_slices:
-            stop = min(z - z % depth + depth, z + most, self.n_slices)
-            yield z, self._slab(z, stop)
-            z = stop
+        most = max(SLAB_BYTES // max(self.nbytes // self.n_slices, 1), 1)
+        while start < stop:
+            end = min(start - start % depth + depth, start + most, stop)
+            yield start, self._slab(start, end)
+            start = end
 
     def _slab(self, start: int, stop: int) -> NDArray[Any]:
         height, width = self.shape[-2:]
@@ -300,6 +306,13 @@ class Volume:
 def normalised_unit(unit: str | None) -> str | None:
     """Give a unit of length its one ASCII name; None for pixels and for unknown names."""
     return None if unit is None else _UNIT_OF.get(unit.strip().lower())
+
+
+def converted(length: float, unit: str, to: str) -> float:
+    """Give a length in another unit; both by their ASCII names."""
+    power = _POWERS[unit] - _POWERS[to]
+    # Dividing by a power of ten is exact where multiplying by its inverse is not.
+    return length * 10.0**power if power >= 0 else length / 10.0**-power
 
 
 def checked_voxel_size(

@@ -13,7 +13,7 @@ SCALE = IntensityScale(0, 10)
 
 
 class Counting(ArraySource):
-    """Slices that know how often they were read."""
+    """Voxels that know which slices were read."""
 
     reads: list[int]
 

@@ -14,9 +14,11 @@ from PIL import Image
 
 from matphase import formats
 from matphase.errors import FormatError, InputError, OutputError
+from matphase.files import remove
 from matphase.volume import Volume
 
-SUFFIXES = [".tif", ".ome.tif", ".h5"]
+SUFFIXES = [".tif", ".ome.tif", ".h5", ".ome.zarr"]
+EXACT = (".h5", ".ome.zarr")  # hold every type of number
 DTYPES = [
     "uint8",
     "uint16",
@@ -60,14 +62,14 @@ def test_a_saved_volume_comes_back(
     tmp_path: Path, suffix: str, volume: Volume, compress: bool
 ) -> None:
     path = tmp_path / f"volume{suffix}"
-    if suffix != ".h5" and volume.dtype.itemsize == 8 and volume.dtype.kind in "iu":
+    if suffix not in EXACT and volume.dtype.itemsize == 8 and volume.dtype.kind in "iu":
         with pytest.raises(OutputError, match=r"save it as \.h5"):
             formats.save(path, volume, overwrite=True)
         return
     formats.save(path, volume, overwrite=True, compress=compress)
     again = formats.open(path)
     np.testing.assert_array_equal(again.to_array(), volume.to_array())
-    if suffix == ".h5" or volume.dtype.name not in ("bool", "float16"):
+    if suffix in EXACT or volume.dtype.name not in ("bool", "float16"):
         assert again.dtype == volume.dtype
     assert (again.axes, again.unit) == (volume.axes, volume.unit)
     if volume.voxel_size is None:
@@ -92,8 +94,8 @@ def test_reading_is_lazy_and_names_the_file_that_has_gone(tmp_path: Path, suffix
     path = tmp_path / f"a{suffix}"
     formats.save(path, Volume.from_array(STACK[0]))
     volume = formats.open(path)
-    path.unlink()
-    with pytest.raises(FormatError, match=f"a{suffix} cannot be read"):
+    remove(path)
+    with pytest.raises(FormatError, match=f"a{suffix}(/0)? cannot be read"):
         volume.slice(0)
 
 
@@ -155,7 +157,7 @@ def test_a_kind_of_file_that_is_not_read(tmp_path: Path, name: str) -> None:
         formats.open(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a", "a.nxs", "a.ome.zarr"])
+@pytest.mark.parametrize("name", ["a.jpg", "a", "a.nxs", "a.ome.zarr.zip"])
 def test_a_suffix_that_is_not_written(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match=r"suffixes \.tif, \.tiff, \.ome\.tif, \.h5"):
         formats.save(tmp_path / name, Volume.from_array(STACK))

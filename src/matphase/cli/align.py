@@ -69,8 +69,11 @@ def align(
             formats.save(folder / f"{name}.tif", volume)
         text = json.dumps(found.summary, indent=2, ensure_ascii=False)
         (folder / "alignment.json").write_text(text + "\n", "utf-8")
+    length = ""
+    if "unit" in found.summary:
+        length = f" ({found.summary['mean_displacement']:.3g} {found.summary['unit']})"
     say(
-        f"labels moved by {found.summary['mean_displacement_px']:.2f} px on average, "
+        f"labels moved by {found.summary['mean_displacement_px']:.2f} px{length} on average, "
         f"{found.summary['displacement_95_percent_px']:.2f} px at most in 95 % of the pixels; "
         f"written: {out}",
         quiet=quiet,

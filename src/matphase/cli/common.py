@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from matphase.errors import InputError, MatPhaseError, OutputError
+from matphase.errors import EndedElsewhere, InputError, MatPhaseError, OutputError
 from matphase.files import reason, written_whole
 from matphase.progress import Reporter, terminal_reporter
 
@@ -55,6 +55,9 @@ def reports_errors(verb: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return verb(*args, **kwargs)
+        except EndedElsewhere as error:
+            # one report is enough, and one process that failed ends the others
+            raise typer.Exit(0) from error
         except (MatPhaseError, OSError, MemoryError, RuntimeError, KeyboardInterrupt) as error:
             message = _message(error)
             if message is None:

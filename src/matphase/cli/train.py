@@ -20,7 +20,9 @@ from matphase.cli.common import (
 
 @reports_errors
 def train(
-    images: Annotated[str, typer.Option(help="Grey slices: file, folder, or FILE.h5:/dataset.")],
+    images: Annotated[
+        str, typer.Option(help="Grey slices: file, folder, OME-Zarr, or FILE.h5:/dataset.")
+    ],
     labels: Annotated[
         str,
         typer.Option(help="Their labels, or those of some of them, in the same order and size."),
@@ -55,6 +57,12 @@ def train(
     tensorboard: Annotated[
         Path | None, typer.Option(help="Folder for TensorBoard logs (extra `tracking`).")
     ] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes that train together: GPUs, or shares of the CPU.")
+    ] = 1,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Machines that train together, each with --devices.")
+    ] = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -111,7 +119,11 @@ def train(
                 restart=not resume,
                 reporter=reporter,
                 tensorboard=tensorboard,
+                devices=devices,
+                nodes=nodes,
             )
+            if trained.team.rank > 0:
+                return  # the first process writes the model
             trained.save(out, overwrite=overwrite)
         except (Interrupted, KeyboardInterrupt) as error:
             if not partial.exists():

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from matphase.data.intensity import IntensityScale, scaled
 from matphase.errors import InputError
-from matphase.volume import Volume, Window, checked_block, checked_slice
-
-MILLIMETRES = {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1e3}
+from matphase.volume import Volume, Window, checked_block, checked_slice, converted
 
 
 def read_images(
@@ -138,7 +136,7 @@ def _by_distance(images: Volume, labels: Volume) -> NDArray[np.int64]:
                 f"{labels.n_slices}; say which of the slices are labelled (label slices), or give "
                 "both their distances of slices"
             )
-        lengths.append(length * MILLIMETRES[volume.unit])
+        lengths.append(converted(length, volume.unit, "mm"))
     return np.round(np.arange(labels.n_slices) * (lengths[1] / lengths[0])).astype(np.int64)
 
 

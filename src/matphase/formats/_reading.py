@@ -107,6 +107,23 @@ def cut(
     return block
 
 
+def kept_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Axes of a volume in an array of any number of them: all of up to three, else the longer."""
+    if len(shape) <= 3:
+        return tuple(range(len(shape)))
+    return tuple(axis for axis, length in enumerate(shape) if length != 1)
+
+
+def stored_index(
+    kept: tuple[int, ...], ndim: int, z: slice, rows: slice, columns: slice
+) -> tuple[int | slice, ...]:
+    """Where a block lies in an array of `ndim` axes, of which a volume has the `kept` ones."""
+    index: list[int | slice] = [0] * ndim
+    for axis, window in zip(kept[::-1], (columns, rows, z), strict=False):
+        index[axis] = window
+    return tuple(index)
+
+
 def stack_of(
     folder: Path,
     paths: list[Path],

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.errors import FormatError, InputError
-from matphase.formats._reading import reading
+from matphase.formats._reading import kept_axes, reading, stored_index
 from matphase.volume import Volume, VoxelSize, checked_voxel_size, normalised_unit
 
 SUFFIXES = (".h5", ".hdf5", ".nxs")
@@ -50,7 +50,7 @@ def open_dataset(path: Path, dataset: str | None, axes: str | None = None) -> Vo
         name = f"{path}:{found.name}"
         if found.dtype.kind not in "biuf":
             raise InputError(f"{name} holds {found.dtype} values; give a dataset of numbers")
-        kept = _kept_axes(found.shape or ())
+        kept = kept_axes(found.shape or ())
         if len(kept) not in (2, 3):
             raise InputError(
                 f"{name} has shape {found.shape}; give one slice (y, x) or one stack (z, y, x), "
@@ -158,11 +158,9 @@ class _Dataset:
         Raises:
             FormatError: the file is gone, changed or damaged.
         """
-        index: list[Any] = [0] * len(self.stored_shape)
-        for axis, window in zip(self.kept[::-1], (columns, rows, z), strict=False):
-            index[axis] = window
+        index = stored_index(self.kept, len(self.stored_shape), z, rows, columns)
         with reading(self.path), h5py.File(self.path, "r") as file:
-            block: NDArray[Any] = file[self.dataset][tuple(index)]
+            block: NDArray[Any] = file[self.dataset][index]
         block = block.astype(self.dtype, copy=False)
         return block if len(self.kept) == 3 else block[np.newaxis]
 
@@ -192,7 +190,7 @@ def _candidates(file: h5py.File) -> list[h5py.Dataset]:
             isinstance(item, h5py.Dataset)
             and item.dtype.kind in "biuf"
             and item.shape is not None
-            and len(_kept_axes(item.shape)) in (2, 3)
+            and len(kept_axes(item.shape)) in (2, 3)
         ):
             found.append(item)
 
@@ -206,13 +204,6 @@ def _listed(candidates: list[h5py.Dataset], path: Path) -> str:
     shown = ", ".join(f"{path}:{dataset.name} {dataset.shape}" for dataset in candidates[:8])
     more = f" and {len(candidates) - 8} more" if len(candidates) > 8 else ""
     return f"choose one of {shown}{more}"
-
-
-def _kept_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Axes of a volume: all of up to three, else those longer than 1."""
-    if len(shape) <= 3:
-        return tuple(range(len(shape)))
-    return tuple(axis for axis, length in enumerate(shape) if length != 1)
 
 
 def _voxel_size(attributes: Any, ndim: int) -> tuple[VoxelSize | None, str | None]:

@@ -26,14 +26,13 @@ from matphase.volume import (
     VoxelSize,
     VoxelSource,
     checked_voxel_size,
+    converted,
     normalised_unit,
 )
 
 # tifffile logs what it finds wrong in a file; here that becomes an error or nothing. A handler
 # that does nothing keeps the log off the terminal and leaves it to those who configure logging.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
-
-_METRES = {"m": 0, "cm": -2, "mm": -3, "um": -6, "nm": -9}  # powers of ten
 
 _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
 _OME_DTYPES = ("int8", "int16", "int32", "uint32", "float64")
@@ -358,10 +357,8 @@ def _ome_voxel_size(tif: tifffile.TiffFile) -> tuple[list[float | None], str | N
         size = pixels.get(f"PhysicalSize{axis}")
         if size is None or own is None or unit is None:
             lengths.append(None)
-            continue
-        power = _METRES[own] - _METRES[unit]
-        # Dividing by a power of ten is exact where multiplying by its inverse is not.
-        lengths.append(float(size) * 10**power if power >= 0 else float(size) / 10**-power)
+        else:
+            lengths.append(converted(float(size), own, unit))
     return lengths, unit
 
 
