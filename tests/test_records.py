@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 
 import matphase as mp
 from matphase.errors import InputError, OutputError
+from matphase.files import replace
 from matphase.phases import PhaseTable
 from matphase.prediction import Prediction
 from matphase.records import (
@@ -14,12 +16,20 @@ from matphase.records import (
     beside,
     check_room,
     files_of,
+    is_whole,
+    map_file,
     open_prediction,
     probability_maps,
+    probability_names,
     read_prediction,
+    record,
     record_of,
-    save_prediction,
+    sample_names,
+    take_places,
+    tidy,
     trusted_map,
+    working_folder,
+    write_files,
 )
 
 
@@ -45,6 +55,42 @@ def prediction_of(phases: PhaseTable, voxel_size: float | None = 0.2) -> Predict
             name="scan",
         ),
     )
+
+
+def save_prediction(
+    prediction: Prediction, labels: Path, seconds: float = 1, *, probabilities: bool = False
+) -> list[Path]:
+    """Write a prediction as the prediction of a volume does, in place of an earlier one."""
+    maps = {
+        "labels": prediction.labels,
+        "ugsm": prediction.global_labels,
+        "entropy": prediction.entropy,
+        "idk": prediction.idk.astype(np.uint8),
+    }
+    if probabilities:
+        names = probability_names(prediction.phases)
+        maps.update(zip(names, prediction.probabilities, strict=True))
+    trusted, samples = prediction.trusted, prediction.samples
+    if trusted is not None:
+        maps["trusted"] = trusted.astype(np.uint8)
+    if samples is not None:
+        maps.update(zip(sample_names(len(samples)), samples, strict=True))
+    content = record(
+        model=Path("some/model"),
+        volume=prediction.volume.name,
+        phases=prediction.phases,
+        volume_fractions=prediction.volume_fractions(),
+        idk_share=float(prediction.idk.mean()),
+        trusted_share=None if trusted is None else float(trusted.mean()),
+        validation=prediction.validation,
+        files=[map_file(labels, name) for name in maps],
+        seconds=seconds,
+    )
+    volumes = {name: prediction.volume.with_array(array) for name, array in maps.items()}
+    write_files(labels, volumes, content)
+    written, _ = take_places(labels)
+    tidy(labels)
+    return written
 
 
 PHASES = PhaseTable.from_mapping({"pore": 0, "carbon": 128, "nickel": 255}, ignore=7)
@@ -79,7 +125,7 @@ def test_a_kind_of_file_that_is_not_written(name: str) -> None:
 def test_a_prediction_comes_back(tmp_path: Path, suffix: str, voxel_size: float | None) -> None:
     prediction = prediction_of(PHASES, voxel_size)
     out = tmp_path / f"out{suffix}"
-    written = save_prediction(prediction, out, model=Path("model"), seconds=1, probabilities=True)
+    written = save_prediction(prediction, out, probabilities=True)
     assert set(written) == set(tmp_path.iterdir())
     arrays = {
         out: prediction.labels,
@@ -99,7 +145,7 @@ def test_trusted_pixels_come_back_where_there_are_any(tmp_path: Path) -> None:
     plain, out = prediction_of(PHASES), tmp_path / "out.tif"
     trusted = np.random.default_rng(1).random(plain.labels.shape) < 0.6
     marked = dataclasses.replace(plain, trusted=trusted)
-    written = save_prediction(marked, out, model=Path("model"), seconds=1)
+    written = save_prediction(marked, out)
     assert trusted_map(out) in written
     stored = read_prediction(out, None)
     assert stored.trusted is not None
@@ -107,14 +153,14 @@ def test_trusted_pixels_come_back_where_there_are_any(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "out.json").read_text("utf-8"))
     assert record["trusted_share"] == pytest.approx(trusted.mean())
     # a prediction without a promise leaves no mask of an earlier one
-    save_prediction(plain, out, model=Path("model"), seconds=1, overwrite=True)
+    save_prediction(plain, out)
     assert not trusted_map(out).exists()
     assert read_prediction(out, None).trusted is None
 
 
 def test_the_record_says_how_it_came_about(tmp_path: Path) -> None:
     prediction = prediction_of(PHASES)
-    save_prediction(prediction, tmp_path / "out.tif", model=Path("some/model"), seconds=1.234)
+    save_prediction(prediction, tmp_path / "out.tif", seconds=1.234)
     record = json.loads((tmp_path / "out.json").read_text("utf-8"))
     assert record["matphase"] == mp.__version__
     assert record["model"] == str(Path("some/model"))
@@ -127,28 +173,55 @@ def test_the_record_says_how_it_came_about(tmp_path: Path) -> None:
 def test_names_of_phases_that_cannot_name_a_file(tmp_path: Path) -> None:
     phases = PhaseTable.from_names(["active/binder", "a\\b", "Ni µ"])
     out = tmp_path / "out.tif"
-    save_prediction(prediction_of(phases), out, model=Path("m"), seconds=0, probabilities=True)
+    save_prediction(prediction_of(phases), out, probabilities=True)
     maps = probability_maps(out, phases)
     assert len(set(maps)) == 3
     assert all(path.parent == tmp_path and path.exists() for path in maps)
-
-
-@pytest.mark.parametrize("taken", ["out.tif", "out_idk.tif", "out_probability_nickel.tif"])
-def test_one_file_that_exists_keeps_all_from_being_written(tmp_path: Path, taken: str) -> None:
-    (tmp_path / taken).write_text("mine", "utf-8")
-    prediction, out = prediction_of(PHASES), tmp_path / "out.tif"
-    with pytest.raises(OutputError, match=rf"{taken} exists"):
-        save_prediction(prediction, out, model=Path("m"), seconds=0, probabilities=True)
-    assert [path.name for path in tmp_path.iterdir()] == [taken]
-    assert (tmp_path / taken).read_text("utf-8") == "mine"
 
 
 def test_values_that_the_format_cannot_hold(tmp_path: Path) -> None:
     prediction = prediction_of(PhaseTable.from_mapping({"a": 0, "b": 2**40}))
     out = tmp_path / "out.tif"
     with pytest.raises(OutputError, match=r"^out\.tif: TIFF readers do not take int64"):
-        save_prediction(prediction, out, model=Path("m"), seconds=0)
-    assert list(tmp_path.iterdir()) == []
+        save_prediction(prediction, out)
+    assert {path.name for path in tmp_path.iterdir()} == {working_folder(out).name}
+    assert not is_whole(out)
+
+
+def test_files_take_their_places_in_any_number_of_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kill in between leaves is completed by another call."""
+    out, probabilities = tmp_path / "out.tif", True
+    save_prediction(prediction_of(PHASES), out, probabilities=probabilities)
+    expected = contents(tmp_path)
+    for moved in range(len(expected)):
+        folder = tmp_path / str(moved)
+        out = folder / "out.tif"
+        left = [moved]
+
+        def failing(source: Path, target: Path, left: list[int] = left) -> None:
+            if not left[0]:
+                raise OSError("killed")
+            left[0] -= 1
+            replace(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("matphase.records.replace", failing)
+            with contextlib.suppress(OSError):
+                save_prediction(prediction_of(PHASES), out, probabilities=probabilities)
+        if moved < len(expected) - 1:
+            assert is_whole(out)
+            take_places(out)
+            tidy(out)
+        found = contents(folder)
+        assert found.keys() == expected.keys()
+        for name in expected.keys() - {"out.json"}:
+            assert found[name] == expected[name]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_room_is_checked_for_each_file(tmp_path: Path) -> None:
@@ -171,7 +244,7 @@ def test_zarr_maps_come_back_as_a_prediction(tmp_path: Path) -> None:
     samples = np.stack([plain.labels, np.full_like(plain.labels, 128)])
     trusted = plain.entropy < 0.5
     full = dataclasses.replace(plain, trusted=trusted, samples=samples)
-    written = save_prediction(full, out, model=Path("m"), seconds=1, probabilities=True)
+    written = save_prediction(full, out, probabilities=True)
     assert set(written) == set(tmp_path.iterdir())
     stored = read_prediction(out, None)
     for found, expected in (
@@ -195,7 +268,7 @@ def test_zarr_maps_come_back_as_a_prediction(tmp_path: Path) -> None:
         for name in ("", "_ugsm", "_idk", "_trusted", "_sample_01", "_sample_02")
     }
     # a later prediction has fewer maps, and leaves none of this one
-    save_prediction(plain, out, model=Path("m"), seconds=1, overwrite=True)
+    save_prediction(plain, out)
     assert set(files_of(out)) == set(tmp_path.iterdir())
 
 
@@ -205,26 +278,24 @@ def zarr_text(path: Path) -> str:
 
 def test_a_record_cannot_have_somebodys_folder_removed(tmp_path: Path) -> None:
     prediction, out = prediction_of(PHASES), tmp_path / "out.ome.zarr"
-    save_prediction(prediction, out, model=Path("m"), seconds=1)
+    save_prediction(prediction, out)
     for name in ("mine", "mine.ome.zarr"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "notes.txt").write_text("mine", "utf-8")
     record = json.loads(record_of(out).read_text("utf-8"))
     record["files"] += ["mine", "mine.ome.zarr"]
     record_of(out).write_text(json.dumps(record), "utf-8")
-    save_prediction(prediction, out, model=Path("m"), seconds=1, overwrite=True)
+    save_prediction(prediction, out)
     assert (tmp_path / "mine" / "notes.txt").exists()
     assert (tmp_path / "mine.ome.zarr" / "notes.txt").exists()
     with pytest.raises(OutputError, match=r"mine\.ome\.zarr is a folder"):
-        save_prediction(
-            prediction, tmp_path / "mine.ome.zarr", model=Path("m"), seconds=1, overwrite=True
-        )
+        check_room([tmp_path / "mine.ome.zarr"], overwrite=True)
     assert (tmp_path / "mine.ome.zarr" / "notes.txt").exists()
 
 
 def test_a_zarr_prediction_can_be_measured(tmp_path: Path) -> None:
     prediction, out = prediction_of(PHASES), tmp_path / "out.ome.zarr"
-    save_prediction(prediction, out, model=Path("m"), seconds=1)
+    save_prediction(prediction, out)
     found = mp.measure(out, groups=["fractions"])
     assert found["volume_fraction", "carbon"].value == pytest.approx(
         (prediction.labels == 128).mean()

@@ -1,8 +1,7 @@
 """A prediction on disk: labels, maps beside them, and a record of how they came about."""
 
 import json
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,9 +13,8 @@ from numpy.typing import NDArray
 
 from matphase import formats
 from matphase.errors import InputError, OutputError
-from matphase.files import check_output, file_name, remove, written_whole
+from matphase.files import check_output, file_name, remove, replace, written_whole
 from matphase.phases import IGNORE_INDEX, PhaseTable
-from matphase.prediction import Prediction
 from matphase.properties.validation import Validation
 from matphase.volume import Volume
 
@@ -48,9 +46,24 @@ def record_of(labels: Path) -> Path:
     return labels.with_name(f"{_split(labels)[0]}.json")
 
 
+def map_file(labels: Path, name: str) -> Path:
+    """Where a map of the prediction lies, the map `labels` being the labels themselves."""
+    return labels if name == "labels" else beside(labels, name)
+
+
+def probability_names(phases: PhaseTable) -> list[str]:
+    """The maps of probability: `out.tif` has `out_probability_pore.tif`."""
+    return [f"probability_{file_name(name)}" for name in phases.names]
+
+
+def sample_names(samples: int) -> list[str]:
+    """The labels of the dropout samples: `out.tif` has `out_sample_01.tif`."""
+    return [f"sample_{number:02d}" for number in range(1, samples + 1)]
+
+
 def probability_maps(labels: Path, phases: PhaseTable) -> list[Path]:
-    """Where the probabilities of the phases lie: `out.tif` has `out_probability_pore.tif`."""
-    return [beside(labels, f"probability_{file_name(name)}") for name in phases.names]
+    """Where the probabilities of the phases lie."""
+    return [beside(labels, name) for name in probability_names(phases)]
 
 
 def trusted_map(labels: Path) -> Path:
@@ -59,8 +72,8 @@ def trusted_map(labels: Path) -> Path:
 
 
 def sample_maps(labels: Path, samples: int) -> list[Path]:
-    """Where the labels of the dropout samples lie: `out.tif` has `out_sample_01.tif`."""
-    return [beside(labels, f"sample_{number:02d}") for number in range(1, samples + 1)]
+    """Where the labels of the dropout samples lie."""
+    return [beside(labels, name) for name in sample_names(samples)]
 
 
 def files_of(labels: Path) -> list[Path]:
@@ -81,80 +94,118 @@ def check_room(files: Sequence[Path], *, overwrite: bool) -> None:
             raise OutputError(f"{path} is a folder; choose another name")
 
 
-def save_prediction(
-    prediction: Prediction,
-    labels: Path,
+def record(
     *,
     model: Path,
+    volume: str,
+    phases: PhaseTable,
+    volume_fractions: Mapping[str, float],
+    idk_share: float,
+    trusted_share: float | None,
+    validation: Validation | None,
+    files: Sequence[Path],
     seconds: float,
-    probabilities: bool = False,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write labels, those of UGSM alone, entropy, IDK mask, and a record of it all.
-
-    Probabilities are written on request, the mask of trusted pixels and the labels of samples where
-    the prediction has them.
-
-    The files take their names when all of them are complete, so they always belong together.
+) -> dict[str, Any]:
+    """What a record says, for JSON.
 
     Args:
-        prediction: of a volume.
-        labels: file for the labels; the others are named after it.
-        model: folder of the model, for the record.
-        seconds: that the prediction took, for the record.
-        probabilities: also write a map for each phase.
-        overwrite: replace files that exist.
-
-    Returns:
-        the files written.
-
-    Raises:
-        OutputError: a file cannot be written.
+        model: folder of the model.
+        volume: name of the volume.
+        phases: of the labels.
+        volume_fractions: share of the voxels in each phase, by name.
+        idk_share: share of the voxels where HCL-IDK did not trust UGSM.
+        trusted_share: share of the trusted voxels; None where nothing is promised.
+        validation: how the model fared on slices with known labels, where it was given any.
+        files: the maps of the prediction.
+        seconds: that the prediction took.
     """
-    arrays = {
-        labels: prediction.labels,
-        beside(labels, "ugsm"): prediction.global_labels,
-        beside(labels, "entropy"): prediction.entropy,
-        beside(labels, "idk"): prediction.idk.astype(np.uint8),
-    }
-    if probabilities:
-        maps = probability_maps(labels, prediction.phases)
-        arrays.update(zip(maps, prediction.probabilities, strict=True))
-    if prediction.trusted is not None:
-        arrays[trusted_map(labels)] = prediction.trusted.astype(np.uint8)
-    if prediction.samples is not None:
-        maps = sample_maps(labels, len(prediction.samples))
-        arrays.update(zip(maps, prediction.samples, strict=True))
-    record = {
+    return {
         "matphase": version("matphase"),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": str(model),
-        "volume": prediction.volume.name,
-        "phases": prediction.phases.to_json(),
-        "volume_fractions": prediction.volume_fractions(),
-        "idk_share": float(prediction.idk.mean()),
-        "trusted_share": None if prediction.trusted is None else float(prediction.trusted.mean()),
-        "validation": prediction.validation and prediction.validation.to_json(),
-        "files": [path.name for path in arrays],
+        "volume": volume,
+        "phases": phases.to_json(),
+        "volume_fractions": dict(volume_fractions),
+        "idk_share": idk_share,
+        "trusted_share": trusted_share,
+        "validation": validation and validation.to_json(),
+        "files": [path.name for path in files],
         "seconds": round(seconds, 2),
     }
-    before = _record(labels)
-    check_room([*arrays, record_of(labels)], overwrite=overwrite)
-    with ExitStack() as stack:
-        # what is entered first is renamed last: the record, which vouches for the others
-        file = stack.enter_context(written_whole(record_of(labels), overwrite=overwrite))
+
+
+def working_folder(labels: Path) -> Path:
+    """Where an unfinished prediction is kept."""
+    return labels.with_name(f".{labels.name}.matphase")
+
+
+def write_files(labels: Path, maps: Mapping[str, Volume], record: Mapping[str, Any]) -> None:
+    """Write all files of a prediction into its working folder, slice by slice.
+
+    Args:
+        labels: where the labels will lie; the other files are named after it.
+        maps: by name, `labels` among them.
+        record: of the prediction; it is written last and vouches for the others.
+
+    Raises:
+        OSError: a file cannot be written.
+        OutputError: values that the format cannot hold.
+    """
+    room = _room(labels)
+    remove(room)
+    room.mkdir(parents=True)
+    for name, volume in maps.items():
+        # all maps but entropy and probabilities hold labels of some kind
+        labelled = volume.dtype.kind in "iu"
+        formats.write(room / map_file(labels, name).name, volume, labels=labelled)
+    with written_whole(room / record_of(labels).name) as file:
         file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        for path, array in arrays.items():
-            file = stack.enter_context(written_whole(path, overwrite=overwrite))
-            # all maps but entropy and probabilities hold labels of some kind
-            labelled = array.dtype.kind in "iu"
-            formats.write(file, prediction.volume.with_array(array), labels=labelled)
-    for name in set(_recorded_files(before)) - {path.name for path in arrays}:
-        # a map of the prediction that was replaced says nothing of this one
+
+
+def is_whole(labels: Path) -> bool:
+    """Whether `write_files` has finished, and `tidy` has not."""
+    return (_room(labels) / record_of(labels).name).exists()
+
+
+def take_places(labels: Path) -> tuple[list[Path], dict[str, Any]]:
+    """Move what `write_files` wrote to where it belongs, in place of an earlier prediction.
+
+    The record comes last. A call after a kill goes on where the other one was.
+
+    Returns:
+        the files of the prediction, the record last, and its content.
+
+    Raises:
+        OSError: a file cannot be moved.
+    """
+    room, target = _room(labels), record_of(labels)
+    text = (room / target.name).read_text("utf-8")
+    content: dict[str, Any] = json.loads(text)
+    for name in set(_recorded_files(_record(labels))) - set(content["files"]):
+        # a map of the prediction that is replaced says nothing of this one
         path = labels.with_name(Path(name).name)
         if not path.is_dir() or _is_map(path):
             remove(path)
-    return [*arrays, record_of(labels)]
+    places = [labels.with_name(name) for name in content["files"]]
+    for place in places:
+        if (room / place.name).exists():
+            replace(room / place.name, place)
+    with written_whole(target, overwrite=True) as file:
+        file.write_text(text, "utf-8")
+    return [*places, target], content
+
+
+def tidy(labels: Path) -> None:
+    """Remove the working folder, at once as far as others can see."""
+    finished = working_folder(labels).with_suffix(".done")
+    remove(finished)
+    if working_folder(labels).exists():
+        working_folder(labels).replace(finished)
+        remove(finished)
+
+
+def _room(labels: Path) -> Path:
+    return working_folder(labels) / "files"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """`matphase predict`: phases of a volume by a trained model."""
 
-import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,25 +50,32 @@ def predict(
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     overwrite: Overwrite = False,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Begin anew, whatever an unfinished prediction left."),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Name the phase of every voxel.
 
     Writes labels, and beside them what UGSM alone says, entropy, the IDK mask and a record; also
     the mask of trusted pixels by a model that makes a promise of them (`calibration.risk`).
+    After a kill the same command goes on with the blocks that are not finished.
     """
     from matphase import formats
     from matphase.errors import OutputError
     from matphase.records import (
         check_room,
         files_of,
+        is_whole,
         probability_maps,
         sample_maps,
-        save_prediction,
         trusted_map,
     )
 
     available = parse_memory(memory)
+    # of a prediction that was killed while its files took their places, some may be there
+    overwrite = overwrite or (is_whole(out) and not restart)
     check_room(files_of(out), overwrite=overwrite)
     for path in files_of(out):
         keep_inputs(path, volume)
@@ -77,9 +83,11 @@ def predict(
         raise OutputError(f"{model} holds a model and nothing else; write {out.name} elsewhere")
     opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
 
-    from matphase.pipeline import load
+    from matphase.inference import run
+    from matphase.inference.predict import task_of
+    from matphase.model_folder import read
 
-    trained = load(model)
+    trained = read(model)
     maps = probability_maps(out, trained.phases) if probabilities else []
     if trained.promise is not None:
         maps.append(trusted_map(out))
@@ -88,24 +96,29 @@ def predict(
     check_room(maps, overwrite=overwrite)
     for path in maps:
         keep_inputs(path, volume)
-    began = time.monotonic()
+    task = task_of(
+        trained,
+        opened,
+        samples=samples,
+        seed=seed,
+        intensity=intensity,
+        memory=available,
+        keep_samples=keep_samples,
+    )
     with progress(quiet=quiet) as reporter:
-        result = trained.predict(
+        written, record = run.predict_to_files(
+            trained,
             opened,
-            samples=samples,
-            seed=seed,
-            intensity=intensity,
-            memory=available,
-            keep_samples=keep_samples,
+            task,
+            out,
+            folder=model,
+            probabilities=probabilities,
+            restart=restart,
             reporter=reporter,
         )
-    seconds = time.monotonic() - began
-    written = save_prediction(
-        result, out, model=model, seconds=seconds, probabilities=probabilities, overwrite=overwrite
-    )
-    for name, fraction in result.volume_fractions().items():
+    for name, fraction in record["volume_fractions"].items():
         say(f"{name:<20} {100 * fraction:6.2f} %", quiet=quiet)
-    say(f"{'IDK':<20} {100 * result.idk.mean():6.2f} %", quiet=quiet)
-    if result.trusted is not None:
-        say(f"{'trusted':<20} {100 * result.trusted.mean():6.2f} %", quiet=quiet)
+    say(f"{'IDK':<20} {100 * record['idk_share']:6.2f} %", quiet=quiet)
+    if record["trusted_share"] is not None:
+        say(f"{'trusted':<20} {100 * record['trusted_share']:6.2f} %", quiet=quiet)
     say(f"written: {', '.join(str(path) for path in written)}", quiet=quiet)

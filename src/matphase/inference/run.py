@@ -1,0 +1,245 @@
+"""From a volume to the files of its prediction, block by block."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matphase import records
+from matphase.errors import Interrupted, MatPhaseError, OutputError
+from matphase.files import reason, remove
+from matphase.inference.blocks import Block
+from matphase.inference.predict import Maps, Task, block_maps, blocks_of
+from matphase.inference.store import Store, check_disk, open_store, total
+from matphase.model_folder import MANIFEST, Trained
+from matphase.progress import Reporter
+from matphase.seeds import fingerprint
+from matphase.volume import Volume
+
+SLICES_TO_COMPARE = 16
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Which maps are written besides labels, entropy and the IDK mask.
+
+    Attributes:
+        probabilities: one for each phase.
+        samples: number of samples whose labels are written.
+    """
+
+    probabilities: bool = False
+    samples: int = 0
+
+    def types(self, model: Trained) -> dict[str, np.dtype[Any]]:
+        """The maps by name, and the types of their voxels."""
+        labels, flags, numbers = model.phases.dtype, np.dtype(np.uint8), np.dtype(np.float32)
+        found = {"labels": labels, "ugsm": labels, "entropy": numbers, "idk": flags}
+        if model.promise is not None:
+            found["trusted"] = flags
+        if self.probabilities:
+            names = records.probability_names(model.phases)
+            found.update(dict.fromkeys(names, numbers))
+        found.update(dict.fromkeys(records.sample_names(self.samples), labels))
+        return found
+
+    def named(self, model: Trained, maps: Maps) -> dict[str, NDArray[Any]]:
+        """A block's maps (z, y, x) by these names."""
+        found = {
+            "labels": maps["labels"],
+            "ugsm": maps["global_labels"],
+            "entropy": maps["entropy"],
+            "idk": maps["idk"].astype(np.uint8),
+        }
+        if "trusted" in maps:
+            found["trusted"] = maps["trusted"].astype(np.uint8)
+        if self.probabilities:
+            names = records.probability_names(model.phases)
+            found.update(zip(names, maps["probabilities"], strict=True))
+        if self.samples:
+            found.update(zip(records.sample_names(self.samples), maps["samples"], strict=True))
+        return found
+
+
+def disk_bytes(model: Trained, shape: Sequence[int], outputs: Outputs) -> int:
+    """Most that a prediction takes on disk while it is made.
+
+    Every map exists twice, as blocks and as a file, before the blocks are removed; as if nothing
+    could be compressed.
+    """
+    voxel = sum(dtype.itemsize for dtype in outputs.types(model).values())
+    return 2 * voxel * prod(shape)
+
+
+def predict_to_files(
+    model: Trained,
+    volume: Volume,
+    task: Task,
+    out: Path,
+    *,
+    folder: Path,
+    probabilities: bool = False,
+    restart: bool = False,
+    reporter: Reporter,
+) -> tuple[list[Path], dict[str, Any]]:
+    """Predict a volume into files; see `matphase.records` for which there are.
+
+    A second call after a kill goes on with the blocks that are not finished.
+
+    Args:
+        model: that predicts.
+        volume: grey values.
+        task: what is asked.
+        out: file for the labels; the others are named after it, and those that exist replaced.
+        folder: of the model.
+        probabilities: also write a map for each phase.
+        restart: begin anew, whatever an unfinished prediction left.
+        reporter: is told of progress, in voxels.
+
+    Returns:
+        the files, and the record of the prediction.
+
+    Raises:
+        InputError: no block fits into the memory, or the volume cannot be used.
+        OutputError: a file cannot be written, or an unfinished prediction of something else is
+            there.
+        Interrupted: the user stopped it, and finished blocks are kept.
+    """
+    outputs = Outputs(probabilities, task.kept)
+    blocks = blocks_of(model, volume, task)
+    types = outputs.types(model)
+    work = records.working_folder(out)
+    with _told(out, work):
+        try:
+            out.absolute().parent.mkdir(parents=True, exist_ok=True)
+            if not work.exists() or restart:
+                check_disk(out.parent, disk_bytes(model, volume.shape, outputs))
+            run = _identity(volume, task, folder, types, blocks[0])
+            store = open_store(work, run, types, volume.shape, blocks[0].shape, restart=restart)
+            if not records.is_whole(out):
+                notes = _finish(model, volume, task, blocks, store, outputs, reporter)
+                maps = {name: store.volume(name, volume) for name in types}
+                record = _record(model, volume, folder, notes, types, out)
+                records.write_files(out, maps, record)
+            done = records.take_places(out)
+        except BaseException:
+            if work.exists() and Store(work, ()).is_empty:
+                remove(work)
+            raise
+        records.tidy(out)
+    return done
+
+
+def _finish(
+    model: Trained,
+    volume: Volume,
+    task: Task,
+    blocks: Sequence[Block],
+    store: Store,
+    outputs: Outputs,
+    reporter: Reporter,
+) -> list[dict[str, Any]]:
+    """Predict what is not finished, and give the notes of all blocks."""
+    notes = {block.number: store.note_of(block) for block in blocks}
+    voxels = sum(block.voxels for block in blocks if notes[block.number] is not None)
+    reporter.start("predict", prod(volume.shape), done=voxels)
+    found = []
+    for block in blocks:
+        note = notes[block.number]
+        if note is None:
+            note = predict_block(model, volume, block, task, store, outputs)
+            reporter.advance(block.voxels)
+        found.append(note)
+    reporter.finish()
+    return found
+
+
+def predict_block(
+    model: Trained, volume: Volume, block: Block, task: Task, store: Store, outputs: Outputs
+) -> dict[str, Any]:
+    """Predict one block into the store; a function of what can be pickled.
+
+    Returns:
+        the note of the block: voxels of each phase, IDK and trusted voxels, seconds.
+    """
+    began = time.monotonic()
+    maps = outputs.named(model, block_maps(model, volume, block, task))
+    codes = model.phases.encode(maps["labels"]).ravel()
+    counts = np.bincount(codes, minlength=len(model.phases)).tolist()
+    flags = {name: int(maps[name].sum()) for name in ("idk", "trusted") if name in maps}
+    note = {
+        "phases": dict(zip(model.phases.names, counts, strict=True)),
+        "flags": flags,
+        "seconds": {"all": time.monotonic() - began},
+    }
+    store.put(block, maps, note)
+    return note
+
+
+def _identity(
+    volume: Volume, task: Task, folder: Path, types: Mapping[str, Any], first: Block
+) -> dict[str, Any]:
+    """What an unfinished prediction must have in common with this one to be gone on with."""
+    numbers = np.unique(np.linspace(0, volume.n_slices - 1, SLICES_TO_COMPARE).astype(int))
+    planes = (np.asarray(volume.slice(int(z))) for z in numbers)
+    return {
+        "version": version("matphase"),
+        "model": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
+        "volume": [list(volume.shape), str(volume.dtype), fingerprint(*planes)],
+        "voxel size": [volume.voxel_size and list(volume.voxel_size), volume.unit],
+        "number of samples": task.samples,
+        "seed": task.seed,
+        "grey scale": fingerprint(task.ends),
+        "set of maps": {name: str(dtype) for name, dtype in types.items()},
+        "memory limit": list(first.shape),
+    }
+
+
+def _record(
+    model: Trained,
+    volume: Volume,
+    folder: Path,
+    notes: Sequence[Mapping[str, Any]],
+    types: Mapping[str, Any],
+    out: Path,
+) -> dict[str, Any]:
+    voxels = prod(volume.shape)
+    flags = total(notes, "flags")
+    return records.record(
+        model=folder,
+        volume=volume.name,
+        phases=model.phases,
+        volume_fractions={name: n / voxels for name, n in total(notes, "phases").items()},
+        idk_share=flags["idk"] / voxels,
+        trusted_share=flags["trusted"] / voxels if "trusted" in flags else None,
+        validation=model.validation,
+        files=[records.map_file(out, name) for name in types],
+        seconds=sum(note["seconds"]["all"] for note in notes),
+    )
+
+
+@contextmanager
+def _told(out: Path, work: Path) -> Iterator[None]:
+    """Say of what goes wrong where it does, and what is kept."""
+
+    def kept() -> str:
+        if not work.exists():
+            return "nothing was written"
+        return f"finished blocks are kept in {work}, and the same command goes on with them"
+
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped; {kept()}") from error
+    except MatPhaseError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {reason(error)}; {kept()}") from error

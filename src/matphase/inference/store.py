@@ -1,0 +1,194 @@
+"""Finished blocks on disk, so that a prediction that was killed goes on where it was.
+
+A hidden folder beside the output holds, until the prediction is complete:
+
+```
+run.json            what is predicted: by which model, of which volume, with which settings
+NAME.zarr           an array for each map, a chunk a block: each has one writer
+blocks/NUMBER.json  of each finished block: checksums of what it wrote, and counts
+files/              the files of the prediction, before they take their places (`records`)
+```
+
+A block is finished when its note is there, which comes last and by renaming; it is kept when what
+the arrays hold still has the checksums of the note.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from matphase import formats
+from matphase.errors import OutputError
+from matphase.files import remove
+from matphase.inference.blocks import Block
+from matphase.volume import Volume
+
+RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class Store:
+    """The maps of a prediction that is under way; can be pickled.
+
+    Attributes:
+        folder: that holds it.
+        names: of the maps.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+
+    @cached_property
+    def _arrays(self) -> dict[str, Any]:
+        return {name: zarr.open_array(self._array(name), mode="r+") for name in self.names}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "names": self.names}
+
+    def put(self, block: Block, maps: Mapping[str, NDArray[Any]], note: Mapping[str, Any]) -> None:
+        """Keep the maps (z, y, x) of a block's core, and a note for JSON.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        for name, array in self._arrays.items():
+            array[_place(array, block)] = maps[name].reshape(block.shape[-array.ndim :])
+        sums = {name: _checksum(maps[name]) for name in self.names}
+        write_json(self._note(block), {**note, "checksums": sums})
+
+    def note_of(self, block: Block) -> dict[str, Any] | None:
+        """The note of a block that is finished, and whose maps are what they were; else None."""
+        try:
+            note = json.loads(self._note(block).read_text("utf-8"))
+            sums = {
+                name: _checksum(np.asarray(array[_place(array, block)]))
+                for name, array in self._arrays.items()
+            }
+        except Exception:  # decoders meet damage at any depth
+            return None
+        return note if isinstance(note, dict) and note.get("checksums") == sums else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no block is finished."""
+        return not any(self._notes.glob("*.json"))
+
+    def volume(self, name: str, like: Volume) -> Volume:
+        """A map as a volume, at the place of the one that was predicted."""
+        stored = formats.open(self._array(name), axes=like.axes)
+        return Volume.from_source(stored.data, like.axes, like.voxel_size, like.unit, like.name)
+
+    @property
+    def _notes(self) -> Path:
+        return self.folder / "blocks"
+
+    def _note(self, block: Block) -> Path:
+        return self._notes / f"{block.number:08d}.json"
+
+    def _array(self, name: str) -> Path:
+        return self.folder / f"{name}.zarr"
+
+
+def open_store(
+    folder: Path,
+    run: Mapping[str, Any],
+    types: Mapping[str, np.dtype[Any]],
+    shape: Sequence[int],
+    block: Sequence[int],
+    *,
+    restart: bool = False,
+) -> Store:
+    """Go on with what `folder` holds, if it is of the same run; else begin.
+
+    Args:
+        folder: for the store; missing, or an earlier one.
+        run: what tells this run from others, for JSON.
+        types: of the maps, by name.
+        shape: of the volume, (z, y, x) or (y, x).
+        block: shape (z, y, x) of the blocks' cores.
+        restart: begin anew, whatever is there.
+
+    Raises:
+        OutputError: what is there is of another run, or nothing can be written.
+    """
+    store = Store(folder, tuple(types))
+    run = json.loads(json.dumps(run))
+    if restart:
+        remove(folder)
+    if folder.exists():
+        try:
+            found = json.loads((folder / RUN).read_text("utf-8"))
+        except (OSError, ValueError):
+            found = None  # killed before it began
+        if found == run:
+            return store
+        if found is not None:
+            others = found if isinstance(found, dict) else {}
+            differs = [name for name in run if others.get(name) != run[name]]
+            raise OutputError(
+                f"{folder} holds an unfinished prediction with another {' and '.join(differs)}; "
+                "repeat the command that began it, or pass --restart to begin anew"
+            )
+        remove(folder)
+    store._notes.mkdir(parents=True)
+    for name, dtype in types.items():
+        zarr.create_array(
+            store._array(name),
+            shape=tuple(shape),
+            chunks=tuple(block[-len(shape) :]),
+            dtype=dtype,
+            fill_value=0,
+        )
+    write_json(folder / RUN, run)
+    return store
+
+
+def check_disk(folder: Path, needed: int) -> None:
+    """See that a disk has room, before the long work starts.
+
+    Raises:
+        OutputError: it has not.
+    """
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise OutputError(
+            f"the prediction takes up to {needed / 1e9:.3g} GB of disk while it is made, but "
+            f"{there} has {free / 1e9:.3g} GB left; make room, or write elsewhere"
+        )
+
+
+def total(notes: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
+    """The sum of the counts that the notes have under `key`."""
+    counts: Counter[str] = Counter()
+    for note in notes:
+        counts.update(note[key])
+    return dict(counts)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that it is there as a whole or not at all."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    beside.replace(path)
+
+
+def _place(array: Any, block: Block) -> tuple[slice, ...]:
+    return block.core[-array.ndim :]
+
+
+def _checksum(array: NDArray[Any]) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).hexdigest()
