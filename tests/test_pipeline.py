@@ -190,7 +190,7 @@ def test_progress_is_told_to_the_end(sample: Sample, tiny_settings: Settings) ->
     )
     assert {"train ugsm", "train idk", "train lcgar"} <= set(reporter.totals)
     model.predict(sample.images, reporter=reporter)
-    assert reporter.totals["predict"] == len(sample.images)
+    assert reporter.totals["predict"] == sample.images.size
     assert reporter.done == reporter.totals
 
 

@@ -57,7 +57,8 @@ def refused(work: Path, call: Call) -> Refused:
             assert part in result.stderr
         after = {path: held for path, held in contents(work).items() if not path.startswith(new)}
         assert after == {path: held for path, held in before.items() if not path.startswith(new)}
-        assert not list(work.rglob(".*")), "temporary files are left"
+        hidden = (str(path.relative_to(work)) for path in work.rglob(".*"))
+        assert all(path.startswith(new) for path in hidden), "temporary files are left"
         return str(result.stderr)
 
     return called

@@ -16,6 +16,7 @@ from PIL import Image
 
 import matphase as mp
 import matphase.formats.tiff
+import matphase.inference.run
 from samples import Sample
 
 Call = Callable[..., Any]
@@ -279,7 +280,7 @@ def test_probabilities_that_exist_are_kept_before_the_long_work(
     predict: list[str], refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("out_probability_carbon.tif").write_text("mine", "utf-8")
-    monkeypatch.setattr(mp.MatPhase, "predict", None)
+    monkeypatch.setattr(matphase.inference.run, "predict_to_files", None)
     refused(*predict, "--probabilities", says=["out_probability_carbon.tif exists"])
 
 
@@ -353,11 +354,16 @@ def test_an_earlier_prediction_stays_whole_when_the_new_one_cannot_be_written(
         save(*args, **kwargs)
 
     monkeypatch.setattr(matphase.formats.tiff, "save", second_fails)
-    says = ["stopped; nothing was written"]
+    says = ["stopped", "finished blocks are kept in .out.tif.matphase"]
     if isinstance(error, OSError):
-        says = ["cannot write out_ugsm.tif: No space left"]
-    refused(*predict, "--seed", "9", "--overwrite", says=says)
+        says[0] = "cannot write out.tif: No space left"
+    words = [*predict, "--seed", "9", "--overwrite"]
+    refused(*words, says=says, new=".out.tif.matphase")
     assert len(calls) == 2
+    refused(*predict, "--overwrite", says=["another seed"], new=".out.tif.matphase")
+    monkeypatch.undo()
+    assert call(*words).exit_code == 0
+    assert not list(Path().glob(".*"))
 
 
 @pytest.mark.parametrize("room", [100, 3_000])
@@ -397,5 +403,5 @@ def test_ctrl_c(predict: list[str], refused: Refused, monkeypatch: pytest.Monkey
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mp.MatPhase, "predict", stop)
+    monkeypatch.setattr(matphase.inference.run, "block_maps", stop)
     refused(*predict, says=["stopped; nothing was written"])

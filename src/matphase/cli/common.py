@@ -39,7 +39,7 @@ LabelSlices = Annotated[
         "0,10,20 or FIRST:END:STEP, counted from 0. Without it the distances of the slices say it.",
     ),
 ]
-Memory = Annotated[str, typer.Option(help="Memory that the network's maps may take, as 2GB.")]
+Memory = Annotated[str, typer.Option(help="Memory that prediction may take at a time, as 2GB.")]
 
 _LACKS_MEMORY = re.compile("out of memory|can't allocate memory")
 _MEMORY_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}

@@ -60,7 +60,7 @@ def info(
         "type": str(opened.dtype),
         "grey values": f"{scale.low:.6g} to {scale.high:.6g} (percentiles 0.1 and 99.9)",
         "size in memory": f"{opened.nbytes / 1e6:.1f} MB",
-        "predict needs": f"{needed / 1e6:.0f} MB for 3 phases, and --memory for the network",
+        "predict needs": f"--memory; in Python {needed / 1e6:.0f} MB more for 3 phases",
     }
     for name, text in lines.items():
         say(f"{name:<15} {text}", quiet=quiet)

@@ -118,12 +118,12 @@ def predict_to_files(
     types = outputs.types(model)
     work = records.working_folder(out)
     with _told(out, work):
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        if not work.exists() or restart:
+            check_disk(out.parent, disk_bytes(model, volume.shape, outputs))
+        run = _identity(volume, task, folder, types, blocks[0])
+        store = open_store(work, run, types, volume.shape, blocks[0].shape, restart=restart)
         try:
-            out.absolute().parent.mkdir(parents=True, exist_ok=True)
-            if not work.exists() or restart:
-                check_disk(out.parent, disk_bytes(model, volume.shape, outputs))
-            run = _identity(volume, task, folder, types, blocks[0])
-            store = open_store(work, run, types, volume.shape, blocks[0].shape, restart=restart)
             if not records.is_whole(out):
                 notes = _finish(model, volume, task, blocks, store, outputs, reporter)
                 maps = {name: store.volume(name, volume) for name in types}
@@ -131,7 +131,7 @@ def predict_to_files(
                 records.write_files(out, maps, record)
             done = records.take_places(out)
         except BaseException:
-            if work.exists() and Store(work, ()).is_empty:
+            if store.is_empty:
                 remove(work)
             raise
         records.tidy(out)

@@ -141,16 +141,20 @@ def open_store(
                 "repeat the command that began it, or pass --restart to begin anew"
             )
         remove(folder)
-    store._notes.mkdir(parents=True)
-    for name, dtype in types.items():
-        zarr.create_array(
-            store._array(name),
-            shape=tuple(shape),
-            chunks=tuple(block[-len(shape) :]),
-            dtype=dtype,
-            fill_value=0,
-        )
-    write_json(folder / RUN, run)
+    try:
+        store._notes.mkdir(parents=True)
+        for name, dtype in types.items():
+            zarr.create_array(
+                store._array(name),
+                shape=tuple(shape),
+                chunks=tuple(block[-len(shape) :]),
+                dtype=dtype,
+                fill_value=0,
+            )
+        write_json(folder / RUN, run)
+    except BaseException:
+        remove(folder)
+        raise
     return store
 
 

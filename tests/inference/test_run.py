@@ -1,0 +1,301 @@
+"""Predictions into files: what comes out, what is kept after a kill, and what is refused."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import matphase as mp
+from matphase import records
+from matphase.errors import Interrupted, OutputError
+from matphase.inference import run
+from matphase.inference.predict import blocks_of, task_of
+from matphase.model_folder import read
+from matphase.progress import Silent
+from samples import striped
+
+SMALL = 3 * 10**6
+"""Memory for blocks that are rectangles of the volume below."""
+
+
+@pytest.fixture(scope="module")
+def volume() -> mp.Volume:
+    images = striped(2, 121, 133).images
+    return mp.Volume.from_array(images, voxel_size=(0.4, 0.2, 0.2), unit="um", name="scan")
+
+
+def predicted(
+    folder: Path,
+    volume: mp.Volume,
+    out: Path,
+    *,
+    memory: int = SMALL,
+    seed: int = 0,
+    keep_samples: bool = False,
+    probabilities: bool = False,
+    restart: bool = False,
+    reporter: Any = None,
+) -> dict[str, Any]:
+    model = read(folder)
+    task = task_of(model, volume, memory=memory, seed=seed, keep_samples=keep_samples)
+    written, record = run.predict_to_files(
+        model,
+        volume,
+        task,
+        out,
+        folder=folder,
+        probabilities=probabilities,
+        restart=restart,
+        reporter=reporter or Silent(),
+    )
+    assert set(written) <= set(out.parent.iterdir())
+    return record
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    model_folder: Path, volume: mp.Volume, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("undisturbed") / "out.tif"
+    predicted(model_folder, volume, out)
+    return contents(out.parent)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files, hidden ones too; of the record what does not tell of times."""
+    found = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    record = json.loads(found.pop("out.json"))
+    kept = {name: record[name] for name in ("files", "volume_fractions", "idk_share", "phases")}
+    return {**found, "out.json": json.dumps(kept).encode()}
+
+
+# --- what comes out -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".h5", ".ome.zarr"])
+def test_files_hold_what_a_prediction_in_memory_holds(
+    model_folder: Path, volume: mp.Volume, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    record = predicted(model_folder, volume, out, keep_samples=True, probabilities=True)
+    expected = mp.load(model_folder).predict(volume, keep_samples=True)
+    stored = records.read_prediction(out, None)
+    assert stored.entropy is not None
+    assert stored.probabilities is not None
+    np.testing.assert_array_equal(stored.labels, stored.phases.encode(expected.labels))
+    np.testing.assert_allclose(stored.entropy, expected.entropy, atol=1e-5)
+    np.testing.assert_allclose(
+        stored.probabilities, expected.probabilities.swapaxes(0, 1), atol=1e-5
+    )
+    opened = records.open_prediction(out)
+    assert opened is not None
+    assert opened.labels.voxel_size == volume.voxel_size
+    assert expected.samples is not None
+    for one, samples in zip(opened.samples, expected.samples, strict=True):
+        np.testing.assert_array_equal(one.to_array(), samples)
+    assert record["volume_fractions"] == expected.volume_fractions()
+    assert record["idk_share"] == expected.idk.mean()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_slice_gives_a_slice(model_folder: Path, volume: mp.Volume, tmp_path: Path) -> None:
+    plane = mp.Volume.from_array(volume.to_array()[0])
+    predicted(model_folder, plane, tmp_path / "out.h5")
+    stored = mp.open(tmp_path / "out.h5")
+    assert (stored.axes, stored.shape) == ("yx", (121, 133))
+    np.testing.assert_array_equal(stored.to_array(), mp.load(model_folder).predict(plane).labels)
+
+
+def test_what_a_block_takes_can_be_pickled(
+    model_folder: Path, volume: mp.Volume, tmp_path: Path
+) -> None:
+    """So that it can be computed by another process."""
+    mp.save(tmp_path / "scan.h5", volume)
+    opened, model = mp.open(tmp_path / "scan.h5"), read(model_folder)
+    task = task_of(model, opened, memory=SMALL)
+    block = blocks_of(model, opened, task)[-1]
+    again = pickle.loads(pickle.dumps((opened, block, task, run.Outputs())))
+    there, block, task, _ = again
+    one = run.block_maps(model, opened, block, task)
+    other = run.block_maps(model, there, block, task)
+    np.testing.assert_array_equal(one["labels"], other["labels"])
+
+
+# --- stopping and going on ------------------------------------------------------------------------
+
+
+class Counting(Silent):
+    """A reporter that counts voxels and stops the work after some blocks."""
+
+    def __init__(self, stop_after: int = -1) -> None:
+        self.blocks = self.voxels = self.total = self.done = 0
+        self._stop_after = stop_after
+
+    def start(self, title: str, total: int, done: int = 0) -> None:
+        self.total, self.done = total, done
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.blocks += 1
+        self.voxels += steps
+        if self.blocks == self._stop_after:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_prediction_goes_on_with_what_is_not_finished(
+    model_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    out, first, second = tmp_path / "out.tif", Counting(stop_after=3), Counting()
+    with pytest.raises(Interrupted, match=r"stopped; finished blocks are kept in .*\.out\.tif"):
+        predicted(model_folder, volume, out, reporter=first)
+    assert not out.exists()
+    assert first.total == second.total + 2 * 121 * 133
+    predicted(model_folder, volume, out, reporter=second)
+    assert second.done == first.voxels > 0
+    assert second.done + second.voxels == second.total
+    assert contents(tmp_path) == undisturbed
+
+
+def test_nothing_is_left_where_no_block_was_finished(
+    model_folder: Path, volume: mp.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "block_maps", stop)
+    with pytest.raises(Interrupted, match="stopped; nothing was written"):
+        predicted(model_folder, volume, tmp_path / "out.tif")
+    assert list(tmp_path.iterdir()) == []
+
+
+def stopped(model_folder: Path, volume: mp.Volume, out: Path, **options: Any) -> Path:
+    """A prediction that was stopped after three blocks; its working folder."""
+    with pytest.raises(Interrupted):
+        predicted(model_folder, volume, out, reporter=Counting(stop_after=3), **options)
+    return records.working_folder(out)
+
+
+def test_a_block_that_was_damaged_is_predicted_again(
+    model_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    out = tmp_path / "out.tif"
+    work = stopped(model_folder, volume, out)
+    kept = Counting()
+    chunks = sorted((work / "entropy.zarr" / "c").rglob("0"))
+    chunk = next(path for path in chunks if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-20])
+    note = max((work / "blocks").glob("*.json"))
+    note.write_text("{", "utf-8")
+    predicted(model_folder, volume, out, reporter=kept)
+    assert kept.done < kept.total
+    assert kept.blocks == 2 + len(list_of_blocks(model_folder, volume)) - 3
+    assert contents(tmp_path) == undisturbed
+
+
+def list_of_blocks(model_folder: Path, volume: mp.Volume) -> list[Any]:
+    model = read(model_folder)
+    return blocks_of(model, volume, task_of(model, volume, memory=SMALL))
+
+
+def test_an_unfinished_prediction_of_something_else_is_refused(
+    model_folder: Path, model: mp.MatPhase, volume: mp.Volume, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.tif"
+    work = stopped(model_folder, volume, out)
+    before = sorted(path.name for path in work.rglob("*"))
+    brighter = mp.Volume.from_array(volume.to_array() + 1, voxel_size=0.2, unit="um")
+    other = tmp_path / "other model"
+    model.refit_local(striped(6, 48, 56).images, striped(6, 48, 56).labels).save(other)
+    for says, call in {
+        "another seed;": lambda: predicted(model_folder, volume, out, seed=1),
+        "another memory limit": lambda: predicted(model_folder, volume, out, memory=10**7),
+        "another set of maps": lambda: predicted(model_folder, volume, out, probabilities=True),
+        "another volume and voxel size": lambda: predicted(model_folder, brighter, out),
+        "another model": lambda: predicted(other, volume, out),
+    }.items():
+        with pytest.raises(OutputError, match=rf"{says}.*--restart"):
+            call()
+    assert sorted(path.name for path in work.rglob("*")) == before
+    predicted(model_folder, volume, out, seed=1, restart=True)
+    assert not work.exists()
+
+
+def test_a_folder_that_was_killed_before_it_began_is_no_hindrance(
+    model_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    work = stopped(model_folder, volume, tmp_path / "out.tif")
+    (work / "run.json").unlink()
+    predicted(model_folder, volume, tmp_path / "out.tif")
+    assert contents(tmp_path) == undisturbed
+
+
+def test_room_on_the_disk_is_seen_to_before_the_start(
+    model_folder: Path, volume: mp.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    needed = run.disk_bytes(read(model_folder), volume.shape, run.Outputs())
+    assert needed == 2 * 2 * 121 * 133 * (1 + 1 + 4 + 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
+    with pytest.raises(OutputError, match=r"takes up to .* GB of disk .* make room"):
+        predicted(model_folder, volume, tmp_path / "out.tif")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))
+    predicted(model_folder, volume, tmp_path / "out.tif")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
+@pytest.mark.parametrize(
+    ("where", "call"),
+    [
+        ("matphase.inference.store.Store.put", 3),
+        ("matphase.inference.store.write_json", 4),
+        ("matphase.formats.write", 2),
+        ("matphase.records.replace", 2),
+        ("matphase.records.tidy", 1),
+    ],
+)
+def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_files(
+    model_folder: Path,
+    volume: mp.Volume,
+    tmp_path: Path,
+    undisturbed: dict[str, bytes],
+    where: str,
+    call: int,
+) -> None:
+    """The process kills itself at the n-th call of a function."""
+    mp.save(tmp_path / "scan.h5", volume)
+    out = tmp_path / "there" / "out.tif"
+    code = (
+        "import os, signal, sys, pkgutil\n"
+        "from matphase.cli import main\n"
+        "import matphase.inference.run\n"
+        "where, call = sys.argv.pop(1), int(sys.argv.pop(1))\n"
+        "holder, name = where.rsplit('.', 1)\n"
+        "holder = pkgutil.resolve_name(holder)\n"
+        "real, calls = getattr(holder, name), []\n"
+        "def killing(*args, **kwargs):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == call:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(*args, **kwargs)\n"
+        "setattr(holder, name, killing)\n"
+        "main()\n"
+    )
+    words = ["predict", str(model_folder), str(tmp_path / "scan.h5"), "--out", str(out)]
+    words += ["--memory", "3MB"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done: Callable[..., Any] = subprocess.run
+    killed = done([sys.executable, "-c", code, where, str(call), *words], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    again = done([sys.executable, "-m", "matphase", *words], env=environment, capture_output=True)
+    assert (again.returncode, again.stderr) == (0, b"")
+    assert contents(out.parent) == undisturbed
