@@ -1,0 +1,142 @@
+"""Blocks on several processes or machines, by Dask.
+
+Workers read the volume and the model by themselves and write their blocks into the store, so all of
+them have to see the same files. Only notes travel. A worker that dies costs its blocks' time: Dask
+gives them to another, and what the dead one wrote of them is written again.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, KilledWorker, LocalCluster, as_completed
+
+from matphase.errors import InputError, MatPhaseError
+from matphase.inference.blocks import Block
+from matphase.inference.run import Job, Notes, predict_block
+from matphase.model_folder import Trained, checksum_of, read
+
+AHEAD = 4
+"""So many blocks a worker are handed out at a time: enough that none waits, and few enough that a
+volume of very many blocks does not fill the scheduler."""
+FEWEST_AHEAD = 32
+"""Handed out at least, so that a cluster that grows with its work sees some."""
+SECONDS_TO_ANSWER = 20
+
+
+class Cluster:
+    """Computes blocks on the workers of a Dask cluster.
+
+    Args:
+        client: of the cluster.
+        folder: of the model, as all workers see it.
+    """
+
+    def __init__(self, client: Client, folder: Path) -> None:
+        self._client = client
+        self._folder = folder.absolute()
+
+    def __call__(self, job: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, Notes]]:
+        """Compute blocks, and give each with its note when it is done.
+
+        Raises:
+            InputError: a worker has another version, or does not see the same files.
+            MatPhaseError: a block has ended several workers.
+        """
+        model = self._folder, checksum_of(self._folder)
+        waiting, running = iter(todo), as_completed()
+        blocks = {}
+
+        def hand_out(number: int) -> None:
+            for _, block in zip(range(number), waiting, strict=False):
+                future = self._client.submit(
+                    _work, version("matphase"), model, job, block, pure=False
+                )
+                blocks[future.key] = block
+                running.add(future)
+
+        hand_out(max(FEWEST_AHEAD, AHEAD * sum(self._client.nthreads().values())))
+        for future in running:
+            block = blocks.pop(future.key)
+            try:
+                note = future.result()
+            except KilledWorker as error:
+                raise MatPhaseError(
+                    f"block {block.number} ended several workers, often for lack of memory; give "
+                    "a smaller --memory, or workers with more"
+                ) from error
+            except ModuleNotFoundError as error:
+                raise InputError(f"a Dask worker lacks a package of MatPhase: {error}") from error
+            yield block, note
+            hand_out(1)
+
+
+@contextmanager
+def local_cluster(workers: int) -> Iterator[Client]:
+    """A cluster of so many processes on this machine, each with its share of the cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = str(max(1, (cores or 1) // workers))
+    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            # the limit of a block is ours, and a worker near it is not to be paused or ended
+            memory_limit=0,
+            dashboard_address=None,
+            env=environment,
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def cluster_at(address: str) -> Iterator[Client]:
+    """A cluster whose scheduler is at that address, such as tcp://node:8786.
+
+    Raises:
+        InputError: nobody answers there, or it is no address.
+    """
+    try:
+        client = Client(address, timeout=SECONDS_TO_ANSWER)
+    except (OSError, ValueError) as error:  # a timeout is an OSError, too
+        raise InputError(
+            f"no Dask scheduler answers at {address}; start one (`dask scheduler`), and give its "
+            "address as tcp://HOST:8786"
+        ) from error
+    with client:
+        yield client
+
+
+def _work(
+    expected: str, model: tuple[Path, str], job: Job, block: Block
+) -> dict[str, Any]:
+    """Predict one block, on a worker."""
+    if version("matphase") != expected:
+        raise InputError(
+            f"a Dask worker has MatPhase {version('matphase')}, but this is {expected}; install "
+            "the same version there"
+        )
+    return predict_block(_model(*model), job, block)
+
+
+@lru_cache(maxsize=1)
+def _model(folder: Path, checksum: str) -> Trained:
+    """The model, read once by each worker.
+
+    Raises:
+        InputError: the worker sees another one there.
+    """
+    if checksum_of(folder) != checksum:
+        raise InputError(
+            f"a Dask worker sees another model in {folder}; let all workers see the same files"
+        )
+    return read(folder)
