@@ -13,14 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import matphase as mp
 from matphase import records
+from matphase.data.intensity import IntensityScale
 from matphase.errors import Interrupted, OutputError
 from matphase.inference import run
 from matphase.inference.predict import blocks_of, task_of
-from matphase.model_folder import read
+from matphase.model_folder import Trained, read, write
+from matphase.models import zoo
+from matphase.phases import PhaseTable
 from matphase.progress import Silent
+from matphase.settings import Settings
 from samples import striped
 
 SMALL = 3 * 10**6
@@ -31,6 +36,23 @@ SMALL = 3 * 10**6
 def volume() -> mp.Volume:
     images = striped(2, 121, 133).images
     return mp.Volume.from_array(images, voxel_size=(0.4, 0.2, 0.2), unit="um", name="scan")
+
+
+def random_model(folder: Path, seed: int) -> Path:
+    """A model folder with random weights and no local network, which takes most of the time."""
+    settings = Settings.from_mapping(
+        {"model": "ugsm", "ugsm": {"width": 4, "depth": 2, "samples": 2, "dropout": 0.2}}
+    )
+    torch.manual_seed(seed)
+    network = zoo.segmenter("mcd_unet", 1, 3, settings.ugsm)
+    phases = PhaseTable.from_names(["pore", "carbon", "nickel"])
+    write(Trained(settings, phases, IntensityScale(-10, 90), 0, network, None, None, {}), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quick_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_model(tmp_path_factory.mktemp("models") / "random", seed=0)
 
 
 def predicted(
@@ -63,10 +85,10 @@ def predicted(
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    model_folder: Path, volume: mp.Volume, tmp_path_factory: pytest.TempPathFactory
+    quick_folder: Path, volume: mp.Volume, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("undisturbed") / "out.tif"
-    predicted(model_folder, volume, out)
+    predicted(quick_folder, volume, out)
     return contents(out.parent)
 
 
@@ -83,11 +105,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("suffix", [".tif", ".h5", ".ome.zarr"])
 def test_files_hold_what_a_prediction_in_memory_holds(
-    model_folder: Path, volume: mp.Volume, tmp_path: Path, suffix: str
+    quick_folder: Path, model_folder: Path, volume: mp.Volume, tmp_path: Path, suffix: str
 ) -> None:
     out = tmp_path / f"out{suffix}"
-    record = predicted(model_folder, volume, out, keep_samples=True, probabilities=True)
-    expected = mp.load(model_folder).predict(volume, keep_samples=True)
+    folder = model_folder if suffix == ".h5" else quick_folder
+    record = predicted(folder, volume, out, keep_samples=True, probabilities=True)
+    expected = mp.load(folder).predict(volume, keep_samples=True)
     stored = records.read_prediction(out, None)
     assert stored.entropy is not None
     assert stored.probabilities is not None
@@ -107,20 +130,20 @@ def test_files_hold_what_a_prediction_in_memory_holds(
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_slice_gives_a_slice(model_folder: Path, volume: mp.Volume, tmp_path: Path) -> None:
+def test_a_slice_gives_a_slice(quick_folder: Path, volume: mp.Volume, tmp_path: Path) -> None:
     plane = mp.Volume.from_array(volume.to_array()[0])
-    predicted(model_folder, plane, tmp_path / "out.h5")
+    predicted(quick_folder, plane, tmp_path / "out.h5")
     stored = mp.open(tmp_path / "out.h5")
     assert (stored.axes, stored.shape) == ("yx", (121, 133))
-    np.testing.assert_array_equal(stored.to_array(), mp.load(model_folder).predict(plane).labels)
+    np.testing.assert_array_equal(stored.to_array(), mp.load(quick_folder).predict(plane).labels)
 
 
 def test_what_a_block_takes_can_be_pickled(
-    model_folder: Path, volume: mp.Volume, tmp_path: Path
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path
 ) -> None:
     """So that it can be computed by another process."""
     mp.save(tmp_path / "scan.h5", volume)
-    opened, model = mp.open(tmp_path / "scan.h5"), read(model_folder)
+    opened, model = mp.open(tmp_path / "scan.h5"), read(quick_folder)
     task = task_of(model, opened, memory=SMALL)
     block = blocks_of(model, opened, task)[-1]
     again = pickle.loads(pickle.dumps((opened, block, task, run.Outputs())))
@@ -151,104 +174,103 @@ class Counting(Silent):
 
 
 def test_a_stopped_prediction_goes_on_with_what_is_not_finished(
-    model_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed: dict[str, bytes]
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
     out, first, second = tmp_path / "out.tif", Counting(stop_after=3), Counting()
     with pytest.raises(Interrupted, match=r"stopped; finished blocks are kept in .*\.out\.tif"):
-        predicted(model_folder, volume, out, reporter=first)
+        predicted(quick_folder, volume, out, reporter=first)
     assert not out.exists()
     assert first.total == second.total + 2 * 121 * 133
-    predicted(model_folder, volume, out, reporter=second)
+    predicted(quick_folder, volume, out, reporter=second)
     assert second.done == first.voxels > 0
     assert second.done + second.voxels == second.total
     assert contents(tmp_path) == undisturbed
 
 
 def test_nothing_is_left_where_no_block_was_finished(
-    model_folder: Path, volume: mp.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "block_maps", stop)
     with pytest.raises(Interrupted, match="stopped; nothing was written"):
-        predicted(model_folder, volume, tmp_path / "out.tif")
+        predicted(quick_folder, volume, tmp_path / "out.tif")
     assert list(tmp_path.iterdir()) == []
 
 
-def stopped(model_folder: Path, volume: mp.Volume, out: Path, **options: Any) -> Path:
+def stopped(quick_folder: Path, volume: mp.Volume, out: Path, **options: Any) -> Path:
     """A prediction that was stopped after three blocks; its working folder."""
     with pytest.raises(Interrupted):
-        predicted(model_folder, volume, out, reporter=Counting(stop_after=3), **options)
+        predicted(quick_folder, volume, out, reporter=Counting(stop_after=3), **options)
     return records.working_folder(out)
 
 
 def test_a_block_that_was_damaged_is_predicted_again(
-    model_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed: dict[str, bytes]
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
     out = tmp_path / "out.tif"
-    work = stopped(model_folder, volume, out)
+    work = stopped(quick_folder, volume, out)
     kept = Counting()
     chunks = sorted((work / "entropy.zarr" / "c").rglob("0"))
     chunk = next(path for path in chunks if path.is_file())
     chunk.write_bytes(chunk.read_bytes()[:-20])
     note = max((work / "blocks").glob("*.json"))
     note.write_text("{", "utf-8")
-    predicted(model_folder, volume, out, reporter=kept)
+    predicted(quick_folder, volume, out, reporter=kept)
     assert kept.done < kept.total
-    assert kept.blocks == 2 + len(list_of_blocks(model_folder, volume)) - 3
+    assert kept.blocks == 2 + len(list_of_blocks(quick_folder, volume)) - 3
     assert contents(tmp_path) == undisturbed
 
 
-def list_of_blocks(model_folder: Path, volume: mp.Volume) -> list[Any]:
-    model = read(model_folder)
+def list_of_blocks(quick_folder: Path, volume: mp.Volume) -> list[Any]:
+    model = read(quick_folder)
     return blocks_of(model, volume, task_of(model, volume, memory=SMALL))
 
 
 def test_an_unfinished_prediction_of_something_else_is_refused(
-    model_folder: Path, model: mp.MatPhase, volume: mp.Volume, tmp_path: Path
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.tif"
-    work = stopped(model_folder, volume, out)
+    work = stopped(quick_folder, volume, out)
     before = sorted(path.name for path in work.rglob("*"))
     brighter = mp.Volume.from_array(volume.to_array() + 1, voxel_size=0.2, unit="um")
-    other = tmp_path / "other model"
-    model.refit_local(striped(6, 48, 56).images, striped(6, 48, 56).labels).save(other)
+    other = random_model(tmp_path / "other model", seed=1)
     for says, call in {
-        "another seed;": lambda: predicted(model_folder, volume, out, seed=1),
-        "another memory limit": lambda: predicted(model_folder, volume, out, memory=10**7),
-        "another set of maps": lambda: predicted(model_folder, volume, out, probabilities=True),
-        "another volume and voxel size": lambda: predicted(model_folder, brighter, out),
+        "another seed;": lambda: predicted(quick_folder, volume, out, seed=1),
+        "another memory limit": lambda: predicted(quick_folder, volume, out, memory=10**7),
+        "another set of maps": lambda: predicted(quick_folder, volume, out, probabilities=True),
+        "another volume and voxel size": lambda: predicted(quick_folder, brighter, out),
         "another model": lambda: predicted(other, volume, out),
     }.items():
         with pytest.raises(OutputError, match=rf"{says}.*--restart"):
             call()
     assert sorted(path.name for path in work.rglob("*")) == before
-    predicted(model_folder, volume, out, seed=1, restart=True)
+    predicted(quick_folder, volume, out, seed=1, restart=True)
     assert not work.exists()
 
 
 def test_a_folder_that_was_killed_before_it_began_is_no_hindrance(
-    model_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed: dict[str, bytes]
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
-    work = stopped(model_folder, volume, tmp_path / "out.tif")
+    work = stopped(quick_folder, volume, tmp_path / "out.tif")
     (work / "run.json").unlink()
-    predicted(model_folder, volume, tmp_path / "out.tif")
+    predicted(quick_folder, volume, tmp_path / "out.tif")
     assert contents(tmp_path) == undisturbed
 
 
 def test_room_on_the_disk_is_seen_to_before_the_start(
-    model_folder: Path, volume: mp.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
-    needed = run.disk_bytes(read(model_folder), volume.shape, run.Outputs())
+    needed = run.disk_bytes(read(quick_folder), volume.shape, run.Outputs())
     assert needed == 2 * 2 * 121 * 133 * (1 + 1 + 4 + 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
     with pytest.raises(OutputError, match=r"takes up to .* GB of disk .* make room"):
-        predicted(model_folder, volume, tmp_path / "out.tif")
+        predicted(quick_folder, volume, tmp_path / "out.tif")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))
-    predicted(model_folder, volume, tmp_path / "out.tif")
+    predicted(quick_folder, volume, tmp_path / "out.tif")
 
 
 @pytest.mark.slow
@@ -264,7 +286,7 @@ def test_room_on_the_disk_is_seen_to_before_the_start(
     ],
 )
 def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_files(
-    model_folder: Path,
+    quick_folder: Path,
     volume: mp.Volume,
     tmp_path: Path,
     undisturbed: dict[str, bytes],
@@ -290,7 +312,7 @@ def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_files(
         "setattr(holder, name, killing)\n"
         "main()\n"
     )
-    words = ["predict", str(model_folder), str(tmp_path / "scan.h5"), "--out", str(out)]
+    words = ["predict", str(quick_folder), str(tmp_path / "scan.h5"), "--out", str(out)]
     words += ["--memory", "3MB"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done: Callable[..., Any] = subprocess.run

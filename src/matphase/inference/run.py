@@ -21,7 +21,7 @@ from matphase.inference.predict import Maps, Task, block_maps, blocks_of
 from matphase.inference.store import Store, check_disk, open_store, total
 from matphase.model_folder import MANIFEST, Trained
 from matphase.progress import Reporter
-from matphase.seeds import fingerprint
+from matphase.seeds import fingerprint, mix
 from matphase.volume import Volume
 
 SLICES_TO_COMPARE = 16
@@ -189,11 +189,11 @@ def _identity(
 ) -> dict[str, Any]:
     """What an unfinished prediction must have in common with this one to be gone on with."""
     numbers = np.unique(np.linspace(0, volume.n_slices - 1, SLICES_TO_COMPARE).astype(int))
-    planes = (np.asarray(volume.slice(int(z))) for z in numbers)
+    planes = [fingerprint(volume.slice(int(z))) for z in numbers]
     return {
         "version": version("matphase"),
         "model": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
-        "volume": [list(volume.shape), str(volume.dtype), fingerprint(*planes)],
+        "volume": [list(volume.shape), str(volume.dtype), mix(*planes)],
         "voxel size": [volume.voxel_size and list(volume.voxel_size), volume.unit],
         "number of samples": task.samples,
         "seed": task.seed,
