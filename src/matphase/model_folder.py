@@ -143,6 +143,11 @@ def read(folder: Path) -> Trained:
     return model
 
 
+def checksum_of(folder: Path) -> str:
+    """A checksum of a model folder that has been written whole: the same for the same model."""
+    return _checksum(folder / MANIFEST)
+
+
 def _part(path: Path, parse: Callable[[Any], Part]) -> Part | None:
     """A part that a model may lack."""
     return parse(json.loads(path.read_text("utf-8"))) if path.exists() else None

@@ -1,7 +1,9 @@
 """`matphase predict`: phases of a volume by a trained model."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,6 +20,9 @@ from matphase.cli.common import (
     reports_errors,
     say,
 )
+
+if TYPE_CHECKING:
+    from matphase.inference.run import Crew
 
 
 @reports_errors
@@ -47,6 +52,14 @@ def predict(
         ),
     ] = False,
     memory: Memory = "2GB",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of this machine, each with its share of the cores."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Dask scheduler whose workers predict, as tcp://HOST:8786."),
+    ] = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     overwrite: Overwrite = False,
@@ -63,7 +76,7 @@ def predict(
     After a kill the same command goes on with the blocks that are not finished.
     """
     from matphase import formats
-    from matphase.errors import OutputError
+    from matphase.errors import InputError, OutputError
     from matphase.records import (
         check_room,
         files_of,
@@ -74,6 +87,10 @@ def predict(
     )
 
     available = parse_memory(memory)
+    if workers is not None and scheduler is not None:
+        raise InputError("--workers and --scheduler exclude each other; give one of them")
+    if scheduler is not None:
+        volume = str(Path(volume).absolute())  # the workers have working folders of their own
     # of a prediction that was killed while its files took their places, some may be there
     overwrite = overwrite or (is_whole(out) and not restart)
     check_room(files_of(out), overwrite=overwrite)
@@ -105,7 +122,7 @@ def predict(
         memory=available,
         keep_samples=keep_samples,
     )
-    with progress(quiet=quiet) as reporter:
+    with crew_of(workers, scheduler, model) as crew, progress(quiet=quiet) as reporter:
         written, record = run.predict_to_files(
             trained,
             opened,
@@ -114,6 +131,7 @@ def predict(
             folder=model,
             probabilities=probabilities,
             restart=restart,
+            crew=crew,
             reporter=reporter,
         )
     for name, fraction in record["volume_fractions"].items():
@@ -122,3 +140,16 @@ def predict(
     if record["trusted_share"] is not None:
         say(f"{'trusted':<20} {100 * record['trusted_share']:6.2f} %", quiet=quiet)
     say(f"written: {', '.join(str(path) for path in written)}", quiet=quiet)
+
+
+@contextmanager
+def crew_of(workers: int | None, scheduler: str | None, model: Path) -> Iterator["Crew | None"]:
+    """Who computes the blocks; None: this process."""
+    if workers is None and scheduler is None:
+        yield None
+        return
+    from matphase.inference.cluster import Cluster, cluster_at, local_cluster
+
+    chosen = cluster_at(scheduler) if scheduler is not None else local_cluster(workers or 1)
+    with chosen as client:
+        yield Cluster(client, model)

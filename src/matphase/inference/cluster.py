@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,7 @@ from distributed import Client, KilledWorker, LocalCluster, as_completed
 
 from matphase.errors import InputError, MatPhaseError
 from matphase.inference.blocks import Block
-from matphase.inference.run import Job, Notes, predict_block
+from matphase.inference.run import Job, predict_block
 from matphase.model_folder import Trained, checksum_of, read
 
 AHEAD = 4
@@ -41,7 +42,7 @@ class Cluster:
         self._client = client
         self._folder = folder.absolute()
 
-    def __call__(self, job: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, Notes]]:
+    def __call__(self, job: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, dict[str, Any]]]:
         """Compute blocks, and give each with its note when it is done.
 
         Raises:
@@ -49,6 +50,7 @@ class Cluster:
             MatPhaseError: a block has ended several workers.
         """
         model = self._folder, checksum_of(self._folder)
+        job = replace(job, store=replace(job.store, folder=job.store.folder.absolute()))
         waiting, running = iter(todo), as_completed()
         blocks = {}
 
@@ -89,7 +91,7 @@ def local_cluster(workers: int) -> Iterator[Client]:
             processes=True,
             # the limit of a block is ours, and a worker near it is not to be paused or ended
             memory_limit=0,
-            dashboard_address=None,
+            dashboard_address=":0",
             env=environment,
             silence_logs=logging.ERROR,
         ) as cluster,
@@ -116,9 +118,7 @@ def cluster_at(address: str) -> Iterator[Client]:
         yield client
 
 
-def _work(
-    expected: str, model: tuple[Path, str], job: Job, block: Block
-) -> dict[str, Any]:
+def _work(expected: str, model: tuple[Path, str], job: Job, block: Block) -> dict[str, Any]:
     """Predict one block, on a worker."""
     if version("matphase") != expected:
         raise InputError(

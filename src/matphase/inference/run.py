@@ -1,8 +1,7 @@
 """From a volume to the files of its prediction, block by block."""
 
-import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,7 +18,7 @@ from matphase.files import reason, remove
 from matphase.inference.blocks import Block
 from matphase.inference.predict import Maps, Task, block_maps, blocks_of
 from matphase.inference.store import Store, check_disk, open_store, total
-from matphase.model_folder import MANIFEST, Trained
+from matphase.model_folder import Trained, checksum_of
 from matphase.progress import Reporter
 from matphase.seeds import fingerprint, mix
 from matphase.volume import Volume
@@ -69,6 +68,27 @@ class Outputs:
         return found
 
 
+@dataclass(frozen=True)
+class Job:
+    """What there is to know of a prediction to compute any of its blocks; can be pickled.
+
+    Attributes:
+        volume: grey values; of a file, unless this process alone computes.
+        task: what is asked.
+        store: takes the maps.
+        outputs: which ones.
+    """
+
+    volume: Volume
+    task: Task
+    store: Store
+    outputs: Outputs
+
+
+Crew = Callable[[Job, Sequence[Block]], Iterator[tuple[Block, dict[str, Any]]]]
+"""Computes blocks, in any order, and gives each with its note once it is in the store."""
+
+
 def disk_bytes(model: Trained, shape: Sequence[int], outputs: Outputs) -> int:
     """Most that a prediction takes on disk while it is made.
 
@@ -88,6 +108,7 @@ def predict_to_files(
     folder: Path,
     probabilities: bool = False,
     restart: bool = False,
+    crew: Crew | None = None,
     reporter: Reporter,
 ) -> tuple[list[Path], dict[str, Any]]:
     """Predict a volume into files; see `matphase.records` for which there are.
@@ -102,6 +123,7 @@ def predict_to_files(
         folder: of the model.
         probabilities: also write a map for each phase.
         restart: begin anew, whatever an unfinished prediction left.
+        crew: computes the blocks; this process by default.
         reporter: is told of progress, in voxels.
 
     Returns:
@@ -125,7 +147,8 @@ def predict_to_files(
         store = open_store(work, run, types, volume.shape, blocks[0].shape, restart=restart)
         try:
             if not records.is_whole(out):
-                notes = _finish(model, volume, task, blocks, store, outputs, reporter)
+                job = Job(volume, task, store, outputs)
+                notes = _finish(job, blocks, crew or one_by_one(model), reporter)
                 maps = {name: store.volume(name, volume) for name in types}
                 record = _record(model, volume, folder, notes, types, out)
                 records.write_files(out, maps, record)
@@ -139,39 +162,37 @@ def predict_to_files(
 
 
 def _finish(
-    model: Trained,
-    volume: Volume,
-    task: Task,
-    blocks: Sequence[Block],
-    store: Store,
-    outputs: Outputs,
-    reporter: Reporter,
+    job: Job, blocks: Sequence[Block], crew: Crew, reporter: Reporter
 ) -> list[dict[str, Any]]:
     """Predict what is not finished, and give the notes of all blocks."""
-    notes = {block.number: store.note_of(block) for block in blocks}
-    voxels = sum(block.voxels for block in blocks if notes[block.number] is not None)
-    reporter.start("predict", prod(volume.shape), done=voxels)
-    found = []
-    for block in blocks:
-        note = notes[block.number]
-        if note is None:
-            note = predict_block(model, volume, block, task, store, outputs)
-            reporter.advance(block.voxels)
-        found.append(note)
+    notes = {block.number: job.store.note_of(block) for block in blocks}
+    todo = [block for block in blocks if notes[block.number] is None]
+    every = sum(block.voxels for block in blocks)
+    reporter.start("predict", every, done=every - sum(block.voxels for block in todo))
+    for block, note in crew(job, todo):
+        notes[block.number] = note
+        reporter.advance(block.voxels)
     reporter.finish()
-    return found
+    return [note for note in notes.values() if note is not None]
 
 
-def predict_block(
-    model: Trained, volume: Volume, block: Block, task: Task, store: Store, outputs: Outputs
-) -> dict[str, Any]:
+def one_by_one(model: Trained) -> Crew:
+    """A crew of this process alone."""
+
+    def crew(job: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, dict[str, Any]]]:
+        return ((block, predict_block(model, job, block)) for block in todo)
+
+    return crew
+
+
+def predict_block(model: Trained, job: Job, block: Block) -> dict[str, Any]:
     """Predict one block into the store; a function of what can be pickled.
 
     Returns:
         the note of the block: voxels of each phase, IDK and trusted voxels, seconds.
     """
     began = time.monotonic()
-    maps = outputs.named(model, block_maps(model, volume, block, task))
+    maps = job.outputs.named(model, block_maps(model, job.volume, block, job.task))
     codes = model.phases.encode(maps["labels"]).ravel()
     counts = np.bincount(codes, minlength=len(model.phases)).tolist()
     flags = {name: int(maps[name].sum()) for name in ("idk", "trusted") if name in maps}
@@ -180,7 +201,7 @@ def predict_block(
         "flags": flags,
         "seconds": {"all": time.monotonic() - began},
     }
-    store.put(block, maps, note)
+    job.store.put(block, maps, note)
     return note
 
 
@@ -192,7 +213,7 @@ def _identity(
     planes = [fingerprint(volume.slice(int(z))) for z in numbers]
     return {
         "version": version("matphase"),
-        "model": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
+        "model": checksum_of(folder),
         "volume": [list(volume.shape), str(volume.dtype), mix(*planes)],
         "voxel size": [volume.voxel_size and list(volume.voxel_size), volume.unit],
         "number of samples": task.samples,

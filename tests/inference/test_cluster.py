@@ -1,0 +1,136 @@
+"""Predictions by several processes: the same files, also where a worker is killed."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client
+
+import matphase as mp
+from matphase.errors import InputError, MatPhaseError
+from matphase.inference import cluster, run
+from matphase.inference.predict import task_of
+from matphase.model_folder import checksum_of, read
+from matphase.progress import Silent
+from samples import striped
+
+SMALL = 3 * 10**6
+"""Memory for blocks that are rectangles of the slices below."""
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scan") / "scan.tif"
+    mp.save(path, mp.Volume.from_array(striped(3, 121, 133).images))
+    return path
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with cluster.local_cluster(2) as made:
+        yield made
+
+
+def predicted(
+    folder: Path, scan: Path, out: Path, crew: run.Crew | None, reporter: Silent | None = None
+) -> list[np.ndarray]:
+    model, volume = read(folder), mp.open(scan)
+    task = task_of(model, volume, memory=SMALL)
+    files, _ = run.predict_to_files(
+        *(model, volume, task, out),
+        folder=folder,
+        probabilities=True,
+        crew=crew,
+        reporter=reporter or Silent(),
+    )
+    return [mp.open(file).to_array() for file in files if file.suffix == ".tif"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    model_folder: Path, scan: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[np.ndarray]:
+    return predicted(model_folder, scan, tmp_path_factory.mktemp("one") / "out.tif", None)
+
+
+class Killing(Silent):
+    """A reporter that kills a worker when the first block is done."""
+
+    def __init__(self, client: Client) -> None:
+        self.client: Client | None = client
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        if self.client is not None:
+            os.kill(next(iter(self.client.run(os.getpid).values())), signal.SIGKILL)
+        self.client = None
+
+
+def test_two_workers_write_what_one_process_writes(
+    client: Client, model_folder: Path, scan: Path, tmp_path: Path, undisturbed: list[np.ndarray]
+) -> None:
+    crew = cluster.Cluster(client, model_folder)
+    for one, other in zip(
+        predicted(model_folder, scan, tmp_path / "out.tif", crew), undisturbed, strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_worker_that_is_killed_costs_only_time(
+    client: Client, model_folder: Path, scan: Path, tmp_path: Path, undisturbed: list[np.ndarray]
+) -> None:
+    crew, killing = cluster.Cluster(client, model_folder), Killing(client)
+    found = predicted(model_folder, scan, tmp_path / "out.tif", crew, killing)
+    assert killing.client is None
+    for one, other in zip(found, undisturbed, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_blocks_that_end_workers_are_given_up(
+    model_folder: Path, scan: Path, tmp_path: Path
+) -> None:
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        cluster.local_cluster(1) as weak,
+        pytest.raises(MatPhaseError, match=r"block \d+ ended several workers"),
+    ):
+        crew = cluster.Cluster(weak, model_folder)
+        predicted(model_folder, scan, tmp_path / "out.tif", crew, Killing(weak))
+
+
+def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "SECONDS_TO_ANSWER", 1)
+    with (
+        pytest.raises(InputError, match="no Dask scheduler answers at tcp://127.0.0.1:9"),
+        cluster.cluster_at("tcp://127.0.0.1:9"),
+    ):
+        pass
+    with pytest.raises(InputError, match="as tcp://HOST:8786"), cluster.cluster_at("nonsense://x"):
+        pass
+
+
+def test_workers_with_another_version_or_model(model_folder: Path) -> None:
+    model = model_folder, checksum_of(model_folder)
+    with pytest.raises(InputError, match="but this is 0.0.0; install the same version"):
+        cluster._work("0.0.0", model, None, None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="sees another model"):
+        cluster._model(model_folder, "of another")
+
+
+@pytest.mark.filterwarnings("ignore:Port:UserWarning")
+def test_the_manual_has_a_script_for_slurm() -> None:
+    pytest.importorskip("dask_jobqueue")
+    manual = Path(__file__).parents[2].joinpath("docs/volumes.md").read_text("utf-8")
+    (script,) = re.findall(r"```python\n(from dask_jobqueue.*?)```", manual, re.DOTALL)
+    made: dict[str, object] = {}
+    exec(script.split("cluster.scale")[0], made)
+    with made["cluster"] as slurm:  # type: ignore[attr-defined]
+        job = slurm.job_script()
+    assert "#SBATCH --cpus-per-task=16" in job
+    assert "#SBATCH --mem=30G" in job
+    assert re.search(r"--nthreads 1\b", job)
+    assert "OMP_NUM_THREADS=16" in job
