@@ -27,7 +27,7 @@ from matphase.settings import (
     Settings,
     USISettings,
 )
-from matphase.stages import conformal, hcl_idk, local, scaling, ugsm
+from matphase.stages import conformal, deferral, hcl_idk, local, scaling, ugsm
 from matphase.stages.aggregate import aggregate, sample_labels
 from matphase.stages.conformal import Promise
 from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
@@ -366,13 +366,16 @@ def _answers(
         answers = LocalPrediction(
             known.labels[nowhere], np.empty((0, len(model.phases)), np.float32)
         )
-        labels, probabilities = known.labels, known.probabilities
+        labels, probabilities, weight = known.labels, known.probabilities, None
     else:
         partition = hcl_idk.predict(model.idk, known, model.settings.idk)
         asked, answers = local.predict(
             model.lcgar, images, known, partition, model.settings, memory=memory
         )
-        labels, probabilities = aggregate(known, asked, answers)
+        weight = deferral.weights(
+            model.deferral, known, asked, answers, model.settings.aggregator.fusion
+        )
+        labels, probabilities = aggregate(known, asked, answers, weight)
     if model.scaling is not None:
         labels, probabilities = model.scaling.answer(labels, probabilities)
     maps: dict[str, NDArray[Any]] = {
@@ -384,12 +387,17 @@ def _answers(
         "global_labels": model.phases.decode(known.labels),
         "global_probabilities": known.probabilities,
     }
+    if model.deferral is not None:
+        assert weight is not None
+        deferred = np.zeros_like(partition.idk)
+        deferred[asked.idk] = weight >= deferral.ENOUGH
+        maps["deferred"] = deferred
     if model.promise is not None:
         maps["trusted"] = model.promise.trusts(probabilities)
     if known.mutual_information is not None:
         maps["mutual_information"] = known.mutual_information
     if known.samples is not None:
-        drawn = sample_labels(known, asked, answers, model.scaling)
+        drawn = sample_labels(known, asked, answers, model.scaling, weight)
         maps["samples"] = np.moveaxis(model.phases.decode(drawn), 0, 1)
     return maps
 

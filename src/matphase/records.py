@@ -58,6 +58,11 @@ def trusted_map(labels: Path) -> Path:
     return beside(labels, "trusted")
 
 
+def deferred_map(labels: Path) -> Path:
+    """Where the mask of LCGAR's answers lies: `out.tif` has `out_deferred.tif`."""
+    return beside(labels, "deferred")
+
+
 def sample_maps(labels: Path, samples: int) -> list[Path]:
     """Where the labels of the dropout samples lie: `out.tif` has `out_sample_01.tif`."""
     return [beside(labels, f"sample_{number:02d}") for number in range(1, samples + 1)]
@@ -91,8 +96,8 @@ def save_prediction(
 ) -> list[Path]:
     """Write labels, those of UGSM alone, entropy, IDK mask, and a record of it all.
 
-    Probabilities are written on request, the mask of trusted pixels and the labels of samples where
-    the prediction has them.
+    Probabilities are written on request; the masks of trusted pixels and of LCGAR's answers, and
+    the labels of samples, where the prediction has them.
 
     The files take their names when all of them are complete, so they always belong together.
 
@@ -121,6 +126,8 @@ def save_prediction(
         arrays.update(zip(maps, prediction.probabilities, strict=True))
     if prediction.trusted is not None:
         arrays[trusted_map(labels)] = prediction.trusted.astype(np.uint8)
+    if prediction.deferred is not None:
+        arrays[deferred_map(labels)] = prediction.deferred.astype(np.uint8)
     if prediction.samples is not None:
         maps = sample_maps(labels, len(prediction.samples))
         arrays.update(zip(maps, prediction.samples, strict=True))
@@ -132,7 +139,8 @@ def save_prediction(
         "phases": prediction.phases.to_json(),
         "volume_fractions": prediction.volume_fractions(),
         "idk_share": float(prediction.idk.mean()),
-        "trusted_share": None if prediction.trusted is None else float(prediction.trusted.mean()),
+        "trusted_share": _share(prediction.trusted),
+        "deferred_share": _share(prediction.deferred),
         "validation": prediction.validation and prediction.validation.to_json(),
         "files": [path.name for path in arrays],
         "seconds": round(seconds, 2),
@@ -149,6 +157,10 @@ def save_prediction(
         # a map of the prediction that was replaced says nothing of this one
         labels.with_name(Path(name).name).unlink(missing_ok=True)
     return [*arrays, record_of(labels)]
+
+
+def _share(mask: NDArray[np.bool_] | None) -> float | None:
+    return None if mask is None else float(mask.mean())
 
 
 @dataclass(frozen=True)

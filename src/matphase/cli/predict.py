@@ -51,12 +51,14 @@ def predict(
     """Name the phase of every voxel.
 
     Writes labels, and beside them what UGSM alone says, entropy, the IDK mask and a record; also
-    the mask of trusted pixels by a model that makes a promise of them (`calibration.risk`).
+    the mask of trusted pixels by a model that makes a promise of them (`calibration.risk`), and of
+    LCGAR's answers by a model that chooses where to take them (`idk.target`).
     """
     from matphase import formats
     from matphase.errors import OutputError
     from matphase.records import (
         check_room,
+        deferred_map,
         files_of,
         probability_maps,
         sample_maps,
@@ -78,6 +80,8 @@ def predict(
     maps = probability_maps(out, trained.phases) if probabilities else []
     if trained.promise is not None:
         maps.append(trusted_map(out))
+    if trained.settings.idk.target == "gain":
+        maps.append(deferred_map(out))
     if keep_samples:
         maps += sample_maps(out, samples or trained.settings.ugsm.samples)
     check_room(maps, overwrite=overwrite)
@@ -101,6 +105,8 @@ def predict(
     for name, fraction in result.volume_fractions().items():
         say(f"{name:<20} {100 * fraction:6.2f} %", quiet=quiet)
     say(f"{'IDK':<20} {100 * result.idk.mean():6.2f} %", quiet=quiet)
+    if result.deferred is not None:
+        say(f"{'LCGAR has answered':<20} {100 * result.deferred.mean():6.2f} %", quiet=quiet)
     if result.trusted is not None:
         say(f"{'trusted':<20} {100 * result.trusted.mean():6.2f} %", quiet=quiet)
     say(f"written: {', '.join(str(path) for path in written)}", quiet=quiet)

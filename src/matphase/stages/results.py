@@ -35,6 +35,17 @@ class GlobalPrediction:
         result: NDArray[np.float32] = softmax(self.logits, axis=1)
         return result
 
+    def take(self, chosen: NDArray[np.bool_]) -> "GlobalPrediction":
+        """What it says of some of the slices, by mask (n,)."""
+        information, samples = self.mutual_information, self.samples
+        return GlobalPrediction(
+            self.labels[chosen],
+            self.logits[chosen],
+            self.entropy[chosen],
+            None if information is None else information[chosen],
+            None if samples is None else samples[:, chosen],
+        )
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -48,6 +59,10 @@ class Partition:
 
     idk: NDArray[np.bool_]
     score: NDArray[np.float32]
+
+    def take(self, chosen: NDArray[np.bool_]) -> "Partition":
+        """The split of some of the slices, by mask (n,)."""
+        return Partition(self.idk[chosen], self.score[chosen])
 
 
 @dataclass(frozen=True)
