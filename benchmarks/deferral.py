@@ -120,6 +120,10 @@ def one(seed: int, protocol: Protocol, out: Path) -> dict[str, Any]:
         run = Run(seed, settings.precision, folder / learning.replace("-", "_"))
         folds = protocol.folds if learning == "out-of-fold" else 0
         learned, tested, truth, chooser = fitted(data, known, network, protocol, folds, run)
+        if learning == "in-sample":
+            alone = scaling.fit(learned.known.probabilities, truth, "vector", seed)
+            answer = alone.answer(known.labels, known.probabilities)
+            found["scaled"]["UGSM"] = counts(answer, data, protocol)
         for target, fusion in (
             (target, fusion) for target in ("wrong", "gain") for fusion in ("replace", "soft")
         ):
@@ -132,10 +136,6 @@ def one(seed: int, protocol: Protocol, out: Path) -> dict[str, Any]:
             found["rows"][name] = counts(answer, data, protocol)
             scaled = scaling.fit(before[1], truth, "vector", seed)
             found["scaled"][name] = counts(scaled.answer(*answer), data, protocol)
-        if learning == "in-sample":
-            alone = scaling.fit(learned.known.probabilities, truth, "vector", seed)
-            answer = alone.answer(known.labels, known.probabilities)
-            found["scaled"]["UGSM"] = counts(answer, data, protocol)
         score = deferral.predict(chooser, tested.known, tested.where, tested.said)
         found["local"][learning] = of_both(tested, score, data)
         found["equal_share"][learning] = at_equal_share(tested, score, data, protocol)
