@@ -168,6 +168,7 @@ class MatPhase:
     ) -> "MatPhase":
         """A model that shares UGSM and HCL-IDK with this one but trains LCGAR differently.
 
+        Where this one has a deferral classifier, that is trained anew, too.
         It answers what the curriculum or an input of LCGAR is worth (paper tables 1, 2 and 5). What
         validation slices said of this model does not hold for the other, which is not calibrated.
 

@@ -91,9 +91,9 @@ def test_features_belong_to_the_pixels_asked_for() -> None:
     idk = rng.random(entropy.shape) < 0.5
     said = rng.dirichlet(np.ones(3), int(idk.sum())).astype(np.float32)
     known = GlobalPrediction(logits.argmax(1).astype(np.uint8), logits, entropy)
-    local = LocalPrediction(said.argmax(1).astype(np.uint8), said)
     chosen = np.arange(1, len(said), 2)
-    found = deferral.features(known, Partition(idk, idk.astype(np.float32)), local, chosen)
+    found = deferral.features(known, np.flatnonzero(idk)[chosen], said[chosen])
+    assert found.dtype == np.float32
     assert found.shape == (len(chosen), 8)
     for row, number in zip(found, chosen, strict=True):
         z, y, x = (part[number] for part in np.nonzero(idk))
@@ -135,3 +135,13 @@ def test_never_answering_is_never_taking_the_local_answer() -> None:
     network = deferral.build(2, SETTINGS)
     hcl_idk.answer_never(network)
     assert accuracy(case, network) == 0
+
+
+def test_a_score_does_not_depend_on_the_pass_it_is_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = rivals(0.5, told=True)
+    network = deferral.build(2, SETTINGS).eval()
+    whole = deferral.predict(network, *case[:3])
+    monkeypatch.setattr(hcl_idk, "PIXELS_PER_PASS", 1000)
+    assert len(whole) % 1000
+    np.testing.assert_allclose(deferral.predict(network, *case[:3]), whole, atol=1e-6)
+    assert len(np.unique(whole)) > 1

@@ -53,8 +53,11 @@ def _fused(
     changed = partition.idk.copy()
     changed[partition.idk] = counts
     share = weight[counts, None]
-    globally = np.moveaxis(known.probabilities, 1, -1)[changed]
-    return changed, share * local.probabilities[counts] + (1 - share) * globally
+    # in place: of a large volume these are large
+    fused: NDArray[np.float32] = np.moveaxis(known.probabilities, 1, -1)[changed]
+    fused *= 1 - share
+    fused += share * local.probabilities[counts]
+    return changed, fused
 
 
 def sample_labels(

@@ -65,7 +65,9 @@ def fit(
     if len(chosen) < FEWEST_PIXELS:
         hcl_idk.answer_never(network)
         return network
-    examples = hcl_idk.Pixels(features(known, asked, local, chosen), local_right)
+    place = np.flatnonzero(asked.idk)[chosen]
+    inputs = features(known, place, local.probabilities[chosen])
+    examples = hcl_idk.Pixels(inputs, local_right)
     order = Shuffled(len(examples), settings.batch_size, mix(run.seed, "deferral"))
     train(
         network,
@@ -85,12 +87,13 @@ def predict(
     network: IDKClassifier, known: GlobalPrediction, asked: Partition, local: LocalPrediction
 ) -> NDArray[np.float32]:
     """The probability that LCGAR is the right one, if one of the two is: (pixels,), as `local`."""
-    score = np.empty(len(local.labels), np.float32)
+    place = np.flatnonzero(asked.idk)
+    score = np.empty(len(place), np.float32)
     with running(network, "float32") as device:
-        for first in range(0, len(score), hcl_idk.PIXELS_PER_PASS):
-            chosen = np.arange(first, min(first + hcl_idk.PIXELS_PER_PASS, len(score)))
-            pixels = torch.from_numpy(features(known, asked, local, chosen))
-            score[chosen] = network(pixels.to(device)).sigmoid().cpu().numpy()
+        for first in range(0, len(place), hcl_idk.PIXELS_PER_PASS):
+            part = slice(first, first + hcl_idk.PIXELS_PER_PASS)
+            pixels = torch.from_numpy(features(known, place[part], local.probabilities[part]))
+            score[part] = network(pixels.to(device)).sigmoid().cpu().numpy()
     return score
 
 
@@ -118,24 +121,27 @@ def weights(
 
 
 def features(
-    known: GlobalPrediction, asked: Partition, local: LocalPrediction, chosen: Indices
+    known: GlobalPrediction, place: Indices, said: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The input of the classifier at some of the pixels asked for.
+    """The input of the classifier.
+
+    Args:
+        known: UGSM's prediction.
+        place: (pixels,) where, as flat indices into its labels.
+        said: (pixels, phases) LCGAR's probabilities there.
 
     Returns:
-        (chosen, 2 (phases + 1)): mean logits F and uncertainty u of UGSM, log-probabilities and
+        (pixels, 2 (phases + 1)): mean logits F and uncertainty u of UGSM, log-probabilities and
         their entropy of LCGAR.
     """
-    place = np.flatnonzero(asked.idk)[chosen]
-    said = local.probabilities[chosen]
     # the smallest normal number keeps a probability that was rounded to 0 finite
     logs = np.log(np.maximum(said, np.finfo(np.float32).tiny))
-    n_phases = known.logits.shape[1]
-    size = known.entropy[0].size
-    slices, inside = np.divmod(place, size)
-    logits = known.logits.reshape(-1, n_phases, size)[slices, :, inside]
-    unsure = known.entropy.ravel()[place], entr(said).sum(axis=1)
-    return np.column_stack([logits, unsure[0], logs, unsure[1]]).astype(np.float32)
+    n_slices, n_phases = known.logits.shape[:2]
+    logits = known.logits.reshape(n_slices, n_phases, -1)
+    slices, inside = np.divmod(place, logits.shape[-1])
+    return np.column_stack(
+        [logits[slices, :, inside], known.entropy.ravel()[place], logs, entr(said).sum(axis=1)]
+    )
 
 
 def _decisive(
