@@ -10,8 +10,10 @@ from the same pixels as the deferral classifier.
 
 OUT keeps a file a seed and what is trained, so that a run that was stopped goes on. What an output
 folder of `matphase reproduce` has of the same protocol would be made here, too, and may be copied:
-`electrodes/seedN` to OUT/electrodes/seedN, and `units/blocked/seedN/ugsm/ugsm.safetensors` to
-OUT/seedN/ugsm.safetensors. With --preset quick the report is printed, not written to results/.
+`protocol.json` and `electrodes/seedN` to the same names in OUT, and
+`units/blocked/seedN/ugsm/ugsm.safetensors` to OUT/seedN/ugsm.safetensors.
+
+With --preset quick the report is printed, not written to results/.
 """
 
 import argparse
@@ -36,6 +38,7 @@ from matphase.fitting import (
 from matphase.models.idk import IDKClassifier
 from matphase.reproduce.bootstrap import block_confusions, measure_of, paired_difference
 from matphase.reproduce.protocol import Protocol
+from matphase.reproduce.runner import claim
 from matphase.reproduce.trial import Trial, electrode, trial
 from matphase.reproduce.trust import oracle_ceiling
 from matphase.stages import deferral, hcl_idk, local, scaling, ugsm
@@ -79,19 +82,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     protocol, seeds = Protocol.named(arguments.preset), []
+    claim(arguments.out, protocol, None)
     for seed in range(arguments.seeds):
         file = arguments.out / f"seed{seed}.json"
         if not file.exists():
-            found = {
-                "protocol": protocol.model_dump(mode="json"),
-                **one(seed, protocol, arguments.out),
-            }
+            found = one(seed, protocol, arguments.out)
             with written_whole(file) as beside:
                 beside.write_text(json.dumps(found) + "\n", "utf-8")
             print(f"seed {seed} is done", flush=True)
         seeds.append(json.loads(file.read_text("utf-8")))
-        if not protocol.is_recorded_by(seeds[-1].pop("protocol")):
-            raise SystemExit(f"{file} is of another protocol; choose another OUT")
     text = report(arguments.preset, seeds)
     if arguments.preset == "quick":
         print(text)
