@@ -265,3 +265,34 @@ def test_a_training_of_an_earlier_version_goes_on(
     del record["settings"]["align"]
     (tmp_path / "run.json").write_text(json.dumps(record))
     mp.MatPhase(settings=tiny_settings).fit(sample.images, sample.labels, NAMES, folder=tmp_path)
+
+
+# --- depth ----------------------------------------------------------------------------------------
+
+
+def test_networks_that_see_neighbouring_slices(
+    tmp_path: Path, sample: Sample, tiny_settings: Settings
+) -> None:
+    settings = tiny_settings.updated({"ugsm": {"slices": 3}, "lcgar": {"slices": 5}})
+    model = mp.MatPhase(settings=settings).fit(
+        sample.images,
+        sample.labels[[1, 4]],
+        NAMES,
+        label_slices=[1, 4],
+        validation=(sample.images, sample.labels[[2]]),
+        validation_slices=[2],
+    )
+    before = model.predict(sample.images)
+    model.save(tmp_path / "deep")
+    again = mp.load(tmp_path / "deep").predict(sample.images)
+    np.testing.assert_array_equal(again.probabilities, before.probabilities)
+    # slice 0 sees 0 to 1 (UGSM) and 0 to 2 (LCGAR): what changes far away is not there for it
+    changed = sample.images.copy()
+    changed[3] = changed[3][::-1]
+    after = model.predict(changed)
+    moved = [
+        not np.array_equal(before.global_probabilities[:, z], after.global_probabilities[:, z])
+        for z in range(6)
+    ]
+    assert moved == [False, False, True, True, True, False]
+    np.testing.assert_array_equal(before.probabilities[:, 0], after.probabilities[:, 0])

@@ -14,6 +14,7 @@ from matphase.records import (
     beside,
     check_room,
     files_of,
+    open_prediction,
     probability_maps,
     read_prediction,
     record_of,
@@ -56,6 +57,7 @@ PHASES = PhaseTable.from_mapping({"pore": 0, "carbon": 128, "nickel": 255}, igno
         ("out.ome.tif", "out_entropy.ome.tif", "out.json"),
         ("a.b.OME.TIFF", "a.b_entropy.OME.TIFF", "a.b.json"),
         ("run.1.h5", "run.1_entropy.h5", "run.1.json"),
+        ("out.ome.zarr", "out_entropy.ome.zarr", "out.json"),
         ("x/y.tif/out.hdf5", "x/y.tif/out_entropy.hdf5", "x/y.tif/out.json"),
         (".tif", "_entropy.tif", ".json"),
     ],
@@ -72,7 +74,7 @@ def test_a_kind_of_file_that_is_not_written(name: str) -> None:
         files_of(Path(name))
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".h5"])
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".h5", ".ome.zarr"])
 @pytest.mark.parametrize("voxel_size", [0.2, None])
 def test_a_prediction_comes_back(tmp_path: Path, suffix: str, voxel_size: float | None) -> None:
     prediction = prediction_of(PHASES, voxel_size)
@@ -162,6 +164,71 @@ def test_room_is_checked_for_each_file(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=f"{path.name} is a folder"):
             check_room(files, overwrite=True)
         path.rmdir()
+
+
+def test_zarr_maps_come_back_as_a_prediction(tmp_path: Path) -> None:
+    plain, out = prediction_of(PHASES), tmp_path / "out.ome.zarr"
+    samples = np.stack([plain.labels, np.full_like(plain.labels, 128)])
+    trusted = plain.entropy < 0.5
+    full = dataclasses.replace(plain, trusted=trusted, samples=samples)
+    written = save_prediction(full, out, model=Path("m"), seconds=1, probabilities=True)
+    assert set(written) == set(tmp_path.iterdir())
+    stored = read_prediction(out, None)
+    for found, expected in (
+        (stored.labels, PHASES.encode(plain.labels)),
+        (stored.global_labels, PHASES.encode(plain.global_labels)),
+        (stored.entropy, plain.entropy),
+        (stored.idk, plain.idk),
+        (stored.trusted, trusted),
+        (stored.probabilities, plain.probabilities.swapaxes(0, 1)),
+    ):
+        assert found is not None
+        np.testing.assert_array_equal(found, expected)
+    opened = open_prediction(out)
+    assert opened is not None
+    assert opened.labels.voxel_size == plain.volume.voxel_size
+    for one, expected in zip(opened.samples, samples, strict=True):
+        np.testing.assert_array_equal(one.to_array(), expected)
+    labelled = {path.name for path in written if path.is_dir() and "image-label" in zarr_text(path)}
+    assert labelled == {
+        f"out{name}.ome.zarr"
+        for name in ("", "_ugsm", "_idk", "_trusted", "_sample_01", "_sample_02")
+    }
+    # a later prediction has fewer maps, and leaves none of this one
+    save_prediction(plain, out, model=Path("m"), seconds=1, overwrite=True)
+    assert set(files_of(out)) == set(tmp_path.iterdir())
+
+
+def zarr_text(path: Path) -> str:
+    return (path / "zarr.json").read_text("utf-8")
+
+
+def test_a_record_cannot_have_somebodys_folder_removed(tmp_path: Path) -> None:
+    prediction, out = prediction_of(PHASES), tmp_path / "out.ome.zarr"
+    save_prediction(prediction, out, model=Path("m"), seconds=1)
+    for name in ("mine", "mine.ome.zarr"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("mine", "utf-8")
+    record = json.loads(record_of(out).read_text("utf-8"))
+    record["files"] += ["mine", "mine.ome.zarr"]
+    record_of(out).write_text(json.dumps(record), "utf-8")
+    save_prediction(prediction, out, model=Path("m"), seconds=1, overwrite=True)
+    assert (tmp_path / "mine" / "notes.txt").exists()
+    assert (tmp_path / "mine.ome.zarr" / "notes.txt").exists()
+    with pytest.raises(OutputError, match=r"mine\.ome\.zarr is a folder"):
+        save_prediction(
+            prediction, tmp_path / "mine.ome.zarr", model=Path("m"), seconds=1, overwrite=True
+        )
+    assert (tmp_path / "mine.ome.zarr" / "notes.txt").exists()
+
+
+def test_a_zarr_prediction_can_be_measured(tmp_path: Path) -> None:
+    prediction, out = prediction_of(PHASES), tmp_path / "out.ome.zarr"
+    save_prediction(prediction, out, model=Path("m"), seconds=1)
+    found = mp.measure(out, groups=["fractions"])
+    assert found["volume_fraction", "carbon"].value == pytest.approx(
+        (prediction.labels == 128).mean()
+    )
 
 
 def test_no_record(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from matphase import volume as volume_module
 from matphase.errors import InputError
 from matphase.volume import Volume, check_not_constant, checked_slice
 
@@ -32,6 +33,74 @@ def test_a_slice_is_a_volume_of_one_slice() -> None:
 def test_a_slice_that_is_not_there(z: int) -> None:
     with pytest.raises(InputError, match="slices 0 to 2, so no slice"):
         Volume.from_array(STACK).slice(z)
+
+
+@given(st.data())
+def test_a_block_is_what_indexing_gives(data: st.DataObject) -> None:
+    window = [
+        slice(start, data.draw(st.integers(start + 1, side)))
+        for side in STACK.shape
+        for start in [data.draw(st.integers(0, side - 1))]
+    ]
+    np.testing.assert_array_equal(Volume.from_array(STACK).block(*window), STACK[tuple(window)])
+    plane = Volume.from_array(STACK[1]).block(slice(0, 1), *window[1:])
+    np.testing.assert_array_equal(plane, STACK[1:2, window[1], window[2]])
+
+
+@pytest.mark.parametrize(
+    "z",
+    [
+        slice(-1, 2),
+        slice(2, 2),
+        slice(2, 1),
+        slice(0, 4),
+        slice(0, 2, 2),
+        slice(None),
+        slice(0, 1.0),
+    ],
+)
+def test_a_block_that_is_not_there(z: slice) -> None:
+    volume = Volume.from_array(STACK, name="scan.tif")
+    with pytest.raises(InputError, match=r"scan\.tif has no block .* along z; .* stop <= 3"):
+        volume.block(z, slice(0, 1), slice(0, 1))
+    with pytest.raises(InputError, match=r"no block 0:51 along x; .* stop <= 50"):
+        volume.block(slice(0, 1), slice(0, 1), slice(0, 51))
+
+
+class Chunks:
+    """A stack whose slices are stored `chunk_depth` together; it remembers what was asked for."""
+
+    dtype = STACK.dtype
+
+    def __init__(self, shape: tuple[int, ...], chunk_depth: int) -> None:
+        self.shape = shape
+        self.chunk_depth = chunk_depth
+        self.asked: list[tuple[int, int]] = []
+
+    def read_block(self, z: slice, rows: slice, columns: slice) -> np.ndarray:
+        self.asked.append((z.start, z.stop))
+        block = np.zeros((z.stop - z.start, *self.shape[1:]), self.dtype)
+        return block + np.arange(z.start, z.stop, dtype=self.dtype)[:, None, None]
+
+
+def test_slices_that_are_stored_together_are_decoded_once() -> None:
+    source = Chunks((10, 3, 4), 4)
+    volume = Volume.from_source(source)
+    assert [plane.max() for plane in volume.slices()] == list(range(10))
+    assert source.asked == [(0, 4), (4, 8), (8, 10)]
+    assert volume.to_array()[:, 0, 0].tolist() == list(range(10))
+    assert source.asked[3:] == source.asked[:3]
+    assert [plane.min() for plane in volume.slices(3, 9)] == list(range(3, 9))
+    assert source.asked[6:] == [(3, 4), (4, 8), (8, 9)]
+
+
+def test_slices_of_deep_chunks_stay_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Chunks((10, 3, 4), 5)
+    monkeypatch.setattr(volume_module, "SLAB_BYTES", 3 * 3 * 4 * 2 + 1)
+    assert [plane.min() for plane in Volume.from_source(source).slices()] == list(range(10))
+    assert source.asked == [(0, 3), (3, 5), (5, 8), (8, 10)]
+    monkeypatch.setattr(volume_module, "SLAB_BYTES", 1)
+    assert len(list(Volume.from_source(source).slices())) == 10
 
 
 def test_voxel_size_is_unknown_unless_given() -> None:

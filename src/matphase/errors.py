@@ -27,3 +27,7 @@ class OutputError(MatPhaseError):
 
 class Interrupted(MatPhaseError):
     """Work stopped by the user; what was finished is kept and named in the message."""
+
+
+class EndedElsewhere(MatPhaseError):
+    """Another process of those that work together failed, and reports it."""

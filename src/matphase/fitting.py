@@ -72,7 +72,7 @@ def fit_stages(
             "part that could be the better one; leave it out"
         )
     zoo.check_installed(settings.model)
-    _claim(run, settings, phases, pairs)
+    run.team.first(lambda: _claim(run, settings, phases, pairs))
     pool, changes = pairs.prepared(settings.data, phases)
     pool.require_every_phase(phases, "the training labels, smoothed,")
     record = _record(pairs, pool, changes, phases)
@@ -133,7 +133,9 @@ def align_labels(pairs: Pairs, network: nn.Module, settings: Settings, run: Run)
     few = settings.updated({"ugsm": {"samples": min(settings.ugsm.samples, align.SAMPLES)}})
     shown = _predict(network, pairs, few, run)
     run.reporter.start("align labels", len(pairs.images))
-    alignment = align.align(shown.probabilities, pairs.labels, settings.align, run.reporter)
+    alignment = run.team.first(
+        lambda: align.align(shown.probabilities, pairs.labels, settings.align, run.reporter)
+    )
     run.reporter.finish()
     return alignment
 
@@ -168,7 +170,7 @@ def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:
             f"the model {model.settings.model} has no local part that could be trained again; "
             "fit one that has, such as matphase"
         )
-    _claim(run, model.settings, model.phases, pairs)
+    run.team.first(lambda: _claim(run, model.settings, model.phases, pairs))
     if model.settings.align.after:
         pairs = replace(pairs, labels=align_labels(pairs, model.ugsm, model.settings, run).labels)
     pool, _ = pairs.prepared(model.settings.data, model.phases)
@@ -296,8 +298,10 @@ def fold_numbers(pool: Pairs, chosen: Pairs, folds: int) -> NDArray[np.int64]:
 
 def _predict(network: nn.Module, pool: Pairs, settings: Settings, run: Run) -> GlobalPrediction:
     run.reporter.start("UGSM on labelled slices", len(pool.images))
-    known = ugsm.predict(
-        network, pool.images, settings.ugsm, precision=run.precision, reporter=run.reporter
+    known = run.team.first(
+        lambda: ugsm.predict(
+            network, pool.images, settings.ugsm, precision=run.precision, reporter=run.reporter
+        )
     )
     run.reporter.finish()
     return known
@@ -344,7 +348,9 @@ def _with_local(
 ) -> Trained:
     """The model with its local network trained, and what chooses between that and UGSM."""
     settings = model.settings
-    partition = partition_to_learn_from(classifier, known, chosen.labels, settings)
+    partition = run.team.first(
+        lambda: partition_to_learn_from(classifier, known, chosen.labels, settings)
+    )
     weights = phase_weights(chosen.labels, known.logits.shape[1])
     network = local.fit(chosen, known, partition, weights, settings, run)
     if settings.idk.target == "wrong":
@@ -401,12 +407,13 @@ def local_answers_to_learn_from(
                 run,
                 suffix=f"_fold{number + 1}",
             )
-        asked, said = local.predict(
+        asked, said = _local_answers(
             answerer,
             chosen.images[held_out],
             known.take(held_out),
             partition.take(held_out),
             settings,
+            run,
         )
         where.append(asked)
         answers.append(said)
@@ -416,3 +423,18 @@ def local_answers_to_learn_from(
         np.concatenate([one.labels for one in answers]),
         np.concatenate([one.probabilities for one in answers]),
     )
+
+
+def _local_answers(
+    network: nn.Module,
+    images: NDArray[np.float32],
+    known: GlobalPrediction,
+    partition: Partition,
+    settings: Settings,
+    run: Run,
+) -> tuple[Partition, LocalPrediction]:
+    run.reporter.start("LCGAR on labelled slices", len(images))
+    answers = run.team.first(lambda: local.predict(network, images, known, partition, settings))
+    run.reporter.advance(len(images))
+    run.reporter.finish()
+    return answers

@@ -164,7 +164,7 @@ def _untrained(
 ) -> tuple[nn.Module, IDKClassifier | None, nn.Module | None, IDKClassifier | None]:
     """The networks that a model of these settings consists of."""
     kind = zoo.KINDS[settings.model]
-    network = zoo.segmenter(kind.network, 1, n_phases, settings.ugsm)
+    network = zoo.segmenter(kind.network, settings.ugsm.slices, n_phases, settings.ugsm)
     if kind.local is None:
         return network, None, None, None
     classifier = hcl_idk.build(n_phases, settings.idk)

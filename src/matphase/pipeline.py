@@ -1,6 +1,7 @@
 """MatPhase: the stages joined up (paper section 3.4, figure 4)."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase import formats, model_folder
+from matphase.data.depth import read_images
 from matphase.data.intensity import IntensityScale
 from matphase.data.pairs import Pairs
 from matphase.errors import InputError
@@ -32,8 +34,9 @@ from matphase.stages.aggregate import aggregate, sample_labels
 from matphase.stages.conformal import Promise
 from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.stages.scaling import Scaling
+from matphase.team import Alone, Team, join
 from matphase.training import Run
-from matphase.volume import Volume, checked_slice
+from matphase.volume import Volume
 
 Images = Volume | NDArray[Any] | str | os.PathLike[str]
 
@@ -72,6 +75,7 @@ class MatPhase:
     ) -> None:
         self.settings = settings or Settings.preset(preset)
         self.seed = seed
+        self.team: Team = Alone()
         self._trained: Trained | None = None
 
     @property
@@ -100,26 +104,37 @@ class MatPhase:
         labels: Images,
         phases: Phases,
         *,
+        label_slices: Sequence[int] | None = None,
         validation: tuple[Images, Images] | None = None,
+        validation_slices: Sequence[int] | None = None,
         folder: Path | None = None,
         restart: bool = False,
         reporter: Reporter | None = None,
         tensorboard: Path | None = None,
+        devices: int = 1,
+        nodes: int = 1,
     ) -> "MatPhase":
         """Train all stages: UGSM, HCL-IDK, and LCGAR under the curriculum HCL-USI.
 
         Args:
             images: grey slices (n, height, width) or (height, width), or where they are stored.
             labels: known phases of the same pixels.
+            label_slices: which slices of the images are labelled, from 0, where there are more of
+                them than labels. Without it the distances of the slices say it, if both volumes
+                have one and both begin at the same place.
             phases: names in the order of the label values 0, 1, ...; or name to value; or a table.
             validation: images and labels that no network learns from: `idk.tune_recall` and
                 `calibration` look at them, and the trained model is scored on them for the error
                 bars of `measure`.
+            validation_slices: likewise which of its images are labelled.
             folder: keeps checkpoints and finished stages; a second call with the same data and
                 settings goes on where the first one stopped. None: nothing is kept.
             restart: begin anew, whatever `folder` holds of an earlier training.
             reporter: is told of progress.
             tensorboard: folder for TensorBoard logs.
+            devices: processes on each machine that train together; see `matphase.team`. Every
+                process returns the same model; `team.rank` says which one it is.
+            nodes: machines that train together.
 
         Raises:
             InputError: the slices cannot be used, or `folder` holds the training of other data.
@@ -132,23 +147,27 @@ class MatPhase:
         table = as_phase_table(phases)
         grey, known = as_volume(images, "images"), as_volume(labels, "labels")
         scale = IntensityScale.of(grey, self.settings.data.scale)
-        pairs = Pairs.read(grey, known, table, scale)
+        pairs = self._pairs(grey, known, table, scale, label_slices)
         pairs.require_every_phase(table, known.name)
         held_out = None
         if validation is not None:
-            held_out = Pairs.read(
+            held_out = self._pairs(
                 as_volume(validation[0], "validation images"),
                 as_volume(validation[1], "validation labels"),
                 table,
                 scale,
+                validation_slices,
             )
+        # what cannot be used is found before others wait for this process
+        self.team = join(devices, nodes)
         run = Run(
             self.seed,
             self.settings.precision,
             folder,
-            reporter or Silent(),
+            (self.team.rank == 0 and reporter) or Silent(),
             tensorboard,
             restart=restart,
+            team=self.team,
         )
         trained = fit_stages(pairs, held_out, self.settings, table, scale, run)
         if held_out is not None:
@@ -161,6 +180,7 @@ class MatPhase:
         images: Images,
         labels: Images,
         *,
+        label_slices: Sequence[int] | None = None,
         lcgar_settings: LCGARSettings | None = None,
         usi: USISettings | None = None,
         folder: Path | None = None,
@@ -175,6 +195,7 @@ class MatPhase:
         Args:
             images: the training slices of this model.
             labels: their labels.
+            label_slices: as in `fit`.
             lcgar_settings: in place of this model's.
             usi: in place of this model's.
             folder: keeps checkpoints, as in `fit`.
@@ -188,11 +209,10 @@ class MatPhase:
                 "calibration": CalibrationSettings(),
             }
         )
-        pairs = Pairs.read(
-            as_volume(images, "images"), as_volume(labels, "labels"), model.phases, model.scale
-        )
-        run = Run(self.seed, settings.precision, folder, reporter or Silent())
         other = MatPhase(settings=settings, seed=self.seed)
+        grey, known = as_volume(images, "images"), as_volume(labels, "labels")
+        pairs = other._pairs(grey, known, model.phases, model.scale, label_slices)
+        run = Run(self.seed, settings.precision, folder, reporter or Silent())
         bare = replace(model, settings=settings, validation=None, scaling=None, promise=None)
         other._trained = fit_local_again(pairs, bare, run)
         return other
@@ -249,10 +269,10 @@ class MatPhase:
         parts: list[dict[str, NDArray[Any]]] = []
         reporter.start("predict", grey.n_slices)
         kept = stage.samples if keep_samples else 0
-        together = _slices_at_once(grey, len(model.phases), kept, memory)
+        together = _slices_at_once(grey, len(model.phases), model.settings.slices, kept, memory)
         for first in range(0, grey.n_slices, together):
             numbers = range(first, min(first + together, grey.n_slices))
-            images = np.stack([scale.apply(checked_slice(grey, z)) for z in numbers])
+            images = read_images(grey, scale, numbers, model.settings.slices)
             known = ugsm.predict(
                 model.ugsm,
                 images,
@@ -275,6 +295,7 @@ class MatPhase:
         labels: Images,
         phases: Phases | None = None,
         *,
+        label_slices: Sequence[int] | None = None,
         reporter: Reporter | None = None,
     ) -> Aligned:
         """Move labels that lie beside what they label to where this model sees their phases.
@@ -283,6 +304,7 @@ class MatPhase:
             images: grey slices (n, height, width) or (height, width), or where they are stored.
             labels: phases of the same pixels.
             phases: the label values of the model's phases, where they are others than in training.
+            label_slices: as in `fit`.
             reporter: is told of progress.
 
         Raises:
@@ -298,14 +320,16 @@ class MatPhase:
         values = {name: given.phases[given.index(name)].value for name in model.phases.names}
         known = as_volume(labels, "labels")
         table = PhaseTable.from_mapping(values, given.ignore)
-        pairs = Pairs.read(as_volume(images, "images"), known, table, model.scale)
+        grey = as_volume(images, "images")
+        pairs = self._pairs(grey, known, table, model.scale, label_slices)
         run = Run(self.seed, model.settings.precision, reporter=reporter or Silent())
         alignment = align_labels(pairs, model.ugsm, model.settings, run)
         if table.ignore is None:
             # what moves in from outside of a slice is of no phase that anybody knows
             free = next(value for value in (255, *range(255)) if value not in values.values())
             table = PhaseTable.from_mapping(values, free)
-        summary = {**alignment.summary(pairs.labels, table.names), "label_map": str(table)}
+        summary = alignment.summary(pairs.labels, table.names, *_pixel(grey, known))
+        summary["label_map"] = str(table)
         moved = table.decode(alignment.labels).reshape(known.shape)
         return Aligned(moved, alignment.fields, summary)
 
@@ -316,6 +340,19 @@ class MatPhase:
             OutputError: the folder exists (and `overwrite` is off) or cannot be written.
         """
         model_folder.write(self._model, Path(folder), overwrite=overwrite)
+
+    def _pairs(
+        self,
+        images: Volume,
+        labels: Volume,
+        phases: PhaseTable,
+        scale: IntensityScale,
+        label_slices: Sequence[int] | None,
+    ) -> Pairs:
+        """Labelled slices, each with as many neighbours as the networks see."""
+        return Pairs.read(
+            images, labels, phases, scale, slices=self.settings.slices, label_slices=label_slices
+        )
 
     @property
     def _model(self) -> Trained:
@@ -345,14 +382,25 @@ def as_volume(source: Images, name: str) -> Volume:
     return Volume.from_array(np.asarray(source), name=name)
 
 
-def _slices_at_once(volume: Volume, n_phases: int, samples: int, memory: int) -> int:
+def _pixel(grey: Volume, known: Volume) -> tuple[tuple[float, float] | None, str | None]:
+    """Height and width of a pixel and their unit, by the image or else by its labels."""
+    for volume in (grey, known):
+        if volume.voxel_size is not None:
+            y, x = volume.voxel_size[-2:]
+            assert y is not None
+            assert x is not None
+            return (y, x), volume.unit
+    return None, None
+
+
+def _slices_at_once(volume: Volume, n_phases: int, slices: int, samples: int, memory: int) -> int:
     """As many slices as may be in the stages' arrays together within `memory`.
 
-    A pixel takes F, two softmaxes, and features twice (4 bytes each a phase), about 60 bytes
-    of image, codes, entropy, scores and positions, and for each sample that is kept twice its
-    logits (2 bytes each) and a label.
+    A pixel takes F, two softmaxes, and features twice (4 bytes each a phase), 4 bytes of each
+    slice of its image, about 56 of codes, entropy, scores and positions, and for each sample that
+    is kept twice its logits (2 bytes each) and a label.
     """
-    pixel = 60 + 20 * n_phases + samples * (4 * n_phases + 1)
+    pixel = 56 + 4 * slices + 20 * n_phases + samples * (4 * n_phases + 1)
     pixels = volume.shape[-2] * volume.shape[-1]
     return max(1, min(SLICES_AT_ONCE, memory // (pixels * pixel)))
 

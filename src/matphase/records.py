@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from matphase import formats
 from matphase.errors import InputError, OutputError
-from matphase.files import check_output, file_name, written_whole
+from matphase.files import check_output, file_name, remove, written_whole
 from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.prediction import Prediction
 from matphase.properties.validation import Validation
 from matphase.volume import Volume
 
-SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5")
+SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5", ".ome.zarr")
 MAPS = ("ugsm", "entropy", "idk")
 
 
@@ -77,11 +77,12 @@ def check_room(files: Sequence[Path], *, overwrite: bool) -> None:
     """See that nothing stands in the way of a prediction's files, before the long work starts.
 
     Raises:
-        OutputError: a file exists, a folder has its name, or its folder cannot be written.
+        OutputError: a file exists, a folder that is no Zarr store has its name, or its folder
+            cannot be written.
     """
     for path in files:
         check_output(path, overwrite=overwrite)
-        if path.is_dir():
+        if path.is_dir() and not _is_map(path):
             raise OutputError(f"{path} is a folder; choose another name")
 
 
@@ -146,16 +147,21 @@ def save_prediction(
         "seconds": round(seconds, 2),
     }
     before = _record(labels)
+    check_room([*arrays, record_of(labels)], overwrite=overwrite)
     with ExitStack() as stack:
         # what is entered first is renamed last: the record, which vouches for the others
         file = stack.enter_context(written_whole(record_of(labels), overwrite=overwrite))
         file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
         for path, array in arrays.items():
             file = stack.enter_context(written_whole(path, overwrite=overwrite))
-            formats.write(file, prediction.volume.with_array(array))
+            # all maps but entropy and probabilities hold labels of some kind
+            labelled = array.dtype.kind in "iu"
+            formats.write(file, prediction.volume.with_array(array), labels=labelled)
     for name in set(_recorded_files(before)) - {path.name for path in arrays}:
         # a map of the prediction that was replaced says nothing of this one
-        labels.with_name(Path(name).name).unlink(missing_ok=True)
+        path = labels.with_name(Path(name).name)
+        if not path.is_dir() or _is_map(path):
+            remove(path)
     return [*arrays, record_of(labels)]
 
 
@@ -324,6 +330,11 @@ def _recorded_phases(labels: Path) -> PhaseTable | None:
         return PhaseTable.from_json(json.loads(path.read_text("utf-8"))["phases"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a record of a prediction; pass --label-map") from error
+
+
+def _is_map(folder: Path) -> bool:
+    """Whether a folder is a map of a prediction, and not somebody's own."""
+    return is_prediction(folder) and formats.is_zarr(folder)
 
 
 def _split(path: Path) -> tuple[str, str]:

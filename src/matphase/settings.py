@@ -16,6 +16,9 @@ Off = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
+Slices = Literal[1, 3, 5, 7]
+"""How many neighbouring slices a network sees."""
+
 PresetName = Literal["quick", "small", "paper"]
 
 ModelName = Literal[
@@ -73,6 +76,9 @@ class AlignSettings(_Section):
 
     after: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the global network's training after which labels are aligned; 0: they are not."""
+    affine: bool = False
+    """First by a shift, turn, stretch and shear of the slice, without a penalty: for labels that
+    lie off as a whole."""
     grid: Annotated[int, Field(ge=2)] = 16
     """Greatest distance of the nodes of the displacement field, in pixels."""
     smoothness: Positive = 0.01
@@ -94,6 +100,8 @@ class UGSMSettings(_Training):
 
     epochs: Count = 100
     batch_size: Annotated[int, Field(ge=2)] = 20
+    slices: Slices = 1
+    """How many slices it sees at once, the one that it labels in the middle; the paper: 1."""
     width: Count = 64
     """Channels of the first block; doubled at each of the `depth` levels."""
     depth: Annotated[int, Field(ge=1, le=4)] = 4
@@ -155,6 +163,8 @@ class LCGARSettings(_Training):
     padding: Literal["zeros", "image"] = "zeros"
     """What its convolutions find beyond the rim of the patch: zeros (the paper), or what the image
     shows there, 6 px more on each side. Such a network can be evaluated on whole slices at once."""
+    slices: Slices = 1
+    """How many slices its grey patch consists of, the pixel's own in the middle; the paper: 1."""
     image: bool = True
     labels: bool = True
     logits: bool = True
@@ -180,8 +190,8 @@ class LCGARSettings(_Training):
         return self.h + 2 * (2 + 4) * (self.padding == "image")
 
     def patch_channels(self, n_phases: int) -> int:
-        """Channels of the patch: the grey image, and one a phase for the labels."""
-        return self.image + n_phases * self.labels
+        """Channels of the patch: the grey slices, and one a phase for the labels."""
+        return self.slices * self.image + n_phases * self.labels
 
 
 class AggregatorSettings(_Section):
@@ -222,6 +232,11 @@ class Settings(_Section):
     calibration: CalibrationSettings = CalibrationSettings()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the convolutions; auto: bfloat16 where the CPU or GPU has it."""
+
+    @property
+    def slices(self) -> int:
+        """How many slices an image has to consist of for the networks that see most."""
+        return max(self.ugsm.slices, self.lcgar.slices)
 
     @classmethod
     def preset(cls, name: str) -> "Settings":

@@ -5,12 +5,9 @@ training that was killed and goes on from its last checkpoint ends in the same w
 bit, as one that was not disturbed.
 """
 
-import logging
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,11 +20,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from matphase.device import PrecisionSetting, best_device, resolve
-from matphase.errors import Interrupted, ModelError
+from matphase.errors import InputError, Interrupted, ModelError
 from matphase.files import written_whole
 from matphase.models.torchvision_shim import make_torchvision_importable
 from matphase.progress import Reporter, Silent
 from matphase.seeds import mix
+from matphase.team import Alone, Team, quiet_lightning
 
 # Lightning imports torchvision where it is installed (it comes with the extra `baselines`)
 make_torchvision_importable()
@@ -104,6 +102,7 @@ class Run:
         reporter: is told of progress.
         tensorboard: folder for TensorBoard logs, or none.
         restart: throw away what `folder` holds of an earlier training.
+        team: processes that train together.
     """
 
     seed: int = 0
@@ -112,6 +111,7 @@ class Run:
     reporter: Reporter = field(default_factory=Silent)
     tensorboard: Path | None = None
     restart: bool = False
+    team: Team = field(default_factory=Alone)
 
     def in_full_precision(self) -> "Run":
         """The same run in float32."""
@@ -152,15 +152,26 @@ def train(
         max_steps: stop after so many optimiser steps, in the middle of an epoch; 0: do not.
 
     Raises:
+        InputError: a batch has fewer than two examples for each process of the team.
         Interrupted: the user stopped it; the message names the checkpoint that was kept.
     """
+    team = run.team
     finished = run.folder / f"{name}.safetensors" if run.folder else None
-    if finished is not None and finished.exists():
+    if finished is not None and team.first(finished.exists):
         load_weights(network, finished)
         network.eval()
         return
     checkpoint = run.folder / f"{name}.ckpt" if run.folder else None
     seed = mix(run.seed, name)
+    if team.size > 1:
+        batch = len(next(order.epoch(0)))
+        if batch < 2 * team.size:
+            raise InputError(
+                f"a batch of {batch} examples of {name} is too small for {team.size} processes, "
+                "which need two each; raise its batch_size"
+            )
+        # each process augments its own examples, and drops its own activations
+        seed = mix(seed, "process", team.rank)
     steps = epochs * order.steps_per_epoch
     if max_steps:
         steps = min(steps, max_steps)
@@ -168,11 +179,11 @@ def train(
     module = _Supervised(network, loss, learning_rate, steps, seed)
     module.to(memory_format=torch.channels_last)
     loader: DataLoader[Any] = DataLoader(
-        _Batches(examples), sampler=_Draws(order, steps, seed), batch_size=None
+        _Batches(examples), sampler=_Draws(order, steps, seed, team), batch_size=None
     )
-    with _quiet_lightning():
+    with quiet_lightning():
         trainer = _trainer(name, epochs, steps, run, checkpoint)
-        resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
+        resume = checkpoint if checkpoint is not None and team.first(checkpoint.exists) else None
         try:
             # weights_only: a checkpoint is read as data; nothing in it can run code
             trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
@@ -180,8 +191,13 @@ def train(
             raise Interrupted(f"stopped during {name}; {_kept(checkpoint)}") from error
     network.cpu().eval()
     if finished is not None and checkpoint is not None:
-        save_weights(network, finished)
-        checkpoint.unlink(missing_ok=True)
+        written, stale = finished, checkpoint
+
+        def keep() -> None:
+            save_weights(network, written)
+            stale.unlink(missing_ok=True)
+
+        team.first(keep)
 
 
 def save_weights(network: nn.Module, path: Path, *, overwrite: bool = False) -> None:
@@ -213,13 +229,15 @@ def _trainer(name: str, epochs: int, steps: int, run: Run, checkpoint: Path | No
     device = best_device()
     callbacks: list[L.Callback] = [_Report(name, steps, run.reporter)]
     if checkpoint is not None:
-        callbacks.append(_KeepGoing(checkpoint))
+        callbacks.append(_KeepGoing(checkpoint, run.team))
     logger: Logger | bool = False
     if run.tensorboard is not None:
         logger = TensorBoardLogger(run.tensorboard, name=name, version="")
     return L.Trainer(
         accelerator=device.type,
-        devices=1,
+        devices=run.team.devices,
+        num_nodes=run.team.nodes,
+        strategy="ddp" if run.team.size > 1 else "auto",
         precision="bf16-mixed" if resolve(run.precision, device) == "bfloat16" else "32-true",
         max_epochs=epochs,
         callbacks=callbacks,
@@ -299,14 +317,15 @@ class _Batches(Dataset[tuple[Tensor, ...]]):
 class _Draws(Sampler[Draw]):
     """Hands out the batches of the epoch that Lightning sets, also after a resume.
 
-    The last epoch ends when all `steps` are done. (Lightning's own `max_steps` would repeat an
-    epoch after a resume.)
+    Of each batch the processes of a team take turns. The last epoch ends when all `steps` are
+    done. (Lightning's own `max_steps` would repeat an epoch after a resume.)
     """
 
-    def __init__(self, order: Order, steps: int, seed: int) -> None:
+    def __init__(self, order: Order, steps: int, seed: int, team: Team) -> None:
         self._order = order
         self._steps = steps
         self._seed = seed
+        self._team = team
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -320,7 +339,8 @@ class _Draws(Sampler[Draw]):
         for step, indices in enumerate(self._order.epoch(self._epoch)):
             if before + step == self._steps:
                 return
-            yield Draw(indices, mix(self._seed, "draw", self._epoch, step))
+            own = indices[self._team.rank :: self._team.size]
+            yield Draw(own, mix(self._seed, "draw", self._epoch, step))
 
 
 class _Report(L.Callback):
@@ -344,31 +364,21 @@ class _Report(L.Callback):
 class _KeepGoing(Checkpoint):
     """Saves at the end of an epoch, now and then; the file is always a whole one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, team: Team) -> None:
         super().__init__()
         self._path = path
+        self._team = team
         self._saved = time.monotonic()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if time.monotonic() - self._saved < SECONDS_BETWEEN_CHECKPOINTS:
+        # clocks differ, but all have to take part in it
+        if not self._team.first(
+            lambda: time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS
+        ):
             return
-        with written_whole(self._path, overwrite=True) as beside:
-            trainer.save_checkpoint(beside)
+        if self._team.rank == 0:
+            with written_whole(self._path, overwrite=True) as beside:
+                trainer.save_checkpoint(beside)
+        else:
+            trainer.save_checkpoint(self._path)
         self._saved = time.monotonic()
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's advertisements and hints, which concern no user of ours."""
-    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            warnings.filterwarnings("ignore", message=".*lightning.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -1,6 +1,6 @@
 """A slice or a stack of slices, with what its numbers mean: axes, voxel size and unit.
 
-The pixels stay where they are until a slice is asked for, so a volume may be larger than memory.
+The pixels stay where they are until a block is asked for, so a volume may be larger than memory.
 """
 
 import math
@@ -15,6 +15,9 @@ from matphase.errors import InputError
 
 VoxelSize: TypeAlias = tuple[float | None, ...]
 """Length of a voxel along each axis, in axes order; only z may be None, for not known."""
+
+Window: TypeAlias = slice
+"""Part of an axis, `slice(start, stop)` with 0 <= start < stop and no step."""
 
 MIN_SIDE = 32
 """Shortest side, in pixels, of an image that the networks take."""
@@ -40,9 +43,14 @@ _UNITS = {
 _UNIT_OF = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings}
 _NO_UNIT = {"", "px", "pixel", "pixels", "voxel", "voxels"}
 
+SLAB_BYTES = 2**28
+"""Most that is read or written at once where a file stores several slices together."""
 
-class SliceSource(Protocol):
-    """Where the pixels of a volume come from: memory, or a file that is read slice by slice."""
+_POWERS = {"m": 0, "cm": -2, "mm": -3, "um": -6, "nm": -9}  # of ten, in metres
+
+
+class VoxelSource(Protocol):
+    """Where the voxels of a volume come from: memory, or a file that is read block by block."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,13 +60,17 @@ class SliceSource(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Type of the pixels, in the byte order of this machine."""
 
-    def read_slice(self, z: int) -> NDArray[Any]:
-        """Read slice `z` as a 2D array (y, x); a 2D source has slice 0 only."""
+    @property
+    def chunk_depth(self) -> int:
+        """Number of slices that are stored together, so that reading one decodes them all."""
+
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        """Read a block (dz, dy, dx) of a window inside `shape`; a 2D source has z = 0 only."""
 
 
 @dataclass(frozen=True, eq=False)
 class ArraySource:
-    """A source of slices in memory: an array of shape (y, x) or (z, y, x)."""
+    """Voxels in memory: an array of shape (y, x) or (z, y, x)."""
 
     array: NDArray[Any]
 
@@ -72,20 +84,25 @@ class ArraySource:
         """Type of the array."""
         return self.array.dtype
 
-    def read_slice(self, z: int) -> NDArray[Any]:
-        """Give slice `z`, a view into the array."""
-        plane: NDArray[Any] = self.array if self.array.ndim == 2 else self.array[z]
-        return plane
+    @property
+    def chunk_depth(self) -> int:
+        """1: nothing is decoded."""
+        return 1
+
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        """Give a block, a view into the array."""
+        stack = self.array if self.array.ndim == 3 else self.array[np.newaxis]
+        return stack[z, rows, columns]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Volume:
-    """Grey values or labels, 2D or 3D, read slice by slice. Make it by `matphase.open`.
+    """Grey values or labels, 2D or 3D, read when asked for. Make it by `matphase.open`.
 
     `from_array` and `from_source` check what they are given; the bare constructor does not.
 
     Attributes:
-        data: where the slices come from.
+        data: where the voxels come from.
         axes: "yx" or "zyx".
         voxel_size: one length per axis, in axes order and in `unit`, or None where it is not
             known. In a stack whose files record the pixel size but not the distance of the
@@ -94,7 +111,7 @@ class Volume:
         name: where the volume came from, for messages.
     """
 
-    data: SliceSource
+    data: VoxelSource
     axes: str
     voxel_size: VoxelSize | None
     unit: str | None
@@ -103,13 +120,13 @@ class Volume:
     @classmethod
     def from_source(
         cls,
-        source: SliceSource,
+        source: VoxelSource,
         axes: str | None = None,
         voxel_size: float | Sequence[float | None] | None = None,
         unit: str | None = None,
         name: str = "array",
     ) -> "Volume":
-        """Make a volume of the slices of `source`.
+        """Make a volume of the voxels of `source`.
 
         Args:
             source: a slice (y, x) or a stack (z, y, x).
@@ -206,22 +223,72 @@ class Volume:
         """
         if not 0 <= z < self.n_slices:
             raise InputError(f"{self.name} has slices 0 to {self.n_slices - 1}, so no slice {z}")
-        return self.data.read_slice(z)
+        plane: NDArray[Any] = self._slab(z, z + 1)[0]
+        return plane
 
-    def slices(self) -> Iterator[NDArray[Any]]:
-        """Read all slices in order, one in memory at a time."""
-        return (self.data.read_slice(z) for z in range(self.n_slices))
+    def block(self, z: Window, rows: Window, columns: Window) -> NDArray[Any]:
+        """Read a block as an array (dz, dy, dx), and of the file only what the block covers.
+
+        Args:
+            z: slices, `slice(start, stop)` with 0 <= start < stop; `slice(0, 1)` of a 2D volume.
+            rows: the same along y.
+            columns: the same along x.
+
+        Raises:
+            InputError: a window that is empty, not inside the volume, or has steps.
+            FormatError: the file cannot be read there.
+        """
+        sides = (self.n_slices, *self.shape[-2:])
+        for axis, window, side in zip("zyx", (z, rows, columns), sides, strict=True):
+            bounds = window.start, window.stop
+            if not all(isinstance(bound, int | np.integer) for bound in bounds) or (
+                window.step not in (None, 1) or not 0 <= window.start < window.stop <= side
+            ):
+                raise InputError(
+                    f"{self.name} has no block {window.start}:{window.stop} along {axis}; give "
+                    f"whole numbers with 0 <= start < stop <= {side} and no step"
+                )
+        return self.data.read_block(z, rows, columns)
+
+    def slices(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[Any]]:
+        """Read slices in order, few in memory at a time: those that are stored together.
+
+        Args:
+            start: the first.
+            stop: the one to end before; None reads to the last.
+        """
+        for _, slab in self._slabs(start, self.n_slices if stop is None else stop):
+            for plane in slab:
+                yield plane
+            del plane, slab  # before the next slab is read, which would be beside it
 
     def to_array(self) -> NDArray[Any]:
         """Read all voxels into memory, of shape `shape`; an array there already is not copied."""
         if isinstance(self.data, ArraySource):
             return self.data.array
         if self.ndim == 2:
-            return self.data.read_slice(0)
+            return self.slice(0)
         array = np.empty(self.shape, self.dtype)
-        for z, plane in enumerate(self.slices()):
-            array[z] = plane
+        for z, slab in self._slabs(0, self.n_slices):
+            array[z : z + len(slab)] = slab
         return array
+
+    def _slabs(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Read slices in order, as slabs (dz, y, x) with the number of their first slice.
+
+        A slab ends where chunks end, so that no chunk is decoded twice unless a layer of chunks
+        is larger than `SLAB_BYTES`.
+        """
+        depth = self.data.chunk_depth
+        most = max(SLAB_BYTES // max(self.nbytes // self.n_slices, 1), 1)
+        while start < stop:
+            end = min(start - start % depth + depth, start + most, stop)
+            yield start, self._slab(start, end)
+            start = end
+
+    def _slab(self, start: int, stop: int) -> NDArray[Any]:
+        height, width = self.shape[-2:]
+        return self.data.read_block(slice(start, stop), slice(0, height), slice(0, width))
 
     def __repr__(self) -> str:
         return (
@@ -239,6 +306,13 @@ class Volume:
 def normalised_unit(unit: str | None) -> str | None:
     """Give a unit of length its one ASCII name; None for pixels and for unknown names."""
     return None if unit is None else _UNIT_OF.get(unit.strip().lower())
+
+
+def converted(length: float, unit: str, to: str) -> float:
+    """Give a length in another unit; both by their ASCII names."""
+    power = _POWERS[unit] - _POWERS[to]
+    # Dividing by a power of ten is exact where multiplying by its inverse is not.
+    return length * 10.0**power if power >= 0 else length / 10.0**-power
 
 
 def checked_voxel_size(

@@ -21,6 +21,7 @@ def test_moved_labels_and_fields_lie_in_a_folder(
     result = call("align", model_folder, *words)
     assert (result.exit_code, result.stderr) == (0, "")
     assert "labels moved by" in result.stdout
+    assert " um) on average" in result.stdout
     assert {path.name for path in Path("aligned").iterdir()} == {
         "labels.tif",
         "displacement_y.tif",

@@ -66,6 +66,15 @@ def test_the_maps_beside_it_are_scored_too(predicted: Path, call: Call, sample: 
     assert "uncertainty" not in scores(call, "out.tif", "labels.tif")
 
 
+def test_a_zarr_prediction_scores_as_a_tiff(
+    predicted: Path, call: Call, model_folder: Path
+) -> None:
+    assert call("predict", model_folder, "images.tif", "--out", "z.ome.zarr").exit_code == 0
+    found, expected = (scores(call, name, "labels.tif") for name in ("z.ome.zarr", "out.tif"))
+    assert found["uncertainty"] == expected["uncertainty"]
+    assert found["rows"]["z.ome.zarr"] == expected["rows"]["out.tif"]
+
+
 def test_known_labels_of_other_values_and_order(
     predicted: Path, call: Call, sample: Sample
 ) -> None:

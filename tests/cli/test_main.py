@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import matphase.formats
-from matphase.cli.common import parse_memory, parse_voxel_size
+from matphase.cli.common import parse_memory, parse_slices, parse_voxel_size
 from matphase.errors import InputError
 
 VERBS = [
@@ -225,3 +225,18 @@ def test_voxel_size(text: str | None, size: Any) -> None:
 def test_what_is_no_voxel_size(text: str) -> None:
     with pytest.raises(InputError, match=r"write 0\.2, or"):
         parse_voxel_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("0,10,20", [0, 10, 20]), ("7", [7]), ("0:100:40", [0, 40, 80]), ("3:6", [3, 4, 5])],
+)
+def test_numbers_of_slices(text: str, numbers: list[int]) -> None:
+    assert parse_slices(text) == numbers
+    assert parse_slices(None) is None
+
+
+@pytest.mark.parametrize("text", ["", "one", "0;5", "1:2:3:4", "0:5:0"])
+def test_what_is_no_number_of_a_slice(text: str) -> None:
+    with pytest.raises(InputError, match="0,10,20"):
+        parse_slices(text)

@@ -138,7 +138,7 @@ def test_labels_of_fewer_slices(refused: Refused, sample: Sample) -> None:
     write_stack("five.tif", sample.labels[:5])
     refused(
         *[*TRAIN, "--labels", "five.tif"],
-        says=["images.tif has 6 slices but five.tif has 5", "every image needs its labels"],
+        says=["images.tif has 6 slices but five.tif has 5", "say which of the slices are labelled"],
     )
 
 

@@ -121,6 +121,32 @@ def test_a_slice_takes_the_pixel_size_of_its_stack(tmp_path: Path) -> None:
     assert formats.open(path).voxel_size == (0.1, 0.2)
 
 
+def test_chunks_of_several_slices(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file.create_dataset("data", data=STACK[None], chunks=(1, 3, 8, 8), compression="gzip")
+    volume = formats.open(tmp_path / "scan.h5")
+    assert volume.data.chunk_depth == 3
+    np.testing.assert_array_equal(np.stack(list(volume.slices())), STACK)
+    window = slice(2, 4), slice(5, 20), slice(0, 9)
+    np.testing.assert_array_equal(volume.block(*window), STACK[window])
+
+
+def test_a_block_reads_only_the_chunks_that_it_touches(tmp_path: Path) -> None:
+    """Chunks elsewhere are damaged, which a reader of more would meet."""
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        data = file.create_dataset("data", data=STACK, chunks=(2, 8, 8), compression="gzip")
+        damaged = [data.id.get_chunk_info_by_coord(at) for at in ((0, 8, 0), (2, 0, 0))]
+    with (tmp_path / "scan.h5").open("r+b") as raw:
+        for chunk in damaged:
+            raw.seek(chunk.byte_offset)
+            raw.write(bytes(chunk.size))
+    volume = formats.open(tmp_path / "scan.h5")
+    window = slice(0, 2), slice(0, 8), slice(0, 37)
+    np.testing.assert_array_equal(volume.block(*window), STACK[window])
+    with pytest.raises(FormatError, match=r"scan\.h5"):
+        volume.block(slice(0, 2), slice(0, 9), slice(0, 8))
+
+
 def test_a_stack_of_one_slice_stays_a_stack(tmp_path: Path) -> None:
     formats.save(tmp_path / "a.h5", Volume.from_array(STACK[:1]))
     assert formats.open(tmp_path / "a.h5").axes == "zyx"

@@ -50,6 +50,8 @@ def test_stacks_as_other_programs_write_them(tmp_path: Path, options: dict[str, 
     assert volume.slice(3).dtype.isnative
     np.testing.assert_array_equal(volume.slice(3), STACK[3])
     np.testing.assert_array_equal(volume.to_array(), STACK)
+    window = slice(1, 4), slice(10, 33), slice(15, 20)
+    np.testing.assert_array_equal(volume.block(*window), STACK[window])
 
 
 def test_pillow_and_tifffile_write_the_same_slice(tmp_path: Path) -> None:

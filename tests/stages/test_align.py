@@ -62,6 +62,25 @@ def test_labels_that_fit_stay_where_they_are() -> None:
     assert agreement(found.labels[0], truth) > 0.998
 
 
+def test_labels_that_lie_off_as_a_whole_come_back_by_the_affine_part() -> None:
+    truth = phases(9)
+    rows, columns = np.indices(truth.shape).astype(float)
+    # 9 px down, 4 px to the left, and stretched by up to 3 px at the sides
+    rows = np.rint(rows + 9 + (rows - 48) / 16).astype(int).clip(0, 95)
+    columns = np.rint(columns - 4 - (columns - 56) / 19).astype(int).clip(0, 111)
+    labels = truth[rows, columns]
+    inside = np.s_[14:-14, 14:-14]
+    errors = []
+    for affine in (False, True):
+        settings = ON.model_copy(update={"affine": affine})
+        found = align(seen(truth)[None], labels[None], settings)
+        errors.append(1 - agreement(found.labels[0][inside], truth[inside]))
+    assert errors[1] < 0.03
+    assert errors[1] < errors[0] / 3
+    fits = align(seen(truth)[None], truth[None], ON.model_copy(update={"affine": True}))
+    assert np.hypot(*fits.fields[0]).mean() < 0.2
+
+
 def test_a_network_that_knows_nothing_moves_nothing() -> None:
     labels = phases(4)
     blank = np.full((1, 3, *labels.shape), 1 / 3, np.float32)
@@ -102,5 +121,9 @@ def test_the_summary_says_how_far_and_what_it_changed() -> None:
     assert summary["mean_displacement_px"] == pytest.approx(2.5)
     assert summary["displacement_95_percent_px"] == pytest.approx(5)
     assert summary["labels_changed"] == pytest.approx(4 / 48)
+    assert "unit" not in summary
+    measured = Alignment(after, fields).summary(before, ("pore", "nickel"), (0.2, 0.1), "um")
+    assert measured["mean_displacement"] == pytest.approx(np.hypot(0.6, 0.4) / 2)
+    assert measured["unit"] == "um"
     assert summary["volume_fractions_before"] == {"pore": 0.5, "nickel": 0.5}
     assert summary["volume_fractions_after"]["pore"] == pytest.approx(28 / 48)

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from matphase.cli.common import (
+    LabelSlices,
     Overwrite,
     Quiet,
     keep_inputs,
+    parse_slices,
     progress,
     reports_errors,
     say,
@@ -25,6 +27,7 @@ def align(
     label_map: Annotated[
         str | None, typer.Option(help="Phases and values of the labels; the model's by default.")
     ] = None,
+    label_slices: LabelSlices = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -48,8 +51,11 @@ def align(
 
     trained = load(model)
     with progress(quiet=quiet) as reporter:
-        found = trained.align(*opened, phases=phases, reporter=reporter)
-    grey = opened[0]
+        found = trained.align(
+            *opened, phases=phases, label_slices=parse_slices(label_slices), reporter=reporter
+        )
+    grey, known = opened
+    like = grey if grey.shape == known.shape else known
     maps = {
         "labels": found.labels,
         "displacement_y": found.fields[:, 0],
@@ -58,13 +64,16 @@ def align(
     with written_whole(out, overwrite=overwrite) as folder:
         folder.mkdir()
         for name, array in maps.items():
-            stack = array.reshape(grey.shape)
-            volume = Volume.from_array(stack, grey.axes, grey.voxel_size, grey.unit, name)
+            stack = array.reshape(like.shape)
+            volume = Volume.from_array(stack, like.axes, like.voxel_size, like.unit, name)
             formats.save(folder / f"{name}.tif", volume)
         text = json.dumps(found.summary, indent=2, ensure_ascii=False)
         (folder / "alignment.json").write_text(text + "\n", "utf-8")
+    length = ""
+    if "unit" in found.summary:
+        length = f" ({found.summary['mean_displacement']:.3g} {found.summary['unit']})"
     say(
-        f"labels moved by {found.summary['mean_displacement_px']:.2f} px on average, "
+        f"labels moved by {found.summary['mean_displacement_px']:.2f} px{length} on average, "
         f"{found.summary['displacement_95_percent_px']:.2f} px at most in 95 % of the pixels; "
         f"written: {out}",
         quiet=quiet,

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from matphase.errors import InputError, MatPhaseError, OutputError
+from matphase.errors import EndedElsewhere, InputError, MatPhaseError, OutputError
 from matphase.files import reason, written_whole
 from matphase.progress import Reporter, terminal_reporter
 
@@ -32,6 +32,13 @@ VoxelSize = Annotated[
     typer.Option(help="Length of a voxel, one number or one per axis as Z,Y,X. Needs --unit."),
 ]
 Unit = Annotated[str | None, typer.Option(help="Unit of the voxel size: nm, um, mm, cm or m.")]
+LabelSlices = Annotated[
+    str | None,
+    typer.Option(
+        help="Which slices of the images are labelled, where there are more of them than labels: "
+        "0,10,20 or FIRST:END:STEP, counted from 0. Without it the distances of the slices say it.",
+    ),
+]
 Memory = Annotated[str, typer.Option(help="Memory that the network's maps may take, as 2GB.")]
 
 _LACKS_MEMORY = re.compile("out of memory|can't allocate memory")
@@ -48,6 +55,9 @@ def reports_errors(verb: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return verb(*args, **kwargs)
+        except EndedElsewhere as error:
+            # one report is enough, and one process that failed ends the others
+            raise typer.Exit(0) from error
         except (MatPhaseError, OSError, MemoryError, RuntimeError, KeyboardInterrupt) as error:
             message = _message(error)
             if message is None:
@@ -143,6 +153,26 @@ def parse_voxel_size(text: str | None) -> float | tuple[float, ...] | None:
             f"--voxel-size {text!r} is not a length; write 0.2, or 0.2,0.1,0.1 for z, y, x"
         ) from error
     return lengths[0] if len(lengths) == 1 else lengths
+
+
+def parse_slices(text: str | None) -> list[int] | None:
+    """`0,10,20`, or `0:100:10` as Python's `range`, as numbers of slices.
+
+    Raises:
+        InputError: neither.
+    """
+    if text is None:
+        return None
+    try:
+        if ":" in text:
+            numbers = list(range(*(int(part) for part in text.split(":"))))
+        else:
+            numbers = [int(part) for part in text.split(",")]
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{text!r} are no numbers of slices; write 0,10,20, or 0:100:10 for every tenth"
+        ) from error
+    return numbers
 
 
 def parse_memory(text: str) -> int:

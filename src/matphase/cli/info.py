@@ -18,7 +18,9 @@ from matphase.cli.common import (
 
 @reports_errors
 def info(
-    volume: Annotated[str, typer.Argument(help="File, folder of slices, or FILE.h5:/dataset.")],
+    volume: Annotated[
+        str, typer.Argument(help="File, folder of slices, OME-Zarr, or FILE.h5:/dataset.")
+    ],
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     json: JsonFile = None,

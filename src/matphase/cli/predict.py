@@ -24,8 +24,13 @@ from matphase.cli.common import (
 @reports_errors
 def predict(
     model: Annotated[Path, typer.Argument(help="Model folder that `matphase train` wrote.")],
-    volume: Annotated[str, typer.Argument(help="File, folder of slices, or FILE.h5:/dataset.")],
-    out: Annotated[Path, typer.Option(help="Labels to write, .tif or .h5; the maps go beside it.")],
+    volume: Annotated[
+        str, typer.Argument(help="File, folder of slices, OME-Zarr, or FILE.h5:/dataset.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(help="Labels to write, .tif, .h5 or .ome.zarr; the maps go beside it."),
+    ],
     samples: Annotated[int | None, typer.Option(min=1, help="Stochastic passes T.")] = None,
     seed: Annotated[int, typer.Option(help="Names the dropout masks.")] = 0,
     intensity: Annotated[

@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from matphase.cli.common import (
+    LabelSlices,
     Overwrite,
     Quiet,
     Seed,
     keep_inputs,
+    parse_slices,
     progress,
     reports_errors,
     say,
@@ -18,13 +20,19 @@ from matphase.cli.common import (
 
 @reports_errors
 def train(
-    images: Annotated[str, typer.Option(help="Grey slices: file, folder, or FILE.h5:/dataset.")],
-    labels: Annotated[str, typer.Option(help="Their labels, in the same order and size.")],
+    images: Annotated[
+        str, typer.Option(help="Grey slices: file, folder, OME-Zarr, or FILE.h5:/dataset.")
+    ],
+    labels: Annotated[
+        str,
+        typer.Option(help="Their labels, or those of some of them, in the same order and size."),
+    ],
     label_map: Annotated[
         str,
         typer.Option(help="Phases and their values, as pore=0,carbon=1,nickel=2,ignore=255."),
     ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    label_slices: LabelSlices = None,
     preset: Annotated[str, typer.Option(help="quick, small or paper.")] = "small",
     model: Annotated[
         str,
@@ -42,12 +50,19 @@ def train(
         ),
     ] = None,
     validation_labels: Annotated[str | None, typer.Option(help="Their labels.")] = None,
+    validation_slices: LabelSlices = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was interrupted.")
     ] = False,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Folder for TensorBoard logs (extra `tracking`).")
     ] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes that train together: GPUs, or shares of the CPU.")
+    ] = 1,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Machines that train together, each with --devices.")
+    ] = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -97,12 +112,18 @@ def train(
                 grey,
                 known,
                 phases,
+                label_slices=parse_slices(label_slices),
                 validation=validation,
+                validation_slices=parse_slices(validation_slices),
                 folder=partial,
                 restart=not resume,
                 reporter=reporter,
                 tensorboard=tensorboard,
+                devices=devices,
+                nodes=nodes,
             )
+            if trained.team.rank > 0:
+                return  # the first process writes the model
             trained.save(out, overwrite=overwrite)
         except (Interrupted, KeyboardInterrupt) as error:
             if not partial.exists():

@@ -1,17 +1,19 @@
 """Grey slices with known phases, checked and brought to the form that training needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matphase.data.augment import row_removal
+from matphase.data.depth import labelled_slices, read_images
 from matphase.data.intensity import IntensityScale
 from matphase.data.smoothing import LabelChanges, changed_fractions, smooth_labels
 from matphase.errors import InputError
 from matphase.phases import PhaseTable
 from matphase.settings import DataSettings
-from matphase.volume import Volume, check_not_constant, checked_slice
+from matphase.volume import Volume, check_not_constant
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Pairs:
     """Images X and labels Y of a data set D (paper problem 2.1).
 
     Attributes:
-        images: (n, height, width) float32, scaled to [-1, 1].
+        images: (n, height, width) float32, scaled to [-1, 1]; or (n, slices, height, width), each
+            labelled slice between its neighbours.
         labels: (n, height, width) uint8 phase indices, `IGNORE_INDEX` where unknown.
         source: (n,) number of the slice that each image was made from.
     """
@@ -30,30 +33,44 @@ class Pairs:
 
     @classmethod
     def read(
-        cls, images: Volume, labels: Volume, phases: PhaseTable, scale: IntensityScale
+        cls,
+        images: Volume,
+        labels: Volume,
+        phases: PhaseTable,
+        scale: IntensityScale,
+        *,
+        slices: int = 1,
+        label_slices: Sequence[int] | None = None,
     ) -> "Pairs":
-        """Read and check all slices.
+        """Read and check all labelled slices.
+
+        Args:
+            images: grey values, of the labelled slices or of more.
+            labels: phases of the same pixels.
+            phases: values of the labels.
+            scale: of the images.
+            slices: that an image consists of, the labelled one in the middle.
+            label_slices: which slices of the images are labelled; see `labelled_slices`.
 
         Raises:
-            InputError: images and labels differ in number or size, a label value is not in the
-                table, or a slice cannot be used.
+            InputError: images and labels differ in size, it is not known which of the images are
+                labelled, a label value is not in the table, or a slice cannot be used.
         """
-        if images.n_slices != labels.n_slices:
-            raise InputError(
-                f"{images.name} has {images.n_slices} slices but {labels.name} has "
-                f"{labels.n_slices}; every image needs its labels"
-            )
+        numbers = labelled_slices(images, labels, label_slices)
         if images.shape[-2:] != labels.shape[-2:]:
             raise InputError(
                 f"slices of {images.name} are {_size(images)} pixels but those of {labels.name} "
                 f"are {_size(labels)}; image and labels must cover the same pixels"
             )
-        greys, codes = [], []
-        for z in range(images.n_slices):
-            check_not_constant(images, z)
-            greys.append(scale.apply(checked_slice(images, z)))
-            codes.append(phases.encode(labels.slice(z), where=f"{labels.name}, slice {z}"))
-        return cls(np.stack(greys), np.stack(codes), np.arange(images.n_slices))
+        for z in numbers:
+            check_not_constant(images, int(z))
+        codes = [
+            phases.encode(plane, where=f"{labels.name}, slice {z}")
+            for z, plane in enumerate(labels.slices())
+        ]
+        return cls(
+            read_images(images, scale, numbers, slices), np.stack(codes), np.arange(len(numbers))
+        )
 
     def require_every_phase(self, phases: PhaseTable, name: str) -> None:
         """Refuse a training set in which a phase never occurs.

@@ -6,15 +6,18 @@ from pathlib import Path
 
 from matphase.errors import FormatError, InputError, OutputError
 from matphase.files import written_whole
-from matphase.formats import hdf5, png, tiff
+from matphase.formats import _zarr_paths, hdf5, png, tiff
 from matphase.formats._reading import slices_in
+from matphase.formats._zarr_paths import OmeVersion
+from matphase.formats._zarr_paths import has_metadata as is_zarr
 from matphase.volume import Volume
 
-__all__ = ["open", "save"]
+__all__ = ["OmeVersion", "is_zarr", "open", "save", "write"]
 
 _TIFF = (".tif", ".tiff")
 _PNG = (".png",)
-_KINDS = "a TIFF (.tif, .tiff), a PNG (.png), or HDF5 (.h5, .hdf5, .nxs)"
+_ZARR = (_zarr_paths.SUFFIX,)
+_KINDS = "a TIFF (.tif, .tiff), a PNG (.png), HDF5 (.h5, .hdf5, .nxs), or an OME-Zarr (.ome.zarr)"
 
 
 def open(  # noqa: A001 - `matphase.open` reads like the built-in, and does the same for volumes
@@ -27,14 +30,15 @@ def open(  # noqa: A001 - `matphase.open` reads like the built-in, and does the 
     """Open a slice or a stack from a file or a folder; pixels are read when asked for.
 
     TIFF (BigTIFF, ImageJ and OME-TIFF included), PNG of 8 or 16 bit, HDF5 as
-    'file.h5:/entry/data' (without a dataset where the file holds only one), or a folder of TIFF
-    or PNG slices in the order of the numbers in their names. Voxel size and unit come from ImageJ
-    and OME metadata or from HDF5 attributes (`matphase.formats.hdf5`); where the file says
-    nothing, they are None. In a folder the distance of the slices is mostly not recorded, so its
-    entry in `voxel_size` is None.
+    'file.h5:/entry/data' (without a dataset where the file holds only one), OME-Zarr (the finest
+    level of an image, label images as 'image.ome.zarr/labels/name', plain Zarr arrays), or a
+    folder of TIFF or PNG slices in the order of the numbers in their names. Voxel size and unit
+    come from ImageJ and OME metadata or from HDF5 attributes (`matphase.formats.hdf5`); where the
+    file says nothing, they are None. In a folder of slices their distance is mostly not recorded,
+    so its entry in `voxel_size` is None.
 
     Args:
-        path: file, folder, or 'file.h5:/dataset'.
+        path: file, folder, 'file.h5:/dataset', or 'image.ome.zarr/labels/name'.
         axes: "yx" or "zyx". "zyx" reads a TIFF whose pages are called times or channels, or a
             single page, as a stack.
         voxel_size: one length, or one per axis in axes order, in place of the file's.
@@ -55,36 +59,62 @@ def open(  # noqa: A001 - `matphase.open` reads like the built-in, and does the 
 
 
 def save(
-    path: str | PathLike[str], volume: Volume, *, overwrite: bool = False, compress: bool = True
+    path: str | PathLike[str],
+    volume: Volume,
+    *,
+    overwrite: bool = False,
+    compress: bool = True,
+    labels: bool = False,
+    ome_version: OmeVersion = "0.5",
 ) -> None:
-    """Write a volume to TIFF (.tif, .tiff, .ome.tif), HDF5 (.h5, .hdf5) or PNG (.png).
+    """Write a volume to TIFF (.tif, .tiff, .ome.tif), HDF5 (.h5, .hdf5), PNG, or OME-Zarr (.zarr).
 
-    TIFF and HDF5 keep axes, voxel size and unit; PNG takes one slice of uint8 or uint16 and keeps
-    no voxel size. Values are never changed: a type that a format does not know is widened to one
-    that holds it exactly, or refused. The file appears under its name only when it is complete.
+    All but PNG keep axes, voxel size and unit; PNG takes one slice of uint8 or uint16. Values are
+    never changed: a type that a format does not know is widened to one that holds it exactly, or
+    refused. The file or folder appears under its name only when it is complete.
+
+    An OME-Zarr also gets a pyramid of coarser levels. A path 'image.ome.zarr/labels/name' adds a
+    label image to an OME-Zarr that exists, in its version.
 
     Args:
         path: where to; the suffix chooses the format.
-        volume: what to write, read slice by slice.
-        overwrite: replace a file that exists.
-        compress: compress TIFF and HDF5 without loss.
+        volume: what to write, read a few slices at a time.
+        overwrite: replace a file or a Zarr store that exists.
+        compress: compress TIFF, HDF5 and OME-Zarr without loss.
+        labels: the volume holds labels, of which OME-Zarr's coarser levels are no means.
+        ome_version: of OME-Zarr.
 
     Raises:
-        OutputError: another suffix, a path that exists or cannot be written, or values that the
-            format cannot hold.
+        OutputError: another suffix, a path that exists or cannot be written, values that the
+            format cannot hold, or labels that do not fit on their image.
     """
     path = Path(path)
+    image = _zarr_paths.image_of(path)
+    if image is not None:
+        from matphase.formats import ome_zarr_writing
+
+        ome_zarr_writing.save_label(path, image, volume, overwrite=overwrite, compress=compress)
+        return
     suffix = path.suffix.lower()
-    if suffix not in (*_TIFF, *_PNG, ".h5", ".hdf5"):
+    if suffix not in (*_TIFF, *_PNG, *_ZARR, ".h5", ".hdf5"):
         raise OutputError(
             f"{path} cannot be written: use one of the suffixes .tif, .tiff, .ome.tif, .h5, .hdf5, "
-            ".png"
+            ".ome.zarr, .png"
         )
+    if suffix in _ZARR:
+        _zarr_paths.check_replaceable(path)
     with written_whole(path, overwrite=overwrite) as target:
-        write(target, volume, compress=compress)
+        write(target, volume, compress=compress, labels=labels, ome_version=ome_version)
 
 
-def write(target: Path, volume: Volume, *, compress: bool = True) -> None:
+def write(
+    target: Path,
+    volume: Volume,
+    *,
+    compress: bool = True,
+    labels: bool = False,
+    ome_version: OmeVersion = "0.5",
+) -> None:
     """Write a volume in place, for callers that see to it themselves that files become whole.
 
     Raises:
@@ -96,6 +126,10 @@ def write(target: Path, volume: Volume, *, compress: bool = True) -> None:
         tiff.save(target, volume, compress=compress)
     elif suffix in _PNG:
         png.save(target, volume)
+    elif suffix in _ZARR:
+        from matphase.formats import ome_zarr_writing
+
+        ome_zarr_writing.save(target, volume, labels=labels, compress=compress, version=ome_version)
     else:
         hdf5.save(target, volume, compress=compress)
 
@@ -103,13 +137,17 @@ def write(target: Path, volume: Volume, *, compress: bool = True) -> None:
 def _opened(path: Path, axes: str | None) -> Volume:
     """Open a volume as the file describes it."""
     file, dataset = hdf5.split_path(path)
+    if _zarr_paths.is_store(file) and file.is_dir():
+        from matphase.formats import ome_zarr
+
+        return ome_zarr.open_node(file, axes)
     if file.is_dir():
         paths = slices_in(file)
         if paths[0].suffix.lower() in _PNG:
             return png.open_folder(file, paths)
         return tiff.open_folder(file, paths)
     if not file.exists():
-        raise FormatError(f"{file} does not exist; check the path")
+        raise _zarr_paths.missing(file)
     suffix = file.suffix.lower()
     if suffix in _TIFF:
         return tiff.open_file(file, axes)

@@ -1,7 +1,7 @@
 """What every reader needs: damage told in one sentence, and folders of slices."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,18 +73,55 @@ class FolderSource:
         """Type of the pixels, in the byte order of this machine."""
         return self.header.dtype
 
-    def read_slice(self, z: int) -> NDArray[Any]:
-        """Read the pixels of file `z`.
+    @property
+    def chunk_depth(self) -> int:
+        """1: a file holds one slice."""
+        return 1
+
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        """Read a block of the files `z`, each of which is decoded whole.
 
         Raises:
-            FormatError: the file is gone, damaged, or another since the folder was opened.
+            FormatError: a file is gone, damaged, or another since the folder was opened.
         """
+        planes = map(self._plane, range(z.start, z.stop))
+        return cut(planes, z, rows, columns, self.dtype)
+
+    def _plane(self, z: int) -> NDArray[Any]:
         plane = self.read(self.paths[z])
         if (plane.shape, plane.dtype) != (self.header.shape, self.header.dtype):
             raise FormatError(
                 f"{self.paths[z]} has changed since {self.paths[z].parent} was opened"
             )
         return plane
+
+
+def cut(
+    planes: Iterable[NDArray[Any]], z: slice, rows: slice, columns: slice, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Gather a block (dz, dy, dx) of the slices (y, x) of window `z`, one in memory at a time."""
+    shape = tuple(window.stop - window.start for window in (z, rows, columns))
+    block = np.empty(shape, dtype)
+    for part, plane in zip(block, planes, strict=True):
+        part[...] = plane[rows, columns]
+    return block
+
+
+def kept_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Axes of a volume in an array of any number of them: all of up to three, else the longer."""
+    if len(shape) <= 3:
+        return tuple(range(len(shape)))
+    return tuple(axis for axis, length in enumerate(shape) if length != 1)
+
+
+def stored_index(
+    kept: tuple[int, ...], ndim: int, z: slice, rows: slice, columns: slice
+) -> tuple[int | slice, ...]:
+    """Where a block lies in an array of `ndim` axes, of which a volume has the `kept` ones."""
+    index: list[int | slice] = [0] * ndim
+    for axis, window in zip(kept[::-1], (columns, rows, z), strict=False):
+        index[axis] = window
+    return tuple(index)
 
 
 def stack_of(

@@ -1,4 +1,4 @@
-"""HDF5, the format of synchrotron beamlines: one dataset of a file, read slice by slice.
+"""HDF5, the format of synchrotron beamlines: one dataset of a file, read block by block.
 
 Voxel sizes are taken from attributes of the dataset: `element_size_um` (z, y, x in micrometres,
 as ilastik and BigDataViewer tools write it), or `voxel_size` (one number, or one per axis, NaN
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.errors import FormatError, InputError
-from matphase.formats._reading import reading
+from matphase.formats._reading import kept_axes, reading, stored_index
 from matphase.volume import Volume, VoxelSize, checked_voxel_size, normalised_unit
 
 SUFFIXES = (".h5", ".hdf5", ".nxs")
@@ -50,7 +50,7 @@ def open_dataset(path: Path, dataset: str | None, axes: str | None = None) -> Vo
         name = f"{path}:{found.name}"
         if found.dtype.kind not in "biuf":
             raise InputError(f"{name} holds {found.dtype} values; give a dataset of numbers")
-        kept = _kept_axes(found.shape or ())
+        kept = kept_axes(found.shape or ())
         if len(kept) not in (2, 3):
             raise InputError(
                 f"{name} has shape {found.shape}; give one slice (y, x) or one stack (z, y, x), "
@@ -63,6 +63,7 @@ def open_dataset(path: Path, dataset: str | None, axes: str | None = None) -> Vo
             kept,
             tuple(found.shape[axis] for axis in kept),
             found.dtype.newbyteorder("="),
+            found.chunks[kept[0]] if found.chunks and len(kept) == 3 else 1,
         )
         # Known axes tell a stack of narrow slices from an RGB picture.
         recorded = _text(found.attrs.get("axes"))
@@ -141,7 +142,7 @@ def _write(target: _Patient, volume: Volume, *, compress: bool) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Dataset:
-    """The slices of a dataset; the file is open only while one is read."""
+    """The voxels of a dataset; the file is open only while some are read."""
 
     path: Path
     dataset: str
@@ -149,21 +150,19 @@ class _Dataset:
     kept: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    chunk_depth: int
 
-    def read_slice(self, z: int) -> NDArray[Any]:
-        """Read slice `z`.
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        """Read a block; HDF5 decodes the chunks that it touches.
 
         Raises:
             FormatError: the file is gone, changed or damaged.
         """
-        index: list[Any] = [0] * len(self.stored_shape)
-        for axis in self.kept[-2:]:
-            index[axis] = slice(None)
-        if len(self.kept) == 3:
-            index[self.kept[0]] = z
+        index = stored_index(self.kept, len(self.stored_shape), z, rows, columns)
         with reading(self.path), h5py.File(self.path, "r") as file:
-            plane: NDArray[Any] = file[self.dataset][tuple(index)]
-        return plane.astype(self.dtype, copy=False)
+            block: NDArray[Any] = file[self.dataset][index]
+        block = block.astype(self.dtype, copy=False)
+        return block if len(self.kept) == 3 else block[np.newaxis]
 
 
 def _chosen(file: h5py.File, path: Path, dataset: str | None) -> h5py.Dataset:
@@ -191,7 +190,7 @@ def _candidates(file: h5py.File) -> list[h5py.Dataset]:
             isinstance(item, h5py.Dataset)
             and item.dtype.kind in "biuf"
             and item.shape is not None
-            and len(_kept_axes(item.shape)) in (2, 3)
+            and len(kept_axes(item.shape)) in (2, 3)
         ):
             found.append(item)
 
@@ -205,13 +204,6 @@ def _listed(candidates: list[h5py.Dataset], path: Path) -> str:
     shown = ", ".join(f"{path}:{dataset.name} {dataset.shape}" for dataset in candidates[:8])
     more = f" and {len(candidates) - 8} more" if len(candidates) > 8 else ""
     return f"choose one of {shown}{more}"
-
-
-def _kept_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Axes of a volume: all of up to three, else those longer than 1."""
-    if len(shape) <= 3:
-        return tuple(range(len(shape)))
-    return tuple(axis for axis, length in enumerate(shape) if length != 1)
 
 
 def _voxel_size(attributes: Any, ndim: int) -> tuple[VoxelSize | None, str | None]:

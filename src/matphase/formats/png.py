@@ -60,10 +60,14 @@ class _File:
         self.shape: tuple[int, ...] = header.shape
         self.dtype = header.dtype
 
-    def read_slice(self, z: int) -> NDArray[Any]:
-        """Read the pixels; `z` is 0."""
-        del z
-        return _read(self._path)
+    @property
+    def chunk_depth(self) -> int:
+        """1: there is one slice."""
+        return 1
+
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        """Read a window of the one slice, which is decoded whole."""
+        return _read(self._path)[np.newaxis, rows, columns]
 
 
 def _read_header(path: Path) -> Header:

@@ -20,20 +20,19 @@ import tifffile
 from numpy.typing import NDArray
 
 from matphase.errors import FormatError, InputError, OutputError
-from matphase.formats._reading import Header, reading, stack_of
+from matphase.formats._reading import Header, cut, reading, stack_of
 from matphase.volume import (
-    SliceSource,
     Volume,
     VoxelSize,
+    VoxelSource,
     checked_voxel_size,
+    converted,
     normalised_unit,
 )
 
 # tifffile logs what it finds wrong in a file; here that becomes an error or nothing. A handler
 # that does nothing keeps the log off the terminal and leaves it to those who configure logging.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
-
-_METRES = {"m": 0, "cm": -2, "mm": -3, "um": -6, "nm": -9}  # powers of ten
 
 _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
 _OME_DTYPES = ("int8", "int16", "int32", "uint32", "float64")
@@ -106,22 +105,27 @@ def save(path: Path, volume: Volume, *, compress: bool) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Pages:
-    """Slices that are pages of their own; the file is open only while one is read."""
+    """Slices that are pages of their own; the file is open only while some are read."""
 
     path: Path
     offsets: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    chunk_depth = 1
 
-    def read_slice(self, z: int) -> NDArray[Any]:
-        """Read page `z`.
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        """Read a block of the pages `z`, each of which is decoded whole.
 
         Raises:
             FormatError: the file is gone, changed or damaged.
         """
         with reading(self.path), _opened(self.path) as tif:
-            tif.filehandle.seek(self.offsets[z])
-            return _decoded(tifffile.TiffPage(tif, z), self.shape[-2:], self.dtype)
+
+            def page(number: int) -> NDArray[Any]:
+                tif.filehandle.seek(self.offsets[number])
+                return _decoded(tifffile.TiffPage(tif, number), self.shape[-2:], self.dtype)
+
+            return cut(map(page, range(z.start, z.stop)), z, rows, columns, self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,22 +137,18 @@ class _Contiguous:
     stored: np.dtype[Any]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    chunk_depth = 1
 
-    def read_slice(self, z: int) -> NDArray[Any]:
-        """Read slice `z`.
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        """Copy a block out of the file, which is in memory only as far as the block needs it.
 
         Raises:
             FormatError: the file is gone or has become shorter.
         """
-        pixels = math.prod(self.shape[-2:])
+        shape = (1, *self.shape)[-3:]
         with reading(self.path):
-            plane = np.fromfile(
-                self.path,
-                self.stored,
-                pixels,
-                offset=self.offset + z * pixels * self.dtype.itemsize,
-            )
-            return plane.reshape(self.shape[-2:]).astype(self.dtype, copy=False)
+            stack = np.memmap(self.path, self.stored, "r", self.offset, shape)
+            return np.array(stack[z, rows, columns], self.dtype)
 
 
 def _opened(path: Path) -> tifffile.TiffFile:
@@ -252,7 +252,7 @@ def _is_stack(series: tifffile.TiffPageSeries, path: Path, axes: str | None) -> 
     return bool(more)
 
 
-def _source(series: tifffile.TiffPageSeries, path: Path, *, stacked: bool) -> SliceSource:
+def _source(series: tifffile.TiffPageSeries, path: Path, *, stacked: bool) -> VoxelSource:
     page = series.keyframe
     plane = (page.imagelength, page.imagewidth)
     slices = series.size // math.prod(plane)
@@ -357,10 +357,8 @@ def _ome_voxel_size(tif: tifffile.TiffFile) -> tuple[list[float | None], str | N
         size = pixels.get(f"PhysicalSize{axis}")
         if size is None or own is None or unit is None:
             lengths.append(None)
-            continue
-        power = _METRES[own] - _METRES[unit]
-        # Dividing by a power of ten is exact where multiplying by its inverse is not.
-        lengths.append(float(size) * 10**power if power >= 0 else float(size) / 10**-power)
+        else:
+            lengths.append(converted(float(size), own, unit))
     return lengths, unit
 
 

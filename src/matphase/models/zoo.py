@@ -157,7 +157,7 @@ def local_unet(n_phases: int, settings: UGSMSettings, lcgar: LCGARSettings) -> n
     Args:
         n_phases: logits per pixel.
         settings: width and depth.
-        lcgar: which inputs it sees: grey image (1 channel), one-hot labels and logits of UGSM
+        lcgar: which inputs it sees: grey slices, one-hot labels and logits of UGSM
             (n_phases channels each), in this order.
     """
     channels = lcgar.patch_channels(n_phases) + n_phases * lcgar.logits

@@ -91,8 +91,8 @@ class Labelled:
             InputError: a value that no phase has.
         """
         out = np.empty((last - first, *self.shape[-2:]), np.uint8)
-        for place, z in enumerate(range(first, last)):
-            out[place] = self._encode(self.volume.slice(z), z)
+        for place, plane in enumerate(self.volume.slices(first, last)):
+            out[place] = self._encode(plane, first + place)
         return out
 
     def whole(self) -> Indices:

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
+from matphase.data.depth import central
 from matphase.errors import InputError
 from matphase.files import written_whole
 from matphase.phases import IGNORE_INDEX, PhaseTable
@@ -54,7 +55,8 @@ def write_figures(
         InputError: U-Net, UGSM or MatPhase is not done for the first seed; nothing is written.
         OutputError: a figure cannot be written.
     """
-    view = _View.read(out, seeds[0], data, Volume.from_array(data.images, None, voxel_size, unit))
+    shown = Volume.from_array(central(data.images, 1), None, voxel_size, unit)
+    view = _View.read(out, seeds[0], data, shown)
     done = list(_done(out, seeds))
     ugsm, matphase = [pair[0] for pair in done], [pair[1] for pair in done]
     with matplotlib.rc_context({"font.size": 9.5, "axes.titlesize": 10, "legend.fontsize": 9.5}):
@@ -133,7 +135,7 @@ class _View:
         return cls(
             volume,
             data.phases,
-            data.images[z],
+            central(data.images, 1)[z],
             {name: truth[z] for name, truth in data.truths},
             unet=labels["unet"],
             matphase=labels[MATPHASE],

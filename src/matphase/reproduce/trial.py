@@ -70,7 +70,8 @@ class Trial:
 
     Attributes:
         pool: training images and labels, prepared.
-        images: (n, height, width) float32, test images scaled to [-1, 1].
+        images: (n, height, width) or (n, slices, height, width) float32, test images scaled to
+            [-1, 1].
         measured: (n, height, width) uint8, their labels as measured.
         exact: the same as they are; none for real slices.
         phases: names of the phases.
@@ -126,7 +127,7 @@ def trial(source: Source, split: SplitName, seed: int, protocol: Protocol) -> Tr
         parts = blocked_split(n)
         tested = parts.test[:: protocol.test_every]
         scale = IntensityScale.of(_volume(source.images, parts.train), data.scale)
-        everything = Pairs.read(source.images, source.measured, source.phases, scale)
+        everything = _pairs(source, scale, protocol)
         pool, _ = everything.take(parts.train).prepared(data, source.phases)
         test = everything.take(tested)
         exact = None if source.exact is None else source.exact[tested]
@@ -135,7 +136,7 @@ def trial(source: Source, split: SplitName, seed: int, protocol: Protocol) -> Tr
         paper = paper_split(n, COPIES, seed=mix(seed, "paper split"))
         seen = np.setdiff1d(np.arange(n), paper.unseen)
         scale = IntensityScale.of(_volume(source.images, seen), data.scale)
-        everything = Pairs.read(source.images, source.measured, source.phases, scale)
+        everything = _pairs(source, scale, protocol)
         copies = everything.copied(COPIES)
         train = copies.take(paper.train[:, 0] * COPIES + paper.train[:, 1])
         pool, _ = train.smoothed(data, source.phases)
@@ -158,6 +159,11 @@ def check_source(source: Source) -> None:
     """
     blocked_split(source.images.n_slices)
     paper_split(source.images.n_slices, COPIES, seed=0)
+
+
+def _pairs(source: Source, scale: IntensityScale, protocol: Protocol) -> Pairs:
+    slices = protocol.settings.slices
+    return Pairs.read(source.images, source.measured, source.phases, scale, slices=slices)
 
 
 def _volume(images: Volume, chosen: NDArray[np.int64]) -> Volume:

@@ -278,7 +278,8 @@ class _Work:
         )
 
     def _untrained(self, network: str) -> nn.Module:
-        return zoo.segmenter(network, 1, len(self.data.phases), self.settings.ugsm)
+        seen = self.settings.ugsm.slices
+        return zoo.segmenter(network, seen, len(self.data.phases), self.settings.ugsm)
 
     def _predicted(
         self, network: nn.Module, average: Any, images: NDArray[np.float32] | None = None
@@ -295,7 +296,7 @@ class _Work:
             average=average,
             mutual_information=True,
         )
-        return known, (time.monotonic() - began) / images.size
+        return known, (time.monotonic() - began) / known.labels.size
 
     def _of_whole_images(
         self, network: nn.Module, known: GlobalPrediction, seconds: float, extra: dict[str, Any]
@@ -305,13 +306,13 @@ class _Work:
             labels=known.labels,
             probabilities=known.probabilities,
             parameters=zoo.parameters(network),
-            macs_per_pixel=passes * self._macs(network, 1),
+            macs_per_pixel=passes * self._macs(network, self.settings.ugsm.slices),
             seconds_per_pixel=seconds,
             extra=extra,
         )
 
     def _macs(self, network: nn.Module, channels: int) -> float:
-        height, width = self.data.images.shape[1:]
+        height, width = self.data.images.shape[-2:]
         macs = zoo.macs(network, torch.zeros(1, channels, height, width))
         return float(macs / (height * width))
 
@@ -439,7 +440,7 @@ class _Work:
             # it computes every pixel, whichever it is asked for
             return self._macs(network, channels + n_phases * inputs.logits)
         if isinstance(network, LCGAR) and not network.padded:
-            height, width = self.data.images.shape[1:]
+            height, width = self.data.images.shape[-2:]
             pixels: int = height * width
             return costs(inputs, n_phases, height, width).least(share * pixels) / pixels
         side = inputs.patch_side
@@ -450,7 +451,7 @@ class _Work:
 
     def _subset(self) -> NDArray[np.bool_]:
         """The random pixels of the test images that a ResNet names."""
-        n, height, width = self.data.images.shape
+        n, height, width = self.data.measured.shape
         count = min(self.protocol.patches_per_image or height * width, height * width)
         rng = np.random.default_rng(mix(self.unit.seed, "patches"))
         asked = np.zeros((n, height * width), np.bool_)

@@ -7,6 +7,7 @@ field, to where the network sees their phases (deformable registration of a segm
 probabilities, by cross-entropy). The network goes on learning from labels that fit better.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +25,11 @@ from matphase.settings import AlignSettings
 SAMPLES = 4
 """So many dropout samples show well enough where a boundary is."""
 STEPS = 60
-"""Steps of the optimiser for each slice; it has settled by then."""
+"""Steps of the optimiser for each slice, and for each part of the displacement."""
 _RATE = 0.15
 """Its learning rate, in pixels a step."""
+_BLUR = 9
+"""Side of the mean, in pixels, through which the affine part sees first; odd."""
 _LEAST = 1e-4
 """Probabilities are not taken below this, so that one sure mistake moves no boundary far."""
 
@@ -45,19 +48,37 @@ class Alignment:
     labels: NDArray[np.uint8]
     fields: NDArray[np.float32]
 
-    def summary(self, before: NDArray[np.uint8], names: tuple[str, ...]) -> dict[str, Any]:
+    def summary(
+        self,
+        before: NDArray[np.uint8],
+        names: tuple[str, ...],
+        pixel: tuple[float, float] | None = None,
+        unit: str | None = None,
+    ) -> dict[str, Any]:
         """How far labels moved, and what that did to the phases; ready for JSON.
 
         Args:
             before: (n, height, width), the labels as they were.
             names: of the phases.
+            pixel: its lengths along y and x, where they are known; then displacements are given
+                in `unit`, too.
+            unit: of `pixel`.
         """
         lengths = np.hypot(self.fields[:, 0], self.fields[:, 1])
+        measured: dict[str, Any] = {}
+        if pixel is not None:
+            true = np.hypot(self.fields[:, 0] * pixel[0], self.fields[:, 1] * pixel[1])
+            measured = {
+                "mean_displacement": float(true.mean()),
+                "displacement_95_percent": float(np.quantile(true, 0.95)),
+                "unit": unit,
+            }
         shares = (phase_fractions(labels, len(names)).tolist() for labels in (before, self.labels))
         fractions = [dict(zip(names, one, strict=True)) for one in shares]
         return {
             "mean_displacement_px": float(lengths.mean()),
             "displacement_95_percent_px": float(np.quantile(lengths, 0.95)),
+            **measured,
             "labels_changed": float(np.mean(self.labels != before)),
             "volume_fractions_before": fractions[0],
             "volume_fractions_after": fractions[1],
@@ -97,24 +118,67 @@ def _displacement(
     # an ignored pixel is of no phase: it costs nothing, wherever it is moved
     phases = torch.from_numpy(labels.astype(np.int64))
     known = torch.stack([(phases == index).float() for index in range(n_phases)])[None]
-    nodes = torch.zeros(1, 2, height // settings.grid + 2, width // settings.grid + 2)
-    nodes.requires_grad_()
-    optimiser = torch.optim.Adam([nodes], lr=_RATE)
-    for _ in range(STEPS):
-        warped = F.grid_sample(
-            known,
-            _sampling(_dense(nodes, height, width)),
-            padding_mode="border",
-            align_corners=True,
-        )[0]
-        cost = (warped * surprise).sum() / warped.sum().clamp_min(1)
+    field = torch.zeros(1, 2, height, width)
+    if settings.affine:
+        # seen through a blur, boundaries attract those that lie farther off
+        wide = F.avg_pool2d(surprise, _BLUR, stride=1, padding=_BLUR // 2, count_include_pad=False)
+        for shown in (wide, surprise):
+            six = torch.zeros(1, 2, 3)
+            field = _fitted(six, lambda six: _affine(six, height, width), field, shown, known)
+
+    def penalty(nodes: Tensor) -> Tensor:
         rough = (nodes.diff(dim=2) ** 2).mean() + (nodes.diff(dim=3) ** 2).mean()
-        loss = cost + settings.smoothness * rough + settings.size * (nodes**2).mean()
-        (nodes.grad,) = torch.autograd.grad(loss, nodes)
+        return settings.smoothness * rough + settings.size * (nodes**2).mean()
+
+    nodes = torch.zeros(1, 2, height // settings.grid + 2, width // settings.grid + 2)
+    moved = _fitted(
+        nodes, lambda nodes: _dense(nodes, height, width), field, surprise, known, penalty
+    )
+    result: NDArray[np.float32] = moved[0].numpy()
+    return result
+
+
+def _fitted(
+    parameters: Tensor,
+    field_of: Callable[[Tensor], Tensor],
+    start: Tensor,
+    surprise: Tensor,
+    known: Tensor,
+    penalty: Callable[[Tensor], Tensor] = lambda _: torch.zeros(()),
+) -> Tensor:
+    """The field (1, 2, height, width) that moves labels to where they surprise least.
+
+    Args:
+        parameters: of the field, where the search starts.
+        field_of: what they add to the field.
+        start: (1, 2, height, width), the field without them.
+        surprise: (phases, height, width), negative logarithm of what the network sees.
+        known: (1, phases, height, width), the labels, one-hot.
+        penalty: of the parameters.
+    """
+    parameters.requires_grad_()
+    optimiser = torch.optim.Adam([parameters], lr=_RATE)
+    for _ in range(STEPS):
+        where = _sampling(start + field_of(parameters))
+        warped = F.grid_sample(known, where, padding_mode="border", align_corners=True)[0]
+        cost = (warped * surprise).sum() / warped.sum().clamp_min(1)
+        (parameters.grad,) = torch.autograd.grad(cost + penalty(parameters), parameters)
         optimiser.step()
     with torch.no_grad():
-        field: NDArray[np.float32] = _dense(nodes, height, width)[0].numpy()
-    return field
+        return start + field_of(parameters)
+
+
+def _affine(six: Tensor, height: int, width: int) -> Tensor:
+    """A field (1, 2, height, width): a shift, and what the slice's sides are off by beyond it.
+
+    Args:
+        six: (1, 2, 3) in pixels, along y and x: shift, growth towards the lower, the right side.
+        height: of the slice in pixels.
+        width: of the slice in pixels.
+    """
+    rows, columns = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)
+    shift, down, right = (part[..., None, None] for part in six.unbind(-1))
+    return shift + down * rows + right * columns
 
 
 def _dense(nodes: Tensor, height: int, width: int) -> Tensor:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from matphase.data.depth import central
 from matphase.data.patches import PatchGrid
 from matphase.device import PrecisionSetting, running
 from matphase.models import zoo
@@ -55,7 +56,7 @@ def fit(
     Where D2 holds fewer than `FEWEST_PIXELS` nothing is learned, and HCL-IDK must not ask.
 
     Args:
-        images: (n, height, width) grey values scaled to [-1, 1].
+        images: (n, height, width) or (n, slices, height, width), scaled to [-1, 1].
         known: UGSM's prediction of them.
         partition: HCL-IDK's split of them.
         labels: (n, height, width) true phase indices.
@@ -123,7 +124,7 @@ def predict(
 
     Args:
         network: a trained LCGAR, or another patch classifier.
-        images: (n, height, width) grey values scaled to [-1, 1].
+        images: (n, height, width) or (n, slices, height, width), scaled to [-1, 1].
         known: UGSM's prediction of them.
         partition: HCL-IDK's split of them.
         settings: which inputs the network was built for.
@@ -155,7 +156,7 @@ def _passes(
 ) -> Iterator[tuple[nn.Module, tuple[Tensor, ...]]]:
     """The network, or its dense form, and inputs; in the order of `numpy.nonzero(where)`."""
     # a patch, and two maps of 32 channels, at four bytes a value
-    each = 4 * settings.patch_side**2 * (settings.image + n_phases + 2 * 32)
+    each = 4 * settings.patch_side**2 * (settings.patch_channels(n_phases) + 2 * 32)
     size = max(1, min(PATCHES_PER_PASS, memory // each))
     if not isinstance(network, LCGAR) or network.padded:
         for batch in inputs.batches(np.nonzero(where), size):
@@ -179,7 +180,7 @@ class LocalInputs:
     """The inputs of LCGAR, gathered for many pixels at once.
 
     Args:
-        images: (n, height, width) grey values scaled to [-1, 1].
+        images: (n, height, width) or (n, slices, height, width), scaled to [-1, 1].
         known: UGSM's prediction; its labels become one-hot channels, zero where IDK, and its
             logits at the centre join after flattening.
         partition: HCL-IDK's split.
@@ -194,7 +195,10 @@ class LocalInputs:
         settings: LCGARSettings,
     ) -> None:
         side = settings.patch_side
-        self._image = PatchGrid(images, side) if settings.image else None
+        self._images: list[PatchGrid] = []
+        if settings.image:
+            seen = central(images, settings.slices).reshape(len(images), -1, *images.shape[-2:])
+            self._images = [PatchGrid(seen[:, z], side) for z in range(settings.slices)]
         self._labels: PatchGrid | None = None
         if settings.labels:
             codes, one_hot = masked_one_hot(known, partition)
@@ -226,9 +230,7 @@ class LocalInputs:
 
     def _channels(self, cut: Callable[[PatchGrid], Tensor]) -> Tensor:
         """(n, channels, ...) of what `cut` takes from each map, (n, ...)."""
-        channels = []
-        if self._image is not None:
-            channels.append(cut(self._image)[..., None])
+        channels = [cut(image)[..., None] for image in self._images]
         if self._labels is not None:
             channels.append(self._one_hot[cut(self._labels).int()])
         # channels last in memory, which is how the convolutions want them

@@ -67,7 +67,7 @@ def predict(
 
     Args:
         network: trained by `fit`.
-        images: (n, height, width) grey values scaled to [-1, 1].
+        images: (n, height, width) or (n, slices, height, width), scaled to [-1, 1].
         known: UGSM's prediction of them.
         partition: HCL-IDK's split of them, which the network's inputs show.
         settings: of all stages.

@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from matphase.data.depth import central
 from matphase.device import PrecisionSetting, running
 from matphase.models import zoo
 from matphase.phases import IGNORE_INDEX
@@ -39,7 +40,7 @@ def fit(
     The paper does not say what it sees: here all that LCGAR does, as channels of whole images.
 
     Args:
-        images: (n, height, width) grey values scaled to [-1, 1].
+        images: (n, height, width) or (n, slices, height, width), scaled to [-1, 1].
         known: UGSM's prediction of them.
         partition: HCL-IDK's split of them.
         labels: (n, height, width) true phase indices.
@@ -91,7 +92,8 @@ def _channels(
     """What LCGAR sees as (n, channels, height, width)."""
     parts = []
     if inputs.image:
-        parts.append(images[:, None])
+        seen = central(images, inputs.slices)
+        parts.append(seen.reshape(len(seen), -1, *seen.shape[-2:]))
     if inputs.labels:
         codes, one_hot = masked_one_hot(known, partition)
         parts.append(np.moveaxis(one_hot[codes], -1, 1))

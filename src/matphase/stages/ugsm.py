@@ -10,6 +10,7 @@ from scipy.special import entr, softmax
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from matphase.data.depth import central
 from matphase.data.weights import phase_weights
 from matphase.device import PrecisionSetting, running
 from matphase.errors import InputError
@@ -42,7 +43,8 @@ def fit(
     """Train UGSM, or another network that labels whole images, by weighted cross-entropy.
 
     Args:
-        images: (n, height, width) grey values scaled to [-1, 1].
+        images: (n, height, width) grey values scaled to [-1, 1]; or (n, slices, height, width),
+            of which the network sees the middle ones (`settings.slices`).
         labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels take no part.
         n_phases: number of phases.
         settings: of the network and its training.
@@ -58,9 +60,10 @@ def fit(
         Interrupted: the user stopped it.
     """
     torch.manual_seed(mix(run.seed, name, "weights"))
-    module = zoo.segmenter(network, 1, n_phases, settings)
+    module = zoo.segmenter(network, settings.slices, n_phases, settings)
     if start is not None:
         module.load_state_dict(start.state_dict())
+    images = central(images, settings.slices)
     weights = phase_weights(labels, n_phases)
     least, there = (
         zoo.fewest_examples(network),
@@ -151,8 +154,8 @@ def predict(
     Args:
         network: a trained UGSM, or any network that labels whole images: one without
             Monte-Carlo dropout is asked once.
-        images: (n, height, width) grey values scaled to [-1, 1].
-        settings: number of samples and kind of uncertainty.
+        images: (n, height, width) grey values scaled to [-1, 1], or (n, slices, height, width).
+        settings: number of samples, kind of uncertainty, and how many slices the network sees.
         seed: names the dropout masks.
         precision: see `Settings.precision`.
         memory: bytes that the activations may take; passes are put into batches that fit.
@@ -166,13 +169,16 @@ def predict(
         InputError: `memory` is too little for one pass over one slice.
     """
     reporter = reporter or Silent()
+    images = central(images, settings.slices)
+    if images.ndim == 3:
+        images = images[:, None]
     samples = settings.samples if draws_samples(network) else 1
     seeds = [mix(seed, "sample", number) for number in range(samples)]
-    batch = _batching(network, images.shape[1:], len(images), samples, memory)
+    batch = _batching(network, images.shape[-2:], len(images), samples, memory)
     parts = []
     with running(network, precision) as device:
         for first in range(0, len(images), batch.slices):
-            stack = torch.from_numpy(images[first : first + batch.slices, None]).to(device)
+            stack = torch.from_numpy(images[first : first + batch.slices]).to(device)
             tally = _Tally(keep=keep_samples)
             for number in range(0, samples, batch.samples):
                 chosen = seeds[number : number + batch.samples]
