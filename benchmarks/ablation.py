@@ -382,10 +382,13 @@ def comparison_table(found: dict[str, list[dict[str, Any]]]) -> str:
 
 def baselines() -> dict[str, list[dict[str, Any]]]:
     """The rows of table 3 that the reproduction has measured on all pixels."""
-    names = ("ugsm", "unet", "mcd_unet", "fcn", "segnet", "deeplabv3", "manet", "unetpp")
-    names = ("lcgar_matphase", *names, "local_unet", "adapted_lcgar")
+    plain = ("ugsm", "unet", "mcd_unet", "fcn", "segnet", "deeplabv3", "manet", "unetpp")
     found = reproduced()
-    return {f"reproduction: {name}": found[name] for name in names if name in found}
+    return {
+        f"reproduction: {name}": found[name]
+        for name in ("lcgar_matphase", *plain, "local_unet", "adapted_lcgar")
+        if name in found
+    }
 
 
 @cache
