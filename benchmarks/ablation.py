@@ -10,9 +10,8 @@ row, condition and seed; a run that was stopped goes on. Writes results/ablation
 import argparse
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,38 +31,17 @@ from matphase.phases import PhaseTable
 from matphase.pipeline import MatPhase
 from matphase.reproduce.bootstrap import Interval, block_confusions, paired_difference
 from matphase.reproduce.protocol import Protocol
+from matphase.stages import scaling
 from matphase.virtual import VirtualElectrode
 from matphase.virtual.recipes import Recipe
 from matphase.volume import Volume
 
 PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))
 TRUTHS = ("measured", "exact")
+Results = dict[str, dict[str, list[dict[str, Any]]]]
+"""By condition and model, seed by seed."""
 MARGIN = 3
-"""Slices beyond the test block that a network may see."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Something beyond the paper, and how it is switched on."""
-
-    name: str
-    title: str
-    changes: dict[str, Any]
-    kept: bool = True
-    """Whether it is in the rows below, and so in the preset `best`."""
-
-
-PIECES = (
-    Piece("no_curriculum", "LCGAR without HCL-USI", {"usi": {"order": "none"}}),
-    Piece("dropout", "dropout .1 in place of .5", {"ugsm": {"dropout": 0.1}}),
-    Piece("aligned", "aligned labels", {"align": {"after": 0.5}}),
-    Piece("deep", "5 slices", {"ugsm": {"slices": 5}, "lcgar": {"slices": 5}}),
-    Piece("dense", "LCGAR without padding", {"lcgar": {"padding": "image"}}),
-    Piece("calibrated", "vector scaling", {"calibration": {"scaling": "vector"}}),
-)
-BEST = [piece for piece in PIECES if piece.kept][-1].name
-REPRODUCED = {"matphase": "lcgar_matphase", "no_curriculum": "lcgar_no_curriculum"}
-"""Rows that the reproduction has measured under other names."""
+"""Slices beyond those scored that a network may see."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +50,82 @@ class Row:
 
     Attributes:
         name: of its results.
-        title: in the table.
         changes: against the settings of the protocol.
         truth: which labels it learns from.
+        refits: models that share its UGSM, by what is different about their local part.
     """
 
     name: str
-    title: str
-    changes: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, Any]
     truth: str = "measured"
+    refits: tuple[tuple[str, dict[str, Any]], ...] = ()
+
+
+NO_CURRICULUM = {"usi": {"order": "none"}}
+DROPOUT = merged(NO_CURRICULUM, {"ugsm": {"dropout": 0.1}})
+ALIGNED = merged(DROPOUT, {"align": {"after": 0.5}})
+PADLESS = {"lcgar_settings": {"padding": "image"}}
+GAIN = {"target": "gain"}
+
+
+def deep(slices: int, changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings by which the networks see so many slices."""
+    return merged(changes, {"ugsm": {"slices": slices}, "lcgar": {"slices": slices}})
+
+
+ROWS = (
+    Row("dropout", DROPOUT),
+    Row("aligned", ALIGNED),
+    Row("deep", deep(5, ALIGNED), refits=(("padless", PADLESS), ("gain", GAIN))),
+    Row("deep3", deep(3, ALIGNED)),
+    Row("deep7", deep(7, ALIGNED)),
+    Row("ceiling", deep(5, DROPOUT), truth="exact"),
+)
+"""All that is trained on the electrodes of the reproduction."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A row of a table: one way to read the results of a model.
+
+    Attributes:
+        title: in the table.
+        name: of the model.
+        answer: of UGSM alone, or of the whole.
+        scaling: of its probabilities, by what validation slices taught.
+    """
+
+    title: str
+    name: str
+    answer: str = "whole"
+    scaling: str = "vector"
+
+
+LADDER = (
+    View("MatPhase (paper)", "matphase", scaling="none"),
+    View("+ no curriculum", "no_curriculum", scaling="none"),
+    View("+ dropout .1 in place of .5", "dropout", scaling="none"),
+    View("+ vector scaling", "dropout"),
+    View("+ aligned labels", "aligned"),
+    View("+ 5 slices", "deep"),
+    View("+ LCGAR without padding", "padless"),
+)
+"""One piece more a row."""
+BEST = View("best", "padless")
+CEILING = View("the same network, trained on exact labels", "ceiling")
+BESIDE = (
+    BEST,
+    View("best, not scaled", "padless", scaling="none"),
+    View("best without LCGAR", "deep", answer="ugsm"),
+    View("best with deferral (LCGAR padded)", "gain"),
+    View("best with 3 slices (LCGAR padded)", "deep3"),
+    View("best with 5 slices (LCGAR padded)", "deep"),
+    View("best with 7 slices (LCGAR padded)", "deep7"),
+    CEILING,
+)
+"""What the best is compared with, besides the rows of table 3."""
+REPRODUCED = {"matphase": "lcgar_matphase", "no_curriculum": "lcgar_no_curriculum"}
+"""Models that the reproduction has measured under other names."""
 
 
 @dataclass(frozen=True)
@@ -90,68 +135,25 @@ class Condition:
     Attributes:
         name: of its results.
         recipe: of the virtual electrode.
+        rows: what is trained.
         misregistration: of its labels in pixels, where it is another than the recipe's.
     """
 
     name: str
     recipe: str
+    rows: tuple[Row, ...]
     misregistration: float | None = None
 
 
-PAPER = Condition("paper", "paper")
+PAIR = (Row("plain", deep(5, DROPOUT)), Row("aligned", deep(5, ALIGNED)))
+PAPER = Condition("paper", "paper", ROWS)
 OTHERS = (
-    Condition("easy", "easy"),
-    Condition("hard", "hard"),
-    Condition("displaced_0px", "paper", 0.0),
-    Condition("displaced_1px", "paper", 1.0),
-    Condition("displaced_2px", "paper", 2.0),
+    Condition("easy", "easy", PAIR),
+    Condition("hard", "hard", PAIR),
+    Condition("displaced by 0 px", "paper", PAIR, 0.0),
+    Condition("displaced by 1 px", "paper", PAIR, 1.0),
+    Condition("displaced by 2 px", "paper", PAIR, 2.0),
 )
-
-
-def ladder() -> Iterator[Row]:
-    """MatPhase as in the paper, and one piece more a row; what does not help is not kept."""
-    yield Row("matphase", "MatPhase (paper)")
-    together: dict[str, Any] = {}
-    for piece in PIECES:
-        changes = merged(together, piece.changes)
-        yield Row(piece.name, f"+ {piece.title}", changes)
-        if piece.kept:
-            together = changes
-
-
-def best_changes(*, without: str = "") -> dict[str, Any]:
-    """All pieces that are kept, but for one."""
-    together: dict[str, Any] = {}
-    for piece in PIECES:
-        if piece.kept and piece.name != without:
-            together = merged(together, piece.changes)
-    return together
-
-
-def beside() -> Iterator[Row]:
-    """What the best is compared with."""
-    best = best_changes()
-    yield Row("best_ugsm", "best, UGSM alone", merged(best, {"model": "ugsm"}))
-    for slices in (3, 7):
-        deep = {"ugsm": {"slices": slices}, "lcgar": {"slices": slices}}
-        yield Row(f"best_{slices}_slices", f"best with {slices} slices", merged(best, deep))
-    yield Row(
-        "ceiling",
-        "the same network, trained on exact labels",
-        best_changes(without="aligned"),
-        truth="exact",
-    )
-
-
-def rows_of(condition: Condition) -> tuple[Row, ...]:
-    """What is trained under a condition."""
-    if condition == PAPER:
-        return (*ladder(), *beside())
-    return (
-        Row("matphase", "MatPhase (paper)"),
-        Row("not_aligned", "best without alignment", best_changes(without="aligned")),
-        Row("best", "best", best_changes()),
-    )
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,15 @@ class Job:
     row: Row
     seed: int
 
-    def file(self, out: Path) -> Path:
-        """Of its result."""
-        return out / self.condition.name / f"{self.row.name}_{self.seed}.json"
+    def file(self, out: Path, name: str = "") -> Path:
+        """Of the result of its model, or of a refit."""
+        folder = out / self.condition.name.replace(" ", "_")
+        return folder / f"{name or self.row.name}_{self.seed}.json"
+
+    def is_done(self, out: Path) -> bool:
+        """Whether all its results are there."""
+        names = (self.row.name, *(name for name, _ in self.row.refits))
+        return all(self.file(out, name).exists() for name in names)
 
 
 def main() -> None:
@@ -180,20 +188,18 @@ def main() -> None:
     jobs = [
         Job(condition, row, seed)
         for condition in (PAPER, *OTHERS)
-        for row in rows_of(condition)
+        for row in condition.rows
         for seed in range(arguments.seeds)
-        if condition != PAPER or row.name not in REPRODUCED
     ]
     if not arguments.tables_only:
-        run([job for job in jobs if not job.file(arguments.out).exists()], protocol, arguments)
-    results = {
-        condition.name: {
-            row.name: found
-            for row in rows_of(condition)
-            if (found := results_of(condition, row, arguments))
-        }
-        for condition in (PAPER, *OTHERS)
-    }
+        run([job for job in jobs if not job.is_done(arguments.out)], protocol, arguments)
+    results: Results = {}
+    for job in jobs:
+        for name in (job.row.name, *(name for name, _ in job.row.refits)):
+            file = job.file(arguments.out, name)
+            if file.exists():
+                found = json.loads(file.read_text("utf-8"))
+                results.setdefault(job.condition.name, {}).setdefault(name, []).append(found)
     content = {"preset": arguments.preset, "seeds": arguments.seeds, "results": results}
     write_results("ablation", content, report(results, arguments.preset))
 
@@ -218,41 +224,82 @@ def work(job: Job, protocol: Protocol, out: Path) -> None:
     images = electrode["images"]
     labels = {name: electrode[name].to_array() for name in TRUTHS}
     split = blocked_split(images.n_slices)
-    tested = split.test[:: protocol.test_every]
     settings = protocol.settings.updated(job.row.changes)
     folder = job.file(out).with_suffix("")
     known = labels[job.row.truth]
     began = time.monotonic()
+    given = {"label_slices": split.train.tolist(), "folder": folder}
     model = MatPhase(settings=settings, seed=job.seed).fit(
-        images,
-        known[split.train],
-        PHASES,
-        label_slices=split.train.tolist(),
-        # for calibration alone: scoring them takes time that no row needs
-        validation=(images, known[split.validation]) if settings.calibration.is_on else None,
-        validation_slices=split.validation.tolist(),
-        folder=folder,
+        images, known[split.train], PHASES, **given
     )
-    trained = time.monotonic() - began
-    first, last = tested[0] - MARGIN, min(tested[-1] + MARGIN + 1, images.n_slices)
-    result = model.predict(part(images, first, last), seed=job.seed)
-    chosen = tested - first
-    answer = PHASES.encode(result.labels[chosen])
-    probabilities = np.moveaxis(result.probabilities[:, chosen], 0, 1)
-    content = {
-        "scores": {
-            name: score_row(labels[name][tested], answer, PHASES, probabilities) for name in TRUTHS
-        },
-        "block_confusions": {
-            name: block_confusions(labels[name][tested], answer, 3, protocol.block).tolist()
-            for name in TRUTHS
-        },
-        "idk_share": float(result.idk[chosen].mean()),
-        "seconds": {"fit": trained, "predict": time.monotonic() - began - trained},
-    }
-    with written_whole(job.file(out)) as beside_it:
-        beside_it.write_text(json.dumps(content) + "\n", "utf-8")
+    keep(job.file(out), scored(model, images, labels, job, protocol, time.monotonic() - began))
+    for name, changes in job.row.refits:
+        began = time.monotonic()
+        local = dict(changes)
+        if "lcgar_settings" in local:
+            local["lcgar_settings"] = settings.updated({"lcgar": local["lcgar_settings"]}).lcgar
+        given["folder"] = folder.with_name(f"{name}_{job.seed}")
+        other = model.refit_local(images, known[split.train], **given, **local)
+        seconds = time.monotonic() - began
+        keep(job.file(out, name), scored(other, images, labels, job, protocol, seconds))
+        remove(given["folder"])
     remove(folder)
+
+
+def scored(
+    model: MatPhase,
+    images: Volume,
+    labels: dict[str, NDArray[np.uint8]],
+    job: Job,
+    protocol: Protocol,
+    seconds: float,
+) -> dict[str, Any]:
+    """What a model answers, UGSM alone and the whole, as it is and scaled by validation slices."""
+    split = blocked_split(images.n_slices)
+    tested = split.test[:: protocol.test_every]
+    began = time.monotonic()
+    seen = answers(model, images, split.validation, job.seed)
+    predicted = answers(model, images, tested, job.seed)
+    content: dict[str, Any] = {"seconds": {"fit": seconds, "predict": time.monotonic() - began}}
+    for who, (answer, said) in predicted.items():
+        known = labels[job.row.truth][split.validation]
+        found = scaling.fit(seen[who][1], known, "vector", job.seed)
+        for how, (codes, probabilities) in {
+            "none": (answer, said),
+            "vector": found.answer(answer, said),
+        }.items():
+            content[f"{who}, {how}"] = {
+                "scores": {
+                    name: score_row(labels[name][tested], codes, PHASES, probabilities)
+                    for name in TRUTHS
+                },
+                "block_confusions": {
+                    name: block_confusions(labels[name][tested], codes, 3, protocol.block).tolist()
+                    for name in TRUTHS
+                },
+            }
+    return content
+
+
+def answers(
+    model: MatPhase, images: Volume, chosen: NDArray[np.int64], seed: int
+) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+    """Phase indices and probabilities of some slices, slices first, of UGSM and of the whole."""
+    first, last = max(0, chosen[0] - MARGIN), min(chosen[-1] + MARGIN + 1, images.n_slices)
+    stack = np.stack([images.slice(int(z)) for z in range(first, last)])
+    result = model.predict(stack, seed=seed)
+    here = chosen - first
+    whole, ugsm = result.probabilities[:, here], result.global_probabilities[:, here]
+    return {
+        "ugsm": (PHASES.encode(result.global_labels[here]), np.moveaxis(ugsm, 0, 1)),
+        "whole": (PHASES.encode(result.labels[here]), np.moveaxis(whole, 0, 1)),
+    }
+
+
+def keep(file: Path, content: dict[str, Any]) -> None:
+    """Write a result."""
+    with written_whole(file, overwrite=True) as beside:
+        beside.write_text(json.dumps(content) + "\n", "utf-8")
 
 
 def electrode_of(
@@ -271,121 +318,89 @@ def electrode_of(
     return {name: formats.open(folder / f"{file}.tif") for name, file in files.items()}
 
 
-def part(volume: Volume, first: int, last: int) -> Volume:
-    """Some of the slices of a volume."""
-    return Volume.from_array(np.stack([volume.slice(z) for z in range(first, last)]))
-
-
 # --- the tables -----------------------------------------------------------------------------------
 
 
-def results_of(
-    condition: Condition, row: Row, arguments: argparse.Namespace
-) -> list[dict[str, Any]]:
-    """Of the seeds that are done."""
-    if condition == PAPER and row.name in REPRODUCED:
-        return reproduced().get(REPRODUCED[row.name], [])[: arguments.seeds]
-    files = (Job(condition, row, seed).file(arguments.out) for seed in range(arguments.seeds))
-    return [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
-
-
-def report(results: dict[str, dict[str, list[dict[str, Any]]]], preset: str) -> str:
+def report(results: Results, preset: str) -> str:
     """The tables as Markdown."""
-    paper = results[PAPER.name]
-    text = [
-        "# What each piece is worth",
-        f"Recipe `paper`, preset `{preset}` of `matphase reproduce`, split blocked; mean over the "
-        "seeds, and the difference of mIU to the row above with a 95 % interval (paired block "
-        "bootstrap of seeds and blocks). "
-        f"{number_of_seeds(paper)}.",
-        ladder_table(paper),
-        "## Beside the best",
-        comparison_table(paper),
-        "## Other recipes and displacements",
-        "mIU against exact labels; what alignment changes, with a 95 % interval.",
-        conditions_table(results),
-    ]
-    return "\n\n".join(text)
-
-
-def number_of_seeds(found: dict[str, list[dict[str, Any]]]) -> str:
-    """How many seeds the rows have."""
-    counts = {len(one) for one in found.values()}
-    return f"Seeds a row: {', '.join(str(count) for count in sorted(counts))}"
+    paper = results.get(PAPER.name, {})
+    for name, other in REPRODUCED.items():
+        paper[name] = [{"whole, none": one} for one in reproduced().get(other, [])]
+    counts = sorted({len(seeds) for found in results.values() for seeds in found.values()})
+    return "\n\n".join(
+        [
+            "# What each piece is worth",
+            f"Recipe `paper`, preset `{preset}` of `matphase reproduce`, split blocked; mean ± SD "
+            "over the seeds, F1 and ECE against exact labels. Gains are differences of mIU to the "
+            "row above, with a 95 % interval (paired block bootstrap of seeds and blocks). Seeds "
+            f"a row: {', '.join(str(count) for count in counts)}.",
+            ladder_table(paper),
+            "## Beside the best",
+            "The last column says by how much the best has the higher mIU against exact labels.",
+            comparison_table(paper),
+            "## Other recipes and displacements",
+            "mIU against exact labels of the best with LCGAR padded, without and with alignment, "
+            "and of its UGSM alone.",
+            conditions_table(results),
+        ]
+    )
 
 
 def ladder_table(found: dict[str, list[dict[str, Any]]]) -> str:
     """One piece more a row."""
-    header = ["", "mIU measured", "mIU exact", "gain measured", "gain exact"]
-    header += [f"F1 {name}" for name in PHASES.names] + ["ECE", "IDK %", "fit s", "predict s"]
+    header = ["", *(f"mIU {truth}" for truth in TRUTHS), *(f"gain {truth}" for truth in TRUTHS)]
     lines, above = [], None
-    for row, piece in zip(ladder(), (None, *PIECES), strict=True):
-        if row.name not in found:
-            continue
-        seeds = found[row.name]
-        gains = ["", ""]
-        if above is not None:
-            gains = [shown(difference(seeds, above, truth)) for truth in TRUTHS]
-        lines.append(
-            [
-                row.title if piece is None or piece.kept else f"{row.title} (not kept)",
-                *(mean_sd([one["scores"][truth]["mIU"] for one in seeds]) for truth in TRUTHS),
-                *gains,
-                *(
-                    f"{np.mean([one['scores']['exact']['F1'][name] for one in seeds]):.3f}"
-                    for name in PHASES.names
-                ),
-                f"{np.mean([one['scores']['measured']['ECE'] for one in seeds]):.4f}",
-                *costs(seeds),
-            ]
-        )
-        if piece is None or piece.kept:
+    for view in LADDER:
+        if seeds := seen_by(view, found):
+            gains = (shown(difference(seeds, above, truth)) if above else "" for truth in TRUTHS)
+            lines.append([view.title, *means(seeds), *gains, *details(seeds)])
             above = seeds
-    return markdown_table(header, lines)
-
-
-def costs(seeds: list[dict[str, Any]]) -> list[str]:
-    """IDK share and seconds, of rows that were measured here."""
-    if not isinstance(seeds[0]["seconds"], dict):
-        return ["", "", ""]
-    times = (np.mean([one["seconds"][what] for one in seeds]) for what in ("fit", "predict"))
-    share = np.mean([one["idk_share"] for one in seeds])
-    return [f"{100 * share:.1f}", *(f"{time:.0f}" for time in times)]
+    return markdown_table([*header, *DETAILS], lines)
 
 
 def comparison_table(found: dict[str, list[dict[str, Any]]]) -> str:
     """The best against everything else, baselines of the reproduction included."""
-    header = ["", "mIU measured", "mIU exact", "best is better by (exact)"]
-    header += [f"F1 {name}" for name in PHASES.names]
-    others = {row.title: found[row.name] for row in beside() if row.name in found}
-    everything = {"best": found.get(BEST, []), **others, **baselines()}
-    lines = []
-    for title, seeds in everything.items():
-        if not seeds:
-            continue
-        gain = ""
-        if title != "best" and len(seeds) == len(found.get(BEST, [])):
-            gain = shown(difference(found[BEST], seeds, "exact"))
-        lines.append(
-            [
-                title,
-                *(mean_sd([one["scores"][truth]["mIU"] for one in seeds]) for truth in TRUTHS),
-                gain,
-                *(
-                    f"{np.mean([one['scores']['exact']['F1'][name] for one in seeds]):.3f}"
-                    for name in PHASES.names
-                ),
-            ]
-        )
+    best = seen_by(BEST, found)
+    others = {view.title: seen_by(view, found) for view in BESIDE}
+    header = ["", *(f"mIU {truth}" for truth in TRUTHS), *DETAILS, "best is better by"]
+    lines = [
+        [title, *means(seeds), *details(seeds), shown(difference(best, seeds, "exact"))]
+        for title, seeds in {**others, **baselines()}.items()
+        if seeds
+    ]
     return markdown_table(header, lines)
+
+
+def conditions_table(results: Results) -> str:
+    """What alignment changes under other conditions."""
+    header = ["", "not aligned", "aligned", "alignment", "UGSM: alignment"]
+    lines = []
+    for condition in OTHERS:
+        found = results.get(condition.name, {})
+        whole, ugsm = (
+            [seen_by(View("", row.name, answer), found) for row in PAIR]
+            for answer in ("whole", "ugsm")
+        )
+        if all(whole):
+            gains = (shown(difference(pair[1], pair[0], "exact")) for pair in (whole, ugsm))
+            lines.append([condition.name, *(means(seeds)[1] for seeds in whole), *gains])
+    return markdown_table(header, lines)
+
+
+def seen_by(view: View, found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The results that a view shows, seed by seed; none where they are not there."""
+    return [one[f"{view.answer}, {view.scaling}"] for one in found.get(view.name, [])]
 
 
 def baselines() -> dict[str, list[dict[str, Any]]]:
     """The rows of table 3 that the reproduction has measured on all pixels."""
-    names = ("ugsm", "unet", "mcd_unet", "fcn", "segnet", "deeplabv3", "manet", "unetpp")
-    names = ("lcgar_matphase", *names, "local_unet", "adapted_lcgar")
+    plain = ("ugsm", "unet", "mcd_unet", "fcn", "segnet", "deeplabv3", "manet", "unetpp")
     found = reproduced()
-    return {f"reproduction: {name}": found[name] for name in names if name in found}
+    return {
+        f"reproduction: {name}": found[name]
+        for name in ("lcgar_matphase", *plain, "local_unet", "adapted_lcgar")
+        if name in found
+    }
 
 
 @cache
@@ -403,27 +418,19 @@ def reproduced() -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def conditions_table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
-    """Each condition with the paper's MatPhase, without alignment, and with it."""
-    header = ["", "MatPhase (paper)", "best without alignment", "best", "alignment", "best - paper"]
-    lines = []
-    for condition in OTHERS:
-        found = results[condition.name]
-        if not all(found.get(row.name) for row in rows_of(condition)):
-            continue
-        paper, plain, best = (found[row.name] for row in rows_of(condition))
-        lines.append(
-            [
-                condition.name.replace("_", " "),
-                *(
-                    mean_sd([one["scores"]["exact"]["mIU"] for one in x])
-                    for x in (paper, plain, best)
-                ),
-                shown(difference(best, plain, "exact")),
-                shown(difference(best, paper, "exact")),
-            ]
-        )
-    return markdown_table(header, lines)
+DETAILS = [*(f"F1 {name}" for name in PHASES.names), "ECE"]
+
+
+def details(seeds: list[dict[str, Any]]) -> list[str]:
+    """F1 of each phase and ECE, means over the seeds."""
+    scores = [one["scores"]["exact"] for one in seeds]
+    f1 = (np.mean([one["F1"][name] for one in scores]) for name in PHASES.names)
+    return [*(f"{mean:.3f}" for mean in f1), f"{np.mean([one['ECE'] for one in scores]):.4f}"]
+
+
+def means(seeds: list[dict[str, Any]]) -> list[str]:
+    """Of mIU, against measured and exact labels."""
+    return [mean_sd([one["scores"][truth]["mIU"] for one in seeds]) for truth in TRUTHS]
 
 
 def difference(a: list[dict[str, Any]], b: list[dict[str, Any]], truth: str) -> Interval | None:

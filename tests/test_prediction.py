@@ -231,7 +231,7 @@ def test_wrong_arguments_are_named(
 
 
 def test_memory_is_told_for_all_maps() -> None:
-    assert prediction_bytes((10, 100, 100), 3) == 10**5 * (12 + 24)
+    assert prediction_bytes((10, 100, 100), 3) == 10**5 * (13 + 24)
     assert prediction_bytes((10, 100, 100), 5) > prediction_bytes((10, 100, 100), 3)
 
 

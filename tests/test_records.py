@@ -82,6 +82,7 @@ def save_prediction(
         volume_fractions=prediction.volume_fractions(),
         idk_share=float(prediction.idk.mean()),
         trusted_share=None if trusted is None else float(trusted.mean()),
+        deferred_share=None,
         validation=prediction.validation,
         files=[map_file(labels, name) for name in maps],
         seconds=seconds,

@@ -59,6 +59,8 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
         ({"data": {"crop": 16}}, r"data: crop must be 0 .* 32 px; got 16"),
         ({"data": {"neighbors": 5}}, r"data\.neighbors"),
         ({"idk": {"folds": 1}}, r"idk: folds must be 0 \(off\) or at least 2$"),
+        ({"idk": {"target": "right"}}, r"idk\.target: .*'wrong' or 'gain'"),
+        ({"aggregator": {"fusion": "mean"}}, r"aggregator\.fusion: .*'replace' or 'soft'"),
         ({"lcgar": {"h": 10}}, r"lcgar: h must be odd, .* got 10$"),
         ({"lcgar": {"padding": "none"}}, r"lcgar\.padding: .*'zeros' or 'image'"),
         ({"lcgar": {"padding": "image", "h": 3}}, r"lcgar: h must be at least 5 .*; got 3$"),

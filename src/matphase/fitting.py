@@ -21,8 +21,8 @@ from matphase.models.idk import IDKClassifier
 from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.seeds import fingerprint
 from matphase.settings import CalibrationSettings, Settings
-from matphase.stages import align, conformal, hcl_idk, lcgar, local, ugsm
-from matphase.stages.results import GlobalPrediction, Partition
+from matphase.stages import align, conformal, deferral, hcl_idk, lcgar, local, ugsm
+from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.training import Run
 
 RECORD = "run.json"
@@ -38,6 +38,7 @@ def fit_stages(
 ) -> Trained:
     """UGSM, then HCL-IDK on what it got wrong, then LCGAR on the hard pixels.
 
+    With `idk.target = "gain"` at last the classifier that chooses between UGSM and LCGAR.
     Of a baseline (`settings.model`) the stages that it consists of.
 
     Args:
@@ -65,6 +66,11 @@ def fit_stages(
             f"idk.tune_recall has no meaning for the model {settings.model}, which calls no pixel "
             "IDK; leave it out"
         )
+    if settings.idk.target == "gain" and kind.local is None:
+        raise InputError(
+            f"idk.target 'gain' has no meaning for the model {settings.model}, which has no local "
+            "part that could be the better one; leave it out"
+        )
     zoo.check_installed(settings.model)
     run.team.first(lambda: _claim(run, settings, phases, pairs))
     pool, changes = pairs.prepared(settings.data, phases)
@@ -80,12 +86,12 @@ def fit_stages(
     network = _fit_global(pool, settings, phases, run, start=begun, share=1 - settings.align.after)
     if kind.local is None:
         return Trained(settings, phases, scale, run.seed, network, None, None, record)
-    pool, known = predictions_to_learn_from(pool, network, settings, phases, run)
-    classifier = hcl_idk.fit(known, pool.labels, settings.idk, run)
+    chosen, known = predictions_to_learn_from(pool, network, settings, phases, run)
+    classifier = hcl_idk.fit(known, chosen.labels, settings.idk, run)
     if held_out is not None:
         settings = _with_tuned_threshold(held_out, network, classifier, settings, run)
-    answerer = _fit_local(pool, known, classifier, settings, run)
-    return Trained(settings, phases, scale, run.seed, network, classifier, answerer, record)
+    model = Trained(settings, phases, scale, run.seed, network, classifier, None, record)
+    return _with_local(model, classifier, pool, chosen, known, run)
 
 
 def _begin_and_align(
@@ -154,7 +160,7 @@ def _check_calibration(
 
 
 def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:
-    """A model with UGSM and HCL-IDK of `model`, and LCGAR trained anew by `model.settings`.
+    """A model with UGSM and HCL-IDK of `model`, and the rest trained anew by `model.settings`.
 
     Raises:
         InputError: `model` has no local part.
@@ -168,8 +174,8 @@ def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:
     if model.settings.align.after:
         pairs = replace(pairs, labels=align_labels(pairs, model.ugsm, model.settings, run).labels)
     pool, _ = pairs.prepared(model.settings.data, model.phases)
-    pool, known = predictions_to_learn_from(pool, model.ugsm, model.settings, model.phases, run)
-    return replace(model, lcgar=_fit_local(pool, known, model.idk, model.settings, run))
+    chosen, known = predictions_to_learn_from(pool, model.ugsm, model.settings, model.phases, run)
+    return _with_local(model, model.idk, pool, chosen, known, run)
 
 
 def _claim(run: Run, settings: Settings, phases: PhaseTable, pairs: Pairs) -> None:
@@ -264,10 +270,10 @@ def predictions_to_learn_from(
             "use fewer folds"
         )
     parts = []
-    for number, block in enumerate(np.array_split(slices, folds)):
-        held_out = np.isin(pool.source, block)
-        seen = pool.take(~held_out)
-        unseen = chosen.take(np.isin(chosen.source, block))
+    of_pool, of_chosen = (fold_numbers(pool, which, folds) for which in (pool, chosen))
+    for number in range(folds):
+        seen = pool.take(of_pool != number)
+        unseen = chosen.take(of_chosen == number)
         name = f"ugsm_fold{number + 1}"
         seen.require_every_phase(phases, f"training slices without fold {number + 1} of {folds}")
         other = ugsm.fit(
@@ -277,6 +283,17 @@ def predictions_to_learn_from(
             parts.append(_predict(other, unseen, settings, run))
     # the pool lists the copies of slice 0, then those of slice 1, ..., as the folds do
     return chosen, ugsm.concatenate(parts)
+
+
+def fold_numbers(pool: Pairs, chosen: Pairs, folds: int) -> NDArray[np.int64]:
+    """To which fold of the pool's slices each of the chosen images belongs, (n,), in rising order.
+
+    Folds are blocks of neighbouring slices; all copies of a slice are in one.
+    """
+    of_slice = np.empty(int(pool.source.max()) + 1, np.int64)
+    for number, block in enumerate(np.array_split(np.unique(pool.source), folds)):
+        of_slice[block] = number
+    return of_slice[chosen.source]
 
 
 def _predict(network: nn.Module, pool: Pairs, settings: Settings, run: Run) -> GlobalPrediction:
@@ -321,15 +338,103 @@ def partition_to_learn_from(
     return partition
 
 
-def _fit_local(
-    pool: Pairs,
-    known: GlobalPrediction,
+def _with_local(
+    model: Trained,
     classifier: IDKClassifier,
+    pool: Pairs,
+    chosen: Pairs,
+    known: GlobalPrediction,
+    run: Run,
+) -> Trained:
+    """The model with its local network trained, and what chooses between that and UGSM."""
+    settings = model.settings
+    partition = run.team.first(
+        lambda: partition_to_learn_from(classifier, known, chosen.labels, settings)
+    )
+    weights = phase_weights(chosen.labels, known.logits.shape[1])
+    network = local.fit(chosen, known, partition, weights, settings, run)
+    if settings.idk.target == "wrong":
+        return replace(model, lcgar=network, deferral=None)
+    folds = fold_numbers(pool, chosen, max(1, settings.idk.folds))
+    asked, said = local_answers_to_learn_from(
+        chosen, known, partition, weights, network, folds, settings, run
+    )
+    chooser = deferral.fit(known, asked, said, chosen.labels, settings.idk, run)
+    return replace(model, lcgar=network, deferral=chooser)
+
+
+def local_answers_to_learn_from(
+    chosen: Pairs,
+    known: GlobalPrediction,
+    partition: Partition,
+    weights: NDArray[np.float32],
+    network: nn.Module,
+    folds: NDArray[np.int64],
     settings: Settings,
     run: Run,
-) -> nn.Module:
-    partition = run.team.first(
-        lambda: partition_to_learn_from(classifier, known, pool.labels, settings)
+) -> tuple[Partition, LocalPrediction]:
+    """Where the local network is asked on the labelled images, and its answers.
+
+    With folds, for each of them one answers that learned from the other folds' images, and from
+    predictions by UGSMs which had not seen these: so neither it nor the UGSM that it is compared
+    with has seen the labels.
+
+    Args:
+        chosen: the images that the local stages learn from.
+        known: UGSM's prediction of them.
+        partition: HCL-IDK's split of them.
+        weights: (phases,) of the local network's loss.
+        network: trained on all of them; answers where there are no folds.
+        folds: (n,) number of the fold of each image, rising; all alike where there are none.
+        settings: of all stages.
+        run: seed, precision, folder, reporter.
+
+    Raises:
+        Interrupted: the user stopped it.
+    """
+    where, answers = [], []
+    numbers = np.unique(folds)
+    for number in numbers:
+        held_out = folds == number
+        answerer = network
+        if len(numbers) > 1:
+            answerer = local.fit(
+                chosen.take(~held_out),
+                known.take(~held_out),
+                partition.take(~held_out),
+                weights,
+                settings,
+                run,
+                suffix=f"_fold{number + 1}",
+            )
+        asked, said = _local_answers(
+            answerer,
+            chosen.images[held_out],
+            known.take(held_out),
+            partition.take(held_out),
+            settings,
+            run,
+        )
+        where.append(asked)
+        answers.append(said)
+    # the images, and with them the pixels asked for, are in the order of the folds
+    asked = Partition(np.concatenate([one.idk for one in where]), partition.score)
+    return asked, LocalPrediction(
+        np.concatenate([one.labels for one in answers]),
+        np.concatenate([one.probabilities for one in answers]),
     )
-    weights = phase_weights(pool.labels, known.logits.shape[1])
-    return local.fit(pool, known, partition, weights, settings, run)
+
+
+def _local_answers(
+    network: nn.Module,
+    images: NDArray[np.float32],
+    known: GlobalPrediction,
+    partition: Partition,
+    settings: Settings,
+    run: Run,
+) -> tuple[Partition, LocalPrediction]:
+    run.reporter.start("LCGAR on labelled slices", len(images))
+    answers = run.team.first(lambda: local.predict(network, images, known, partition, settings))
+    run.reporter.advance(len(images))
+    run.reporter.finish()
+    return answers

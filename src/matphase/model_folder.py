@@ -3,7 +3,8 @@
 ```
 config.toml         settings, intensity scale, seed, version
 phases.json         names, label values and colours of the phases
-ugsm.safetensors    weights of the global network; likewise idk and lcgar, the local network
+ugsm.safetensors    weights of the global network; likewise idk, lcgar (the local network)
+                    and deferral, which chooses between both (`idk.target = "gain"`)
 validation.json     how it fared on validation slices, where it was given any
 scaling.json        how its probabilities are scaled, where they are (`[calibration]`)
 promise.json        from which probability on its pixels are trusted, where they may be
@@ -33,7 +34,7 @@ from matphase.models.idk import IDKClassifier
 from matphase.phases import PhaseTable
 from matphase.properties.validation import Validation
 from matphase.settings import Settings
-from matphase.stages import hcl_idk, local
+from matphase.stages import deferral, hcl_idk, local
 from matphase.stages.conformal import Promise
 from matphase.stages.scaling import Scaling
 from matphase.training import load_weights, save_weights
@@ -68,11 +69,18 @@ class Trained:
     """Of the answer's probabilities."""
     promise: Promise | None = None
     """About the pixels that may be trusted."""
+    deferral: IDKClassifier | None = None
+    """Chooses between UGSM and LCGAR; none: LCGAR answers wherever it is asked."""
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         """The networks that there are, by the names of their files."""
-        named = {"ugsm": self.ugsm, "idk": self.idk, "lcgar": self.lcgar}
+        named = {
+            "ugsm": self.ugsm,
+            "idk": self.idk,
+            "lcgar": self.lcgar,
+            "deferral": self.deferral,
+        }
         return {name: network for name, network in named.items() if network is not None}
 
 
@@ -135,8 +143,11 @@ def read(folder: Path) -> Trained:
         promise = _part(folder / PROMISE, Promise.from_json)
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise ModelError(f"{folder} does not describe a model: {error}; train anew") from error
-    networks = _untrained(settings, n_phases)
-    model = Trained(settings, phases, scale, seed, *networks, record, validation, scaling, promise)
+    network, classifier, answerer, chooser = _untrained(settings, n_phases)
+    model = Trained(
+        *(settings, phases, scale, seed, network, classifier, answerer, record),
+        *(validation, scaling, promise, chooser),
+    )
     for name, network in model.networks.items():
         load_weights(network, folder / f"{name}.safetensors")
         network.eval()
@@ -155,14 +166,15 @@ def _part(path: Path, parse: Callable[[Any], Part]) -> Part | None:
 
 def _untrained(
     settings: Settings, n_phases: int
-) -> tuple[nn.Module, IDKClassifier | None, nn.Module | None]:
+) -> tuple[nn.Module, IDKClassifier | None, nn.Module | None, IDKClassifier | None]:
     """The networks that a model of these settings consists of."""
     kind = zoo.KINDS[settings.model]
     network = zoo.segmenter(kind.network, settings.ugsm.slices, n_phases, settings.ugsm)
     if kind.local is None:
-        return network, None, None
+        return network, None, None, None
     classifier = hcl_idk.build(n_phases, settings.idk)
-    return network, classifier, local.build(n_phases, settings)
+    chooser = deferral.build(n_phases, settings.idk) if settings.idk.target == "gain" else None
+    return network, classifier, local.build(n_phases, settings), chooser
 
 
 def _check(folder: Path) -> None:

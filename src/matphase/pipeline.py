@@ -182,13 +182,15 @@ class MatPhase:
         label_slices: Sequence[int] | None = None,
         lcgar_settings: LCGARSettings | None = None,
         usi: USISettings | None = None,
+        target: Literal["wrong", "gain"] | None = None,
         folder: Path | None = None,
         reporter: Reporter | None = None,
     ) -> "MatPhase":
         """A model that shares UGSM and HCL-IDK with this one but trains LCGAR differently.
 
-        It answers what the curriculum or an input of LCGAR is worth (paper tables 1, 2 and 5). What
-        validation slices said of this model does not hold for the other, which is not calibrated.
+        Where the other has a deferral classifier, that is trained, too. It answers what the
+        curriculum or an input of LCGAR is worth (paper tables 1, 2 and 5). What validation slices
+        said of this model does not hold for the other, which is not calibrated.
 
         Args:
             images: the training slices of this model.
@@ -196,6 +198,7 @@ class MatPhase:
             label_slices: as in `fit`.
             lcgar_settings: in place of this model's.
             usi: in place of this model's.
+            target: in place of this model's `idk.target`.
             folder: keeps checkpoints, as in `fit`.
             reporter: is told of progress.
         """
@@ -204,6 +207,9 @@ class MatPhase:
             update={
                 "lcgar": lcgar_settings or model.settings.lcgar,
                 "usi": usi or model.settings.usi,
+                "idk": model.settings.idk.model_copy(
+                    update={"target": target or model.settings.idk.target}
+                ),
                 "calibration": CalibrationSettings(),
             }
         )

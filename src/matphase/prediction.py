@@ -18,10 +18,11 @@ class Prediction:
 
     Attributes:
         labels: shape, the values that the user's label map gives to the phases.
-        probabilities: (phases, *shape) float32, of UGSM, or of LCGAR where IDK; scaled where the
-            model was trained so (`calibration.scaling`).
+        probabilities: (phases, *shape) float32, of UGSM, or of LCGAR where IDK, or of both where
+            the model weighs them (`aggregator.fusion`); scaled where the model was trained so
+            (`calibration.scaling`).
         entropy: shape, float32 in nats, uncertainty u of UGSM.
-        idk: shape, bool, True where HCL-IDK does not trust UGSM and LCGAR has answered.
+        idk: shape, bool, True where HCL-IDK does not trust UGSM and LCGAR was asked.
         idk_score: shape, float32 in [0, 1], what `idk` is the thresholded form of.
         global_labels: shape, what UGSM alone answers, valued as `labels`.
         global_probabilities: (phases, *shape) float32, of UGSM alone.
@@ -32,6 +33,8 @@ class Prediction:
         validation: how the model fared on slices with known labels, where it was given any.
         trusted: shape, bool, True where the answer can be trusted at the model's
             `calibration.risk`; None where that is off.
+        deferred: shape, bool, True where LCGAR's answer was taken, or counted at least half; None
+            where it is wherever LCGAR was asked (`idk.target`).
         phases: names, values and colours of the phases.
         volume: the grey volume it was made from, with its axes and voxel size.
     """
@@ -49,6 +52,7 @@ class Prediction:
     samples: NDArray[Any] | None = None
     validation: Validation | None = None
     trusted: NDArray[np.bool_] | None = None
+    deferred: NDArray[np.bool_] | None = None
 
     def volume_fractions(self) -> dict[str, float]:
         """Share of the voxels in each phase, by name."""
@@ -59,6 +63,6 @@ class Prediction:
 def prediction_bytes(shape: tuple[int, ...], n_phases: int, samples: int = 0) -> int:
     """Memory that the `Prediction` of a volume of this shape takes, in bytes.
 
-    Per voxel its maps take 12 bytes, 8 for each phase, and 1 for each sample that is kept.
+    Per voxel its maps take 13 bytes, 8 for each phase, and 1 for each sample that is kept.
     """
-    return math.prod(shape) * (12 + 8 * n_phases + samples)
+    return math.prod(shape) * (13 + 8 * n_phases + samples)

@@ -71,6 +71,11 @@ def trusted_map(labels: Path) -> Path:
     return beside(labels, "trusted")
 
 
+def deferred_map(labels: Path) -> Path:
+    """Where the mask of LCGAR's answers lies: `out.tif` has `out_deferred.tif`."""
+    return beside(labels, "deferred")
+
+
 def sample_maps(labels: Path, samples: int) -> list[Path]:
     """Where the labels of the dropout samples lie."""
     return [beside(labels, name) for name in sample_names(samples)]
@@ -102,6 +107,7 @@ def record(
     volume_fractions: Mapping[str, float],
     idk_share: float,
     trusted_share: float | None,
+    deferred_share: float | None,
     validation: Validation | None,
     files: Sequence[Path],
     seconds: float,
@@ -115,6 +121,7 @@ def record(
         volume_fractions: share of the voxels in each phase, by name.
         idk_share: share of the voxels where HCL-IDK did not trust UGSM.
         trusted_share: share of the trusted voxels; None where nothing is promised.
+        deferred_share: share of the voxels with LCGAR's answer; None where it is `idk_share`.
         validation: how the model fared on slices with known labels, where it was given any.
         files: the maps of the prediction.
         seconds: that the prediction took.
@@ -128,6 +135,7 @@ def record(
         "volume_fractions": dict(volume_fractions),
         "idk_share": idk_share,
         "trusted_share": trusted_share,
+        "deferred_share": deferred_share,
         "validation": validation and validation.to_json(),
         "files": [path.name for path in files],
         "seconds": round(seconds, 2),

@@ -130,6 +130,8 @@ class IDKSettings(_Training):
     """Learn from out-of-fold UGSM predictions of this many folds; 0: from the training ones."""
     pixels_per_image: Off = 0
     """At most this many pixels an image to train on; 0: all that balance allows."""
+    target: Literal["wrong", "gain"] = "wrong"
+    """LCGAR answers where UGSM is wrong (the paper), or where of the two LCGAR is the right one."""
 
     @model_validator(mode="after")
     def _folds_are_several(self) -> Self:
@@ -192,6 +194,13 @@ class LCGARSettings(_Training):
         return self.slices * self.image + n_phases * self.labels
 
 
+class AggregatorSettings(_Section):
+    """How the answers of UGSM and LCGAR become one (paper section 3.4)."""
+
+    fusion: Literal["replace", "soft"] = "replace"
+    """LCGAR's answer in place of UGSM's (the paper), or both weighed by the score."""
+
+
 class CalibrationSettings(_Section):
     """What validation slices teach about the final answer; beyond the paper."""
 
@@ -219,6 +228,7 @@ class Settings(_Section):
     idk: IDKSettings = IDKSettings()
     usi: USISettings = USISettings()
     lcgar: LCGARSettings = LCGARSettings()
+    aggregator: AggregatorSettings = AggregatorSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the convolutions; auto: bfloat16 where the CPU or GPU has it."""

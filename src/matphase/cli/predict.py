@@ -72,13 +72,15 @@ def predict(
     """Name the phase of every voxel.
 
     Writes labels, and beside them what UGSM alone says, entropy, the IDK mask and a record; also
-    the mask of trusted pixels by a model that makes a promise of them (`calibration.risk`).
+    the mask of trusted pixels by a model that makes a promise of them (`calibration.risk`), and of
+    LCGAR's answers by a model that chooses where to take them (`idk.target`).
     After a kill the same command goes on with the blocks that are not finished.
     """
     from matphase import formats
     from matphase.errors import InputError, OutputError
     from matphase.records import (
         check_room,
+        deferred_map,
         files_of,
         is_whole,
         probability_maps,
@@ -108,6 +110,8 @@ def predict(
     maps = probability_maps(out, trained.phases) if probabilities else []
     if trained.promise is not None:
         maps.append(trusted_map(out))
+    if trained.settings.idk.target == "gain":
+        maps.append(deferred_map(out))
     if keep_samples:
         maps += sample_maps(out, samples or trained.settings.ugsm.samples)
     check_room(maps, overwrite=overwrite)
@@ -137,6 +141,8 @@ def predict(
     for name, fraction in record["volume_fractions"].items():
         say(f"{name:<20} {100 * fraction:6.2f} %", quiet=quiet)
     say(f"{'IDK':<20} {100 * record['idk_share']:6.2f} %", quiet=quiet)
+    if record["deferred_share"] is not None:
+        say(f"{'LCGAR has answered':<20} {100 * record['deferred_share']:6.2f} %", quiet=quiet)
     if record["trusted_share"] is not None:
         say(f"{'trusted':<20} {100 * record['trusted_share']:6.2f} %", quiet=quiet)
     say(f"written: {', '.join(str(path) for path in written)}", quiet=quiet)

@@ -17,7 +17,7 @@ from matphase.inference.blocks import Block, Shape
 from matphase.inference.memory import array_bytes, plan
 from matphase.model_folder import Trained
 from matphase.models import zoo
-from matphase.stages import hcl_idk, local, ugsm
+from matphase.stages import deferral, hcl_idk, local, ugsm
 from matphase.stages.aggregate import aggregate, sample_labels
 from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.volume import Volume
@@ -152,7 +152,7 @@ def answers(
         local_answers = LocalPrediction(
             known.labels[nowhere], np.empty((0, len(model.phases)), np.float32)
         )
-        labels, probabilities = known.labels, known.probabilities
+        labels, probabilities, weight = known.labels, known.probabilities, None
     else:
         partition = hcl_idk.predict(model.idk, known, model.settings.idk)
         where = np.zeros_like(partition.idk)
@@ -165,7 +165,10 @@ def answers(
             partition.window(*inner),
             asked.window(*inner),
         )
-        labels, probabilities = aggregate(known, asked, local_answers)
+        weight = deferral.weights(
+            model.deferral, known, asked, local_answers, model.settings.aggregator.fusion
+        )
+        labels, probabilities = aggregate(known, asked, local_answers, weight)
     if model.scaling is not None:
         labels, probabilities = model.scaling.answer(labels, probabilities)
     maps: Maps = {
@@ -177,12 +180,17 @@ def answers(
         "global_labels": model.phases.decode(known.labels),
         "global_probabilities": np.moveaxis(known.probabilities, 1, 0),
     }
+    if model.deferral is not None:
+        assert weight is not None
+        deferred = np.zeros_like(asked.idk)
+        deferred[asked.idk] = weight >= deferral.ENOUGH
+        maps["deferred"] = deferred
     if model.promise is not None:
         maps["trusted"] = model.promise.trusts(probabilities)
     if known.mutual_information is not None:
         maps["mutual_information"] = known.mutual_information
     if known.samples is not None:
-        drawn = sample_labels(known, asked, local_answers, model.scaling)
+        drawn = sample_labels(known, asked, local_answers, model.scaling, weight)
         maps["samples"] = model.phases.decode(drawn)
     return maps
 

@@ -24,6 +24,8 @@ from matphase.seeds import fingerprint, mix
 from matphase.volume import Volume
 
 SLICES_TO_COMPARE = 16
+FLAGS = ("idk", "trusted", "deferred")
+"""The maps whose set voxels are counted."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Outputs:
         found = {"labels": labels, "ugsm": labels, "entropy": numbers, "idk": flags}
         if model.promise is not None:
             found["trusted"] = flags
+        if model.deferral is not None:
+            found["deferred"] = flags
         if self.probabilities:
             names = records.probability_names(model.phases)
             found.update(dict.fromkeys(names, numbers))
@@ -58,8 +62,9 @@ class Outputs:
             "entropy": maps["entropy"],
             "idk": maps["idk"].astype(np.uint8),
         }
-        if "trusted" in maps:
-            found["trusted"] = maps["trusted"].astype(np.uint8)
+        for name in ("trusted", "deferred"):
+            if name in maps:
+                found[name] = maps[name].astype(np.uint8)
         if self.probabilities:
             names = records.probability_names(model.phases)
             found.update(zip(names, maps["probabilities"], strict=True))
@@ -189,13 +194,13 @@ def predict_block(model: Trained, job: Job, block: Block) -> dict[str, Any]:
     """Predict one block into the store; a function of what can be pickled.
 
     Returns:
-        the note of the block: voxels of each phase, IDK and trusted voxels, seconds.
+        the note of the block: voxels of each phase, those with flags, seconds.
     """
     began = time.monotonic()
     maps = job.outputs.named(model, block_maps(model, job.volume, block, job.task))
     codes = model.phases.encode(maps["labels"]).ravel()
     counts = np.bincount(codes, minlength=len(model.phases)).tolist()
-    flags = {name: int(maps[name].sum()) for name in ("idk", "trusted") if name in maps}
+    flags = {name: int(maps[name].sum()) for name in FLAGS if name in maps}
     note = {
         "phases": dict(zip(model.phases.names, counts, strict=True)),
         "flags": flags,
@@ -233,14 +238,15 @@ def _record(
     out: Path,
 ) -> dict[str, Any]:
     voxels = prod(volume.shape)
-    flags = total(notes, "flags")
+    shares = {name: n / voxels for name, n in total(notes, "flags").items()}
     return records.record(
         model=folder,
         volume=volume.name,
         phases=model.phases,
         volume_fractions={name: n / voxels for name, n in total(notes, "phases").items()},
-        idk_share=flags["idk"] / voxels,
-        trusted_share=flags["trusted"] / voxels if "trusted" in flags else None,
+        idk_share=shares["idk"],
+        trusted_share=shares.get("trusted"),
+        deferred_share=shares.get("deferred"),
         validation=model.validation,
         files=[records.map_file(out, name) for name in types],
         seconds=sum(note["seconds"]["all"] for note in notes),

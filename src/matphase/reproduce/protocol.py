@@ -17,7 +17,8 @@ Count = Annotated[int, Field(ge=1)]
 
 OWNED_BY_ROWS: dict[str, dict[str, Any]] = {
     "": {"model": "matphase"},
-    "idk": {"folds": 0, "tune_recall": 0.0},
+    "idk": {"folds": 0, "tune_recall": 0.0, "target": "wrong"},
+    "aggregator": {"fusion": "replace"},
     "calibration": {"scaling": "none", "risk": 0.0},
     "usi": {"order": "rising", "pacing": "linear"},
     "lcgar": {"h": 11, "image": True, "labels": True, "logits": True},

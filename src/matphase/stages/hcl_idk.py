@@ -45,7 +45,7 @@ def fit(
     if len(pixels) == 0:
         answer_never(network)
         return network
-    examples = _Pixels(features(known)[pixels], wrong)
+    examples = Pixels(features(known)[pixels], wrong)
     order = Shuffled(len(examples), settings.batch_size, mix(run.seed, "idk"))
     train(
         network,
@@ -118,16 +118,16 @@ def answer_never(network: IDKClassifier) -> None:
     network.eval()
 
 
-class _Pixels:
-    """Pixels with their features; the target is 1 where UGSM is wrong."""
+class Pixels:
+    """Pixels with their features and a binary target, such as that UGSM is wrong."""
 
-    def __init__(self, values: NDArray[np.float32], wrong: NDArray[np.bool_]) -> None:
+    def __init__(self, values: NDArray[np.float32], target: NDArray[np.bool_]) -> None:
         self._values = torch.from_numpy(values)
-        self._wrong = torch.from_numpy(wrong.astype(np.float32))
+        self._target = torch.from_numpy(target.astype(np.float32))
 
     def __len__(self) -> int:
-        return len(self._wrong)
+        return len(self._target)
 
     def batch(self, draw: Draw) -> tuple[Tensor, Tensor]:
         indices = torch.from_numpy(draw.indices)
-        return self._values[indices], self._wrong[indices]
+        return self._values[indices], self._target[indices]

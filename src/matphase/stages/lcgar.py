@@ -49,6 +49,7 @@ def fit(
     run: Run,
     *,
     classifier: str = "lcgar",
+    suffix: str = "",
 ) -> nn.Module:
     """Train on the hard pixels D2 by weighted cross-entropy, in the order of the curriculum.
 
@@ -65,12 +66,13 @@ def fit(
         run: seed, precision, folder, reporter.
         classifier: LCGAR, or a ResNet, the baseline that learns from pixels of all kinds and so
             without a curriculum.
+        suffix: tells its files and random draws from those of others in the same run.
 
     Raises:
         Interrupted: the user stopped it.
     """
-    n_phases = known.logits.shape[1]
-    torch.manual_seed(mix(run.seed, classifier, "weights"))
+    n_phases, name = known.logits.shape[1], classifier + suffix
+    torch.manual_seed(mix(run.seed, name, "weights"))
     network = build(n_phases, settings, classifier)
     candidates = labels != IGNORE_INDEX
     if classifier == "lcgar":
@@ -83,7 +85,7 @@ def fit(
     examples = _Patches(LocalInputs(images, known, partition, settings), pixels, labels[pixels])
     per_epoch = len(examples) // min(settings.batch_size, len(examples))
     epochs = epochs_needed(settings.epochs, settings.min_steps, per_epoch)
-    seed = mix(run.seed, classifier)
+    seed = mix(run.seed, name)
     order = curriculum(known.entropy[pixels], settings.batch_size, epochs, usi, seed)
     penalty = torch.from_numpy(weights)
 
@@ -95,7 +97,7 @@ def fit(
         examples,
         order,
         loss,
-        name=classifier,
+        name=name,
         epochs=epochs,
         learning_rate=settings.learning_rate,
         run=run,

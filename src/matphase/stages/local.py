@@ -27,6 +27,8 @@ def fit(
     weights: NDArray[np.float32],
     settings: Settings,
     run: Run,
+    *,
+    suffix: str = "",
 ) -> nn.Module:
     """Train the local network of `settings.model`.
 
@@ -37,6 +39,7 @@ def fit(
         weights: (phases,) of the cross-entropy.
         settings: of all stages.
         run: seed, precision, folder, reporter.
+        suffix: tells its files and random draws from those of others in the same run.
 
     Raises:
         Interrupted: the user stopped it.
@@ -44,8 +47,10 @@ def fit(
     kind = _local(settings)
     data = pool.images, known, partition, pool.labels, weights
     if kind == "local_unet":
-        return local_unet.fit(*data, settings.ugsm, settings.lcgar, settings.data, run)
-    return lcgar.fit(*data, settings.lcgar, settings.usi, run, classifier=kind)
+        return local_unet.fit(
+            *data, settings.ugsm, settings.lcgar, settings.data, run, suffix=suffix
+        )
+    return lcgar.fit(*data, settings.lcgar, settings.usi, run, classifier=kind, suffix=suffix)
 
 
 def predict(

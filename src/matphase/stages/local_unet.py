@@ -32,6 +32,8 @@ def fit(
     inputs: LCGARSettings,
     data: DataSettings,
     run: Run,
+    *,
+    suffix: str = "",
 ) -> nn.Module:
     """Train with the settings of UGSM, the loss zero outside the IDK set (paper section 4).
 
@@ -47,15 +49,17 @@ def fit(
         inputs: which channels there are.
         data: crops and flips.
         run: seed, precision, folder, reporter.
+        suffix: tells its files and random draws from those of others in the same run.
 
     Raises:
         Interrupted: the user stopped it.
     """
-    torch.manual_seed(mix(run.seed, "local_unet", "weights"))
+    name = f"local_unet{suffix}"
+    torch.manual_seed(mix(run.seed, name, "weights"))
     network = build(known.logits.shape[1], settings, inputs)
     hard = np.where(partition.idk, labels, np.uint8(IGNORE_INDEX))
     channels = _channels(images, known, partition, inputs)
-    ugsm.fit_segmenter(network, channels, hard, weights, settings, data, run, "local_unet")
+    ugsm.fit_segmenter(network, channels, hard, weights, settings, data, run, name)
     return network
 
 

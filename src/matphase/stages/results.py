@@ -46,6 +46,17 @@ class GlobalPrediction:
         result: NDArray[np.float32] = softmax(self.logits, axis=1)
         return result
 
+    def take(self, chosen: NDArray[np.bool_]) -> "GlobalPrediction":
+        """What it says of some of the slices, by mask (n,)."""
+        information, samples = self.mutual_information, self.samples
+        return GlobalPrediction(
+            self.labels[chosen],
+            self.logits[chosen],
+            self.entropy[chosen],
+            None if information is None else information[chosen],
+            None if samples is None else samples[:, chosen],
+        )
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -63,6 +74,10 @@ class Partition:
     def window(self, rows: slice, columns: slice) -> "Partition":
         """The split of a window of the slices."""
         return Partition(self.idk[..., rows, columns], self.score[..., rows, columns])
+
+    def take(self, chosen: NDArray[np.bool_]) -> "Partition":
+        """The split of some of the slices, by mask (n,)."""
+        return Partition(self.idk[chosen], self.score[chosen])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,427 @@
+"""nnU-Net beside MatPhase: the same slices, the same training time, one CPU thread each.
+
+    python benchmarks/nnunet.py OUT --nnunet-python VENV/bin/python [--minutes M] [--workers 2]
+
+nnU-Net has an environment of its own, which knows nothing of MatPhase:
+
+    python -m venv VENV
+    VENV/bin/pip install nnunetv2 'torch<2.14'
+
+Electrodes, split and scores are those of ablation.py (recipe `paper`, protocol `small`, split
+blocked). nnU-Net gets the training slices with their measured labels: 2d one case a slice,
+3d_fullres the whole block as one case. It predicts the test slices; 3d_fullres sees all of the
+stack that it was not trained on. Planning, preprocessing, network, loss, augmentation and
+prediction are nnU-Net's own. What a CPU and the time force:
+
+- Training ends after a time instead of 1000 epochs, with the learning rate falling over that time
+  (nnunet_environment/timed_trainer.py). It is CPU time, so that other work on the machine costs
+  nnU-Net nothing; planning and preprocessing are not counted.
+- All training cases train, none are held back for its five folds (its fold "all").
+- Augmentation runs in the training's thread.
+
+Phases are nnU-Net's labels 1, 2, 3, since its Dice leaves out label 0, the background, of which
+there is none here. The default time is the mean that `fit` of the best MatPhase took in
+results/ablation.json. OUT keeps a file a configuration and seed; a run that was stopped goes on.
+Writes results/nnunet.{json,md}.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from ablation import BEST, PAPER, PHASES, difference, mean_sd, reproduced, shown
+from common import RESULTS, markdown_table, write_results
+from numpy.typing import NDArray
+
+from matphase.data.splits import Split, blocked_split
+from matphase.evaluation import score_row
+from matphase.files import remove, written_whole
+from matphase.phases import IGNORE_INDEX
+from matphase.reproduce.bootstrap import block_confusions
+from matphase.reproduce.protocol import Protocol
+from matphase.reproduce.trial import Source, electrode
+from matphase.seeds import mix
+
+# nnU-Net's configurations, and which of its readers takes their images
+READERS = {"2d": "NaturalImage2DIO", "3d_fullres": "Tiff3DIO"}
+ENVIRONMENT = Path(__file__).parent / "nnunet_environment"
+COMPARED = "small"
+"""The protocol for which rows of MatPhase are recorded."""
+GPU_MEMORY = 8.0
+"""In GB: what nnU-Net plans for by default."""
+MATPHASE = "MatPhase (paper)"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One configuration of nnU-Net with one seed; its files begin with `path`."""
+
+    configuration: str
+    seed: int
+    path: Path
+
+    @property
+    def result(self) -> Path:
+        """Where the scores are kept."""
+        return self.path.with_suffix(".json")
+
+
+Cases = dict[str, NDArray[np.int64]]
+"""The slices of each image that nnU-Net gets, by the image's name."""
+
+
+def main() -> None:
+    """Run what is missing, and write results/nnunet.{json,md}."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--nnunet-python", required=True, help="has nnunetv2")
+    parser.add_argument("--preset", default=COMPARED)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, help="of training")
+    parser.add_argument("--configurations", default=",".join(READERS))
+    parser.add_argument("--gpu-memory", type=float, default=GPU_MEMORY, help="planned for, in GB")
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time, a core each")
+    arguments = parser.parse_args()
+    configurations = arguments.configurations.split(",")
+    if unknown := set(configurations) - set(READERS):
+        parser.error(f"no configuration {', '.join(sorted(unknown))}; choose {', '.join(READERS)}")
+    minutes = arguments.minutes or recorded_minutes()
+    if minutes is None:
+        parser.error("results/ablation.json does not say how long MatPhase trains; give --minutes")
+    if not has_nnunet(arguments.nnunet_python):
+        parser.error(f"{arguments.nnunet_python} cannot import nnunetv2; install it as said above")
+    protocol = Protocol.named(arguments.preset)
+    # results of other conditions stay apart
+    folder = arguments.out / f"{arguments.preset}_{minutes:g}min_{arguments.gpu_memory:g}GB"
+    sources = {
+        seed: electrode(protocol, seed, arguments.out / "electrodes" / f"{protocol.preset}_{seed}")
+        for seed in range(arguments.seeds)
+    }
+    jobs = [
+        Job(configuration, seed, folder / f"{configuration}_{seed}")
+        for seed in sources
+        for configuration in configurations
+    ]
+    missing = [job for job in jobs if not job.result.exists()]
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        working = [
+            pool.submit(work, job, sources[job.seed], protocol, minutes, arguments)
+            for job in missing
+        ]
+        for number, future in enumerate(as_completed(working), 1):
+            print(f"{number} of {len(missing)}: {future.result()}", flush=True)
+    found = {
+        configuration: [
+            json.loads(job.result.read_text("utf-8"))
+            for job in jobs
+            if job.configuration == configuration
+        ]
+        for configuration in configurations
+    }
+    content = {
+        "preset": arguments.preset,
+        "seeds": arguments.seeds,
+        "minutes": minutes,
+        "gpu_memory_gb": arguments.gpu_memory,
+        "results": found,
+    }
+    write_results("nnunet", content, report(content))
+
+
+def recorded_minutes() -> float | None:
+    """How long the best MatPhase trained in the ablation, mean over seeds; None if not recorded."""
+    seconds = [one["seconds"]["fit"] for one in ablation().get(BEST, [])]
+    return round(float(np.mean(seconds)) / 60, 1) if seconds else None
+
+
+def has_nnunet(python: str) -> bool:
+    """Whether an interpreter can import nnU-Net."""
+    try:
+        return subprocess.run([python, "-c", "import nnunetv2"], check=False).returncode == 0
+    except OSError:
+        return False
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+
+def work(
+    job: Job, source: Source, protocol: Protocol, minutes: float, arguments: argparse.Namespace
+) -> str:
+    """Hand over the slices, let nnU-Net train and predict, and score; says how it went."""
+    split = blocked_split(source.images.n_slices)
+    tested = split.test[:: protocol.test_every]
+    room = job.path.with_suffix(".work")
+    remove(room)
+    write_dataset(room / "raw" / "Dataset001_Electrode", job.configuration, source, split, tested)
+    predicted = room / "predicted"
+    predicted.mkdir()
+    variables = {
+        "nnUNet_raw": str(room / "raw"),
+        "nnUNet_preprocessed": str(room / "preprocessed"),
+        "nnUNet_results": str(room / "results"),
+        "nnUNet_extTrainer": str(ENVIRONMENT),
+        "nnUNet_n_proc_DA": "1",
+        "nnUNet_def_n_proc": "1",
+        **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "BLOSC")},
+    }
+    seed = mix(job.seed, "nnU-Net", job.configuration) % 2**32
+    command = [arguments.nnunet_python, str(ENVIRONMENT / "run.py"), job.configuration]
+    command += [str(60 * minutes), str(arguments.gpu_memory), str(seed), str(predicted)]
+    log = job.path.with_suffix(".log")
+    with log.open("w", encoding="utf-8") as output:
+        ended = subprocess.run(
+            command,
+            env={**os.environ, **variables},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if ended.returncode:
+        raise SystemExit(f"nnU-Net {job.configuration} with seed {job.seed} failed; see {log}")
+    probabilities = read_probabilities(predicted, test_cases(job.configuration, split, tested))
+    facts = json.loads((predicted / "facts.json").read_text("utf-8"))
+    content = {"seed": job.seed, **facts, **scored(source, tested, probabilities, protocol)}
+    with written_whole(job.result) as beside_it:
+        beside_it.write_text(json.dumps(content) + "\n", "utf-8")
+    remove(room)
+    took = facts["seconds"]
+    return (
+        f"{job.configuration}, seed {job.seed}: {facts['iterations']} iterations in "
+        f"{took['train_cpu']:.0f} s, predicted in {took['predict']:.0f} s"
+    )
+
+
+def write_dataset(
+    folder: Path, configuration: str, source: Source, split: Split, tested: NDArray[np.int64]
+) -> None:
+    """Training and test images in nnU-Net's raw format."""
+    known = np.stack([source.measured.slice(int(z)) for z in split.train])
+    labels, names = nnunet_labels(PHASES.encode(known))
+    training = training_cases(configuration, split)
+    spacing = source.images.voxel_size or (1.0, 1.0, 1.0)
+    parts: dict[str, Iterator[tuple[str, NDArray[Any]]]] = {
+        "imagesTr": images_of(source, training),
+        "labelsTr": ((name, labels[np.isin(split.train, z)]) for name, z in training.items()),
+        "imagesTs": images_of(source, test_cases(configuration, split, tested)),
+    }
+    for part, stacks in parts.items():
+        (folder / part).mkdir(parents=True)
+        channel = "" if part == "labelsTr" else "_0000"
+        for name, stack in stacks:
+            write_case(folder / part, name, channel, stack, configuration, spacing)
+    dataset = {
+        "channel_names": {"0": "grey"},
+        "labels": names,
+        "numTraining": len(training),
+        "file_ending": ".tif",
+        "overwrite_image_reader_writer": READERS[configuration],
+    }
+    (folder / "dataset.json").write_text(json.dumps(dataset, indent=2) + "\n", "utf-8")
+
+
+def training_cases(configuration: str, split: Split) -> Cases:
+    """A case a slice in 2D; in 3D the whole block, so that patches may be as deep as it is."""
+    return one_by_one(split.train) if configuration == "2d" else {"block": split.train}
+
+
+def test_cases(configuration: str, split: Split, tested: NDArray[np.int64]) -> Cases:
+    """The slices that are scored; in 3D all from the end of training on, to see around them."""
+    if configuration == "2d":
+        return one_by_one(tested)
+    return {"block": np.arange(split.train[-1] + 1, split.test[-1] + 1)}
+
+
+def one_by_one(slices: NDArray[np.int64]) -> Cases:
+    """Each slice an image of its own."""
+    return {f"slice_{z:04d}": np.array([z]) for z in slices}
+
+
+def images_of(source: Source, cases: Cases) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Grey stacks (n, h, w) of the cases."""
+    for name, slices in cases.items():
+        yield name, np.stack([source.images.slice(int(z)) for z in slices])
+
+
+def write_case(
+    folder: Path,
+    name: str,
+    channel: str,
+    stack: NDArray[Any],
+    configuration: str,
+    spacing: tuple[float | None, ...],
+) -> None:
+    """One image; in 3D with its spacing beside it, where nnU-Net looks for it."""
+    flat = configuration == "2d"
+    image = stack[0] if flat else stack
+    tifffile.imwrite(folder / f"{name}{channel}.tif", image, photometric="minisblack")
+    if not flat:
+        (folder / f"{name}.json").write_text(json.dumps({"spacing": spacing}), "utf-8")
+
+
+def nnunet_labels(indices: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], dict[str, int]]:
+    """Phase indices as nnU-Net's labels, and its names for them.
+
+    Args:
+        indices: phase indices, `IGNORE_INDEX` where the phase is not known.
+
+    Returns:
+        Labels: 1 more than the index, and one more than all phases where it is not known; and the
+        label by name, "ignore" only if it is used, since its presence alone changes the losses.
+    """
+    ignored = indices == IGNORE_INDEX
+    names = {"background": 0, **{name: PHASES.index(name) + 1 for name in PHASES.names}}
+    if ignored.any():
+        names["ignore"] = len(names)
+    return np.where(ignored, len(PHASES) + 1, indices + 1).astype(np.uint8), names
+
+
+def read_probabilities(folder: Path, cases: Cases) -> dict[int, NDArray[np.float32]]:
+    """Probabilities of the phases, (phases, h, w), by slice; the background has no share."""
+    found: dict[int, NDArray[np.float32]] = {}
+    for name, slices in cases.items():
+        with np.load(folder / f"{name}.npz") as file:
+            phases = file["probabilities"][1:]
+        phases /= np.maximum(phases.sum(0), np.finfo(phases.dtype).tiny)
+        found.update((int(z), phases[:, index]) for index, z in enumerate(slices))
+    return found
+
+
+def scored(
+    source: Source,
+    tested: NDArray[np.int64],
+    by_slice: dict[int, NDArray[np.float32]],
+    protocol: Protocol,
+) -> dict[str, Any]:
+    """Scores and confusions by block, as the ablation has them."""
+    probabilities = np.stack([by_slice[int(z)] for z in tested]).astype(np.float32)
+    answer = probabilities.argmax(1).astype(np.uint8)
+    assert source.exact is not None  # the electrode is virtual
+    measured = PHASES.encode(np.stack([source.measured.slice(int(z)) for z in tested]))
+    truths = {"measured": measured, "exact": source.exact[tested]}
+    return {
+        "scores": {
+            name: score_row(truth, answer, PHASES, probabilities) for name, truth in truths.items()
+        },
+        "block_confusions": {
+            name: block_confusions(truth, answer, len(PHASES), protocol.block).tolist()
+            for name, truth in truths.items()
+        },
+    }
+
+
+# --- the tables -----------------------------------------------------------------------------------
+
+
+def ablation() -> dict[str, list[dict[str, Any]]]:
+    """Rows of the ablation under the same conditions that have all of its seeds."""
+    file = RESULTS / "ablation.json"
+    if not file.exists():
+        return {}
+    content = json.loads(file.read_text("utf-8"))
+    if content["preset"] != COMPARED:
+        return {}
+    rows: dict[str, list[dict[str, Any]]] = content["results"].get(PAPER.name, {})
+    return {name: seeds for name, seeds in rows.items() if len(seeds) == content["seeds"]}
+
+
+def matphase_rows(preset: str, seeds: int) -> dict[str, list[dict[str, Any]]]:
+    """What MatPhase reached on these seeds, as far as it is recorded."""
+    if preset != COMPARED:
+        return {}
+    recorded = {
+        MATPHASE: reproduced().get("lcgar_matphase", []),
+        "MatPhase (best)": ablation().get(BEST, []),
+    }
+    return {title: found[:seeds] for title, found in recorded.items() if len(found) >= seeds}
+
+
+def report(content: dict[str, Any]) -> str:
+    """The tables as Markdown."""
+    found = content["results"]
+    first = next(iter(found.values()))[0]
+    planned = content["gpu_memory_gb"]
+    memory = (
+        f"{planned:g} GB of GPU memory, its default"
+        if planned == GPU_MEMORY
+        else f"{planned:g} GB of GPU memory in place of {GPU_MEMORY:g}, for more iterations"
+    )
+    text = [
+        "# nnU-Net on the same slices",
+        f"nnU-Net {first['nnunetv2']} (torch {first['torch']}), {content['minutes']:g} min of "
+        "training on one CPU thread; recipe `paper`, preset "
+        f"`{content['preset']}` of `matphase reproduce`, split blocked; mean ± SD over "
+        f"{content['seeds']} seeds, and by how much MatPhase's mIU is higher, with a 95 % interval "
+        "(paired block bootstrap of seeds and blocks). MatPhase was not measured again: its rows "
+        "are those of the reproduction and the ablation.",
+        scores_table(found, matphase_rows(content["preset"], content["seeds"])),
+        "## What nnU-Net planned and did",
+        f"Planned for {memory}. Its own schedule is 250 000 iterations. Seconds are those of the "
+        "clock, but for training, which is CPU time; means over seeds.",
+        plans_table(found),
+        "Unlike nnU-Net's defaults: training ends after the time given, over which the learning "
+        'rate falls; all training cases train (its fold "all"); augmentation runs in the '
+        "training's thread. 3d_fullres sees all slices beyond the training block when it predicts.",
+    ]
+    return "\n\n".join(text)
+
+
+def scores_table(
+    found: dict[str, list[dict[str, Any]]], matphase: dict[str, list[dict[str, Any]]]
+) -> str:
+    """nnU-Net, then MatPhase with what it is better by than each configuration."""
+    header = ["", "mIU measured", "mIU exact", *(f"F1 {name}" for name in PHASES.names)]
+    header += ["ECE", *(f"higher than {name} (exact)" for name in found)]
+    lines = []
+    for title, seeds in {**{f"nnU-Net {name}": x for name, x in found.items()}, **matphase}.items():
+        gains = (
+            shown(difference(seeds, other, "exact")) if title in matphase else ""
+            for other in found.values()
+        )
+        lines.append(
+            [
+                title,
+                *(
+                    mean_sd([one["scores"][truth]["mIU"] for one in seeds])
+                    for truth in ("measured", "exact")
+                ),
+                *(
+                    f"{np.mean([one['scores']['exact']['F1'][name] for one in seeds]):.3f}"
+                    for name in PHASES.names
+                ),
+                f"{np.mean([one['scores']['measured']['ECE'] for one in seeds]):.4f}",
+                *gains,
+            ]
+        )
+    return markdown_table(header, lines)
+
+
+def plans_table(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Patch, batch and network, iterations and seconds."""
+    steps = {"prepare": "prepare s", "train_cpu": "train s", "predict": "predict s"}
+    header = ["", "patch", "batch", "features a stage", "parameters", "iterations", *steps.values()]
+    lines = [
+        [
+            configuration,
+            " x ".join(map(str, seeds[0]["patch"])),
+            str(seeds[0]["batch"]),
+            ", ".join(map(str, seeds[0]["features"])),
+            f"{seeds[0]['parameters'] / 1e6:.1f} M",
+            ", ".join(str(one["iterations"]) for one in seeds),
+            *(f"{np.mean([one['seconds'][step] for one in seeds]):.0f}" for step in steps),
+        ]
+        for configuration, seeds in found.items()
+    ]
+    return markdown_table(header, lines)
+
+
+if __name__ == "__main__":
+    main()
