@@ -96,16 +96,16 @@ def test_blocks_that_end_workers_are_given_up(
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         cluster.local_cluster(1) as weak,
-        pytest.raises(MatPhaseError, match=r"block \d+ ended several workers"),
     ):
-        crew = cluster.Cluster(weak, model_folder)
-        predicted(model_folder, scan, tmp_path / "out.tif", crew, Killing(weak))
+        crew, killing = cluster.Cluster(weak, model_folder), Killing(weak)
+        with pytest.raises(MatPhaseError, match=r"block \d+ ended several workers"):
+            predicted(model_folder, scan, tmp_path / "out.tif", crew, killing)
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "SECONDS_TO_ANSWER", 1)
     with (
-        pytest.raises(InputError, match="no Dask scheduler answers at tcp://127.0.0.1:9"),
+        pytest.raises(InputError, match="no Dask scheduler answers at tcp"),
         cluster.cluster_at("tcp://127.0.0.1:9"),
     ):
         pass
@@ -115,7 +115,7 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_workers_with_another_version_or_model(model_folder: Path) -> None:
     model = model_folder, checksum_of(model_folder)
-    with pytest.raises(InputError, match="but this is 0.0.0; install the same version"):
+    with pytest.raises(InputError, match="install the same version"):
         cluster._work("0.0.0", model, None, None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="sees another model"):
         cluster._model(model_folder, "of another")
