@@ -325,7 +325,7 @@ def report(results: Results, preset: str) -> str:
     """The tables as Markdown."""
     paper = results.get(PAPER.name, {})
     for name, other in REPRODUCED.items():
-        paper[name] = [{"whole, none": one} for one in reproduced().get(other, [])]
+        paper[name] = [{"whole, none": one} for one in reproduced(preset).get(other, [])]
     counts = sorted({len(seeds) for found in results.values() for seeds in found.values()})
     return "\n\n".join(
         [
@@ -337,7 +337,7 @@ def report(results: Results, preset: str) -> str:
             ladder_table(paper),
             "## Beside the best",
             "The last column says by how much the best has the higher mIU against exact labels.",
-            comparison_table(paper),
+            comparison_table(paper, preset),
             "## Other recipes and displacements",
             "mIU against exact labels of the best with LCGAR padded, without and with alignment, "
             "and of its UGSM alone.",
@@ -358,14 +358,14 @@ def ladder_table(found: dict[str, list[dict[str, Any]]]) -> str:
     return markdown_table([*header, *DETAILS], lines)
 
 
-def comparison_table(found: dict[str, list[dict[str, Any]]]) -> str:
+def comparison_table(found: dict[str, list[dict[str, Any]]], preset: str) -> str:
     """The best against everything else, baselines of the reproduction included."""
     best = seen_by(BEST, found)
     others = {view.title: seen_by(view, found) for view in BESIDE}
     header = ["", *(f"mIU {truth}" for truth in TRUTHS), *DETAILS, "best is better by"]
     lines = [
         [title, *means(seeds), *details(seeds), shown(difference(best, seeds, "exact"))]
-        for title, seeds in {**others, **baselines()}.items()
+        for title, seeds in {**others, **baselines(preset)}.items()
         if seeds
     ]
     return markdown_table(header, lines)
@@ -392,10 +392,10 @@ def seen_by(view: View, found: dict[str, list[dict[str, Any]]]) -> list[dict[str
     return [one[f"{view.answer}, {view.scaling}"] for one in found.get(view.name, [])]
 
 
-def baselines() -> dict[str, list[dict[str, Any]]]:
+def baselines(preset: str) -> dict[str, list[dict[str, Any]]]:
     """The rows of table 3 that the reproduction has measured on all pixels."""
     plain = ("ugsm", "unet", "mcd_unet", "fcn", "segnet", "deeplabv3", "manet", "unetpp")
-    found = reproduced()
+    found = reproduced(preset)
     return {
         f"reproduction: {name}": found[name]
         for name in ("lcgar_matphase", *plain, "local_unet", "adapted_lcgar")
@@ -404,12 +404,14 @@ def baselines() -> dict[str, list[dict[str, Any]]]:
 
 
 @cache
-def reproduced() -> dict[str, list[dict[str, Any]]]:
-    """Committed results of the reproduction by name, seed by seed."""
+def reproduced(preset: str) -> dict[str, list[dict[str, Any]]]:
+    """Committed results of the reproduction by name, seed by seed, if it is of that preset."""
     file = RESULTS / "reproduction" / "units.json"
-    content: dict[str, Any] = json.loads(file.read_text("utf-8"))["units"]
+    content: dict[str, Any] = json.loads(file.read_text("utf-8"))
     found: dict[str, list[dict[str, Any]]] = {}
-    for place, result in content.items():
+    if not Protocol.named(preset).is_recorded_by(content["protocol"]):
+        return found
+    for place, result in content["units"].items():
         if place.startswith("units/blocked/") and result["on_all_pixels"]:
             found.setdefault(result["unit"]["name"], []).append(result)
     return {

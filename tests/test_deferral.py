@@ -27,7 +27,7 @@ from samples import Sample, striped
 
 NAMES = ["pore", "carbon", "nickel"]
 GAIN = {
-    "ugsm": {"epochs": 2},
+    "ugsm": {"epochs": 12},
     "idk": {"target": "gain", "folds": 2, "threshold": 0.3, "epochs": 2, "batch_size": 128},
     "lcgar": {"h": 7},
 }

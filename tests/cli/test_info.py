@@ -88,3 +88,30 @@ def test_voxel_sizes_that_cannot_be(
     refused: Callable[..., str], words: list[str], says: list[str]
 ) -> None:
     refused("info", "images.tif", *words, says=says)
+
+
+def test_what_predicting_it_will_take(
+    work: Path, call: Callable[..., Any], model_folder: Path
+) -> None:
+    words = ("info", "images.tif", "--model", model_folder, "--memory", "50MB")
+    result = call(*words)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "0.05 GB of memory" in result.stdout
+    one, four = (
+        json.loads(call(*words, "--samples", samples, "--json", "-").stdout)["prediction"]
+        for samples in (1, 64)
+    )
+    assert one["block"] == [6, 48, 56]
+    # labels, UGSM's, IDK mask (a byte each) and entropy (4 bytes), twice while they are made
+    assert one["disk"] == 2 * 7 * 6 * 48 * 56
+    assert 0 < one["seconds"] < four["seconds"]
+
+
+def test_a_prediction_that_cannot_be(
+    work: Path, call: Callable[..., Any], model_folder: Path
+) -> None:
+    result = call("info", "images.tif", "--model", model_folder, "--memory", "1kB")
+    assert result.exit_code == 1
+    assert "raise it (--memory" in result.stderr
+    result = call("info", "images.tif", "--model", "images.tif")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)

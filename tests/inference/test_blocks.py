@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matphase.inference.blocks import Block, tiles, window_side
@@ -23,6 +23,7 @@ def cases(draw: st.DrawFn) -> Case:
     return shape, (draw(st.integers(1, 10)), rows, columns), draw(st.integers(0, 40)), multiple
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(cases())
 def test_cores_tile_the_volume_once_in_order(case: Case) -> None:
     shape, block, halo, multiple = case
@@ -39,6 +40,7 @@ def test_cores_tile_the_volume_once_in_order(case: Case) -> None:
     assert starts == sorted(starts)
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(cases())
 def test_windows_hold_core_and_halo_or_end_at_the_border(case: Case) -> None:
     shape, block, halo, multiple = case
@@ -57,6 +59,7 @@ def test_windows_hold_core_and_halo_or_end_at_the_border(case: Case) -> None:
             assert window.stop - window.start <= window_side(length, side, halo, multiple)
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(cases())
 def test_the_core_is_found_in_its_window(case: Case) -> None:
     shape, block, halo, multiple = case

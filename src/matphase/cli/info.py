@@ -1,14 +1,18 @@
 """`matphase info`: what a volume is."""
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from matphase.cli.common import (
     JsonFile,
+    Memory,
     Quiet,
     Unit,
     VoxelSize,
+    parse_memory,
     parse_voxel_size,
     reports_errors,
     say,
@@ -21,6 +25,14 @@ def info(
     volume: Annotated[
         str, typer.Argument(help="File, folder of slices, OME-Zarr, or FILE.h5:/dataset.")
     ],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Model folder: say what memory, disk and time predicting it will take."),
+    ] = None,
+    memory: Memory = "2GB",
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Stochastic passes T of that prediction.")
+    ] = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     json: JsonFile = None,
@@ -46,6 +58,15 @@ def info(
         "bytes": opened.nbytes,
         "prediction_bytes": needed,
     }
+    if model is not None:
+        from matphase.inference.estimate import estimate
+        from matphase.inference.predict import task_of
+        from matphase.inference.run import Outputs
+        from matphase.model_folder import read
+
+        trained = read(model)
+        task = task_of(trained, opened, samples=samples, memory=parse_memory(memory))
+        facts["prediction"] = asdict(estimate(trained, opened, task, Outputs()))
     write_json(facts, json)
     if json is not None and str(json) == "-":
         return
@@ -62,5 +83,18 @@ def info(
         "size in memory": f"{opened.nbytes / 1e6:.1f} MB",
         "predict needs": f"--memory; in Python {needed / 1e6:.0f} MB more for 3 phases",
     }
+    if model is not None:
+        found = facts["prediction"]
+        lines["predict needs"] = (
+            f"{found['memory'] / 1e9:.3g} GB of memory, {found['disk'] / 1e9:.3g} GB of disk while "
+            f"it works, and about {_duration(found['seconds'])} ({found['blocks']} blocks of "
+            f"{' x '.join(map(str, found['block']))})"
+        )
     for name, text in lines.items():
         say(f"{name:<15} {text}", quiet=quiet)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
