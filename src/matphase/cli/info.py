@@ -84,12 +84,15 @@ def info(
         "predict needs": f"--memory; in Python {needed / 1e6:.0f} MB more for 3 phases",
     }
     if model is not None:
+        from matphase.inference.memory import amount_text
+
         found = facts["prediction"]
         lines["predict needs"] = (
-            f"{found['memory'] / 1e9:.3g} GB of memory, {found['disk'] / 1e9:.3g} GB of disk while "
-            f"it works, and about {_duration(found['seconds'])} ({found['blocks']} blocks of "
-            f"{' x '.join(map(str, found['block']))})"
+            f"up to {amount_text(found['memory'])} of memory, {amount_text(found['disk'])} of disk "
+            f"while it works, and about {_duration(found['seconds'])}"
         )
+        size = " x ".join(map(str, found["block"]))
+        lines["blocks"] = f"{found['blocks']} of up to {size} voxels"
     for name, text in lines.items():
         say(f"{name:<15} {text}", quiet=quiet)
 

@@ -75,8 +75,8 @@ def plan(model: Trained, shape: Shape, samples: int, memory: int) -> list[Block]
     if reach is None:
         raise InputError(
             f"{model.settings.model} looks at whole slices, and one of {height} x {width} px takes "
-            f"{_amount(once + each)} of memory, but the limit is {_amount(memory)}; raise it "
-            f"(--memory {_amount(once + each)})"
+            f"{amount_text(once + each)} of memory, but the limit is {amount_text(memory)}; raise "
+            f"it (--memory {amount_text(once + each)})"
         )
     return tiles(shape, _rectangles(model, shape, samples, memory, reach), *_halo(reach))
 
@@ -103,8 +103,8 @@ def _rectangles(model: Trained, shape: Shape, samples: int, memory: int, reach: 
         least = needed(1, 1)
         raise InputError(
             f"predicting the smallest block of a slice of {height} x {width} px takes "
-            f"{_amount(least)} of memory, but the limit is {_amount(memory)}; raise it "
-            f"(--memory {_amount(least)})"
+            f"{amount_text(least)} of memory, but the limit is {amount_text(memory)}; raise it "
+            f"(--memory {amount_text(least)})"
         )
     length = cells * multiple
     return min(z, depth), _even(height, length, multiple), _even(width, length, multiple)
@@ -120,7 +120,7 @@ def _even(side: int, length: int, multiple: int) -> int:
     return -(-side // (pieces * multiple)) * multiple
 
 
-def _amount(amount: int) -> str:
+def amount_text(amount: int) -> str:
     """Rounded up to two digits, so that a limit of what it says is enough."""
     digits = 10 ** max(0, len(str(amount)) - 2)
     rounded = -(-amount // digits) * digits
