@@ -27,6 +27,12 @@ def resolve(precision: PrecisionSetting, device: torch.device) -> Precision:
     return "bfloat16" if _has_bfloat16(device) else "float32"
 
 
+def arithmetic(precision: PrecisionSetting) -> str:
+    """Device and number format that networks run in here, on which random masks depend, too."""
+    device = best_device()
+    return f"{resolve(precision, device)} on {device.type}"
+
+
 @contextmanager
 def running(network: nn.Module, precision: PrecisionSetting) -> Iterator[torch.device]:
     """Put `network` on the best device, ready to predict, and give that device.

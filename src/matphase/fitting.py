@@ -332,10 +332,16 @@ def partition_to_learn_from(
 ) -> Partition:
     """HCL-IDK's split of the labelled images; a classifier that leaves nothing is silenced."""
     partition = hcl_idk.predict(classifier, known, settings.idk)
-    if lcgar.count_hard(partition, labels) < lcgar.FEWEST_PIXELS:
-        # an LCGAR that has learned nothing must never be asked
-        hcl_idk.answer_never(classifier)
+    _silence_if_idle(classifier, partition, labels)
     return partition
+
+
+def _silence_if_idle(
+    classifier: IDKClassifier, partition: Partition, labels: NDArray[np.uint8]
+) -> None:
+    """An LCGAR that has nothing to learn must never be asked."""
+    if lcgar.count_hard(partition, labels) < lcgar.FEWEST_PIXELS:
+        hcl_idk.answer_never(classifier)
 
 
 def _with_local(
@@ -351,6 +357,7 @@ def _with_local(
     partition = run.team.first(
         lambda: partition_to_learn_from(classifier, known, chosen.labels, settings)
     )
+    _silence_if_idle(classifier, partition, chosen.labels)  # in every process
     weights = phase_weights(chosen.labels, known.logits.shape[1])
     network = local.fit(chosen, known, partition, weights, settings, run)
     if settings.idk.target == "wrong":

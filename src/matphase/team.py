@@ -10,6 +10,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from matphase.device import best_device
@@ -66,12 +67,17 @@ class Together:
 
     def __init__(self, devices: int, nodes: int) -> None:
         from lightning.fabric import Fabric
+        from lightning.fabric.strategies.ddp import DDPStrategy
 
         self.devices = devices
         self.nodes = nodes
         accelerator = best_device().type
         self._fabric = Fabric(
-            accelerator=accelerator, strategy="ddp", devices=devices, num_nodes=nodes
+            accelerator=accelerator,
+            # the others wait while the first does what it does for all, however long that takes
+            strategy=DDPStrategy(timeout=timedelta(days=30)),
+            devices=devices,
+            num_nodes=nodes,
         )
         with quiet_lightning():
             self._fabric.launch()

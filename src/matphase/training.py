@@ -168,7 +168,8 @@ def train(
         if batch < 2 * team.size:
             raise InputError(
                 f"a batch of {batch} examples of {name} is too small for {team.size} processes, "
-                "which need two each; raise its batch_size"
+                "which need two each; raise its batch_size, or train with fewer devices where "
+                "there are no more examples"
             )
         # each process augments its own examples, and drops its own activations
         seed = mix(seed, "process", team.rank)

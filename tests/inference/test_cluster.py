@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import dask
@@ -12,6 +13,7 @@ import pytest
 from distributed import Client
 
 import matphase as mp
+from matphase.device import arithmetic
 from matphase.errors import InputError, MatPhaseError
 from matphase.inference import cluster, run
 from matphase.inference.predict import task_of
@@ -114,9 +116,12 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_workers_with_another_version_or_model(model_folder: Path) -> None:
-    model = model_folder, checksum_of(model_folder)
+    checksum, here = checksum_of(model_folder), arithmetic("auto")
     with pytest.raises(InputError, match="install the same version"):
-        cluster._work("0.0.0", model, None, None)  # type: ignore[arg-type]
+        cluster._work(("0.0.0", here), model_folder, checksum, None, None)  # type: ignore[arg-type]
+    other = version("matphase"), "bfloat16 on a machine of its own"
+    with pytest.raises(InputError, match="take workers of one kind"):
+        cluster._work(other, model_folder, checksum, None, None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="sees another model"):
         cluster._model(model_folder, "of another")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -33,6 +33,10 @@ def info(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Stochastic passes T of that prediction.")
     ] = None,
+    intensity: Annotated[
+        Literal["model", "volume"],
+        typer.Option(help="Its scale of grey values, as in predict."),
+    ] = "model",
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     json: JsonFile = None,
@@ -65,7 +69,9 @@ def info(
         from matphase.model_folder import read
 
         trained = read(model)
-        task = task_of(trained, opened, samples=samples, memory=parse_memory(memory))
+        task = task_of(
+            trained, opened, samples=samples, intensity=intensity, memory=parse_memory(memory)
+        )
         facts["prediction"] = asdict(estimate(trained, opened, task, Outputs()))
     write_json(facts, json)
     if json is not None and str(json) == "-":

@@ -158,4 +158,6 @@ def crew_of(workers: int | None, scheduler: str | None, model: Path) -> Iterator
 
     chosen = cluster_at(scheduler) if scheduler is not None else local_cluster(workers or 1)
     with chosen as client:
+        if not client.nthreads():
+            typer.echo(f"no worker is there yet; waiting for one to join {scheduler}", err=True)
         yield Cluster(client, model)

@@ -93,6 +93,7 @@ def save(
     if image is not None:
         from matphase.formats import ome_zarr_writing
 
+        _zarr_paths.check_replaceable(path)
         ome_zarr_writing.save_label(path, image, volume, overwrite=overwrite, compress=compress)
         return
     suffix = path.suffix.lower()

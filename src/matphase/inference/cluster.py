@@ -13,10 +13,12 @@ from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from distributed import Client, KilledWorker, LocalCluster, as_completed
 
+from matphase.device import arithmetic
 from matphase.errors import InputError, MatPhaseError
 from matphase.inference.blocks import Block
 from matphase.inference.run import Job, predict_block
@@ -28,6 +30,8 @@ volume of very many blocks does not fill the scheduler."""
 FEWEST_AHEAD = 32
 """Handed out at least, so that a cluster that grows with its work sees some."""
 SECONDS_TO_ANSWER = 20
+_ONE_AT_A_TIME = Lock()
+"""Of the threads that a worker may have."""
 
 
 class Cluster:
@@ -49,7 +53,8 @@ class Cluster:
             InputError: a worker has another version, or does not see the same files.
             MatPhaseError: a block has ended several workers.
         """
-        model = self._folder, checksum_of(self._folder)
+        checksum = checksum_of(self._folder)
+        own = version("matphase"), arithmetic(_model(self._folder, checksum).settings.precision)
         job = replace(job, store=replace(job.store, folder=job.store.folder.absolute()))
         waiting, running = iter(todo), as_completed()
         blocks = {}
@@ -57,7 +62,7 @@ class Cluster:
         def hand_out(number: int) -> None:
             for _, block in zip(range(number), waiting, strict=False):
                 future = self._client.submit(
-                    _work, version("matphase"), model, job, block, pure=False
+                    _work, own, self._folder, checksum, job, block, pure=False
                 )
                 blocks[future.key] = block
                 running.add(future)
@@ -118,14 +123,29 @@ def cluster_at(address: str) -> Iterator[Client]:
         yield client
 
 
-def _work(expected: str, model: tuple[Path, str], job: Job, block: Block) -> dict[str, Any]:
-    """Predict one block, on a worker."""
+def _work(
+    own: tuple[str, str], folder: Path, checksum: str, job: Job, block: Block
+) -> dict[str, Any]:
+    """Predict one block, on a worker.
+
+    Raises:
+        InputError: this worker would not answer as the others do.
+    """
+    expected, wanted = own
     if version("matphase") != expected:
         raise InputError(
             f"a Dask worker has MatPhase {version('matphase')}, but this is {expected}; install "
             "the same version there"
         )
-    return predict_block(_model(*model), job, block)
+    # a network keeps what it samples while it does, and a block may take all of the memory
+    with _ONE_AT_A_TIME:
+        model = _model(folder, checksum)
+        if (found := arithmetic(model.settings.precision)) != wanted:
+            raise InputError(
+                f"a Dask worker computes in {found}, but this machine in {wanted}, which gives "
+                "other dropout masks; take workers of one kind, and start from such a machine"
+            )
+        return predict_block(model, job, block)
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase import records
+from matphase.device import arithmetic
 from matphase.errors import Interrupted, MatPhaseError, OutputError
 from matphase.files import reason, remove
 from matphase.inference.blocks import Block
@@ -148,7 +149,7 @@ def predict_to_files(
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         if not work.exists() or restart:
             check_disk(out.parent, disk_bytes(model, volume.shape, outputs))
-        run = _identity(volume, task, folder, types, blocks[0])
+        run = _identity(model, volume, task, folder, types, blocks[0])
         store = open_store(work, run, types, volume.shape, blocks[0].shape, restart=restart)
         try:
             if not records.is_whole(out):
@@ -211,7 +212,12 @@ def predict_block(model: Trained, job: Job, block: Block) -> dict[str, Any]:
 
 
 def _identity(
-    volume: Volume, task: Task, folder: Path, types: Mapping[str, Any], first: Block
+    model: Trained,
+    volume: Volume,
+    task: Task,
+    folder: Path,
+    types: Mapping[str, Any],
+    first: Block,
 ) -> dict[str, Any]:
     """What an unfinished prediction must have in common with this one to be gone on with."""
     numbers = np.unique(np.linspace(0, volume.n_slices - 1, SLICES_TO_COMPARE).astype(int))
@@ -219,6 +225,7 @@ def _identity(
     return {
         "version": version("matphase"),
         "model": checksum_of(folder),
+        "arithmetic": arithmetic(model.settings.precision),
         "volume": [list(volume.shape), str(volume.dtype), mix(*planes)],
         "voxel size": [volume.voxel_size and list(volume.voxel_size), volume.unit],
         "number of samples": task.samples,
