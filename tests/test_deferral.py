@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from killing import Killed, Killer
 
 import matphase as mp
 from matphase import training
@@ -227,28 +228,6 @@ def test_a_fold_answers_without_having_seen_its_labels(gaining: Settings, folds:
 
 
 # --- stopping, refusing ---------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-class Killer:
-    """A reporter that ends the training at one step of one stage."""
-
-    def __init__(self, stage: str, step: int) -> None:
-        self._stage, self._step = stage, step
-        self._current, self._count = "", 0
-
-    def start(self, title: str, total: int, done: int = 0) -> None:
-        self._current, self._count = title, done
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._count += steps
-        if self._current == self._stage and self._count >= self._step:
-            raise Killed
-
-    def finish(self) -> None: ...
 
 
 def test_a_training_stopped_twice_equals_an_undisturbed_one(

@@ -354,10 +354,8 @@ def _with_local(
 ) -> Trained:
     """The model with its local network trained, and what chooses between that and UGSM."""
     settings = model.settings
-    partition = run.team.first(
-        lambda: partition_to_learn_from(classifier, known, chosen.labels, settings)
-    )
-    _silence_if_idle(classifier, partition, chosen.labels)  # in every process
+    partition = run.team.first(lambda: hcl_idk.predict(classifier, known, settings.idk))
+    _silence_if_idle(classifier, partition, chosen.labels)
     weights = phase_weights(chosen.labels, known.logits.shape[1])
     network = local.fit(chosen, known, partition, weights, settings, run)
     if settings.idk.target == "wrong":

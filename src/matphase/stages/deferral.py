@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import entr
-from torch.nn import functional as F
 
 from matphase.device import running
 from matphase.models.idk import IDKClassifier
@@ -20,7 +19,7 @@ from matphase.seeds import mix
 from matphase.settings import IDKSettings
 from matphase.stages import hcl_idk
 from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
-from matphase.training import Indices, Run, Shuffled, epochs_needed, train
+from matphase.training import Indices, Run
 
 FEWEST_PIXELS = 2
 """Batch norm needs more than one example."""
@@ -67,19 +66,7 @@ def fit(
         return network
     place = np.flatnonzero(asked.idk)[chosen]
     inputs = features(known, place, local.probabilities[chosen])
-    examples = hcl_idk.Pixels(inputs, local_right)
-    order = Shuffled(len(examples), settings.batch_size, mix(run.seed, "deferral"))
-    train(
-        network,
-        examples,
-        order,
-        F.binary_cross_entropy_with_logits,
-        name="deferral",
-        epochs=epochs_needed(settings.epochs, settings.min_steps, order.steps_per_epoch),
-        learning_rate=settings.learning_rate,
-        # so small a network gains nothing from short numbers
-        run=run.in_full_precision(),
-    )
+    hcl_idk.train_on_pixels(network, inputs, local_right, settings, run, name="deferral")
     return network
 
 

@@ -45,20 +45,44 @@ def fit(
     if len(pixels) == 0:
         answer_never(network)
         return network
-    examples = Pixels(features(known)[pixels], wrong)
-    order = Shuffled(len(examples), settings.batch_size, mix(run.seed, "idk"))
+    train_on_pixels(network, features(known)[pixels], wrong, settings, run, name="idk")
+    return network
+
+
+def train_on_pixels(
+    network: IDKClassifier,
+    values: NDArray[np.float32],
+    target: NDArray[np.bool_],
+    settings: IDKSettings,
+    run: Run,
+    *,
+    name: str,
+) -> None:
+    """Train a classifier of pixels in place, by binary cross-entropy.
+
+    Args:
+        network: what `build`, or `deferral.build`, made.
+        values: (pixels, features).
+        target: (pixels,) such as that UGSM is wrong.
+        settings: of the training.
+        run: seed, precision, folder, reporter.
+        name: names the files and the random draws.
+
+    Raises:
+        Interrupted: the user stopped it.
+    """
+    order = Shuffled(len(values), settings.batch_size, mix(run.seed, name))
     train(
         network,
-        examples,
+        _Pixels(values, target),
         order,
         F.binary_cross_entropy_with_logits,
-        name="idk",
+        name=name,
         epochs=epochs_needed(settings.epochs, settings.min_steps, order.steps_per_epoch),
         learning_rate=settings.learning_rate,
         # so small a network gains nothing from short numbers
         run=run.in_full_precision(),
     )
-    return network
 
 
 def predict(network: IDKClassifier, known: GlobalPrediction, settings: IDKSettings) -> Partition:
@@ -118,7 +142,7 @@ def answer_never(network: IDKClassifier) -> None:
     network.eval()
 
 
-class Pixels:
+class _Pixels:
     """Pixels with their features and a binary target, such as that UGSM is wrong."""
 
     def __init__(self, values: NDArray[np.float32], target: NDArray[np.bool_]) -> None:
