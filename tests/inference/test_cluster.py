@@ -126,6 +126,15 @@ def test_workers_with_another_version_or_model(model_folder: Path) -> None:
         cluster._model(model_folder, "of another")
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as it was: dask-jobqueue takes it over on import, for this process and for good."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.filterwarnings("ignore:Port:UserWarning")
 def test_the_manual_has_a_script_for_slurm() -> None:
     pytest.importorskip("dask_jobqueue")
