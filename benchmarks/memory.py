@@ -1,17 +1,24 @@
-"""Whether prediction keeps to its memory limit: peak resident memory over what is loaded anyway.
+"""Whether prediction keeps to its memory limit, and how memory and time go with the volume.
 
     python benchmarks/memory.py
 
-Each case runs in a process of its own, on one thread, with random weights and a volume that is made
-as it is read, so that neither is loaded. The peak counts from after one small prediction, which
-loads libraries and weights. Writes benchmarks/results/memory.json and .md.
+Two parts, each case in a process of its own, on one thread, with random weights. Several networks,
+volumes and limits, with voxels that are drawn as they are read, so that no file takes memory; the
+peak counts from after one small prediction, which loads libraries and weights, and from after the
+grey scale was measured. Then cubes of .1, 1 and 8 billion voxels as OME-Zarr files, of which a few
+blocks are predicted into a store as `matphase predict` does; the peak counts from after the small
+prediction, grey scale and all. Peaks are of resident memory. Writes benchmarks/results/memory.json
+and .md.
 """
 
 import json
 import resource
 import subprocess
 import sys
-from dataclasses import dataclass
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +26,20 @@ import torch
 from common import markdown_table, write_results
 from numpy.typing import NDArray
 
+from matphase import formats
 from matphase.data.intensity import IntensityScale
-from matphase.inference.predict import block_maps, blocks_of, task_of
+from matphase.inference.blocks import Block
+from matphase.inference.predict import (
+    Maps,
+    Task,
+    block_images,
+    block_maps,
+    blocks_of,
+    shape_of,
+    task_of,
+)
+from matphase.inference.run import Job, Outputs, predict_block
+from matphase.inference.store import open_store, total
 from matphase.model_folder import Trained
 from matphase.models import zoo
 from matphase.phases import PhaseTable
@@ -30,13 +49,20 @@ from matphase.volume import Volume
 
 CASES = [
     # slices, side, width, T, samples kept, limit in MB
-    (16, 256, 16, 2, False, 150),
+    (256, 256, 16, 2, False, 150),
     (2, 512, 16, 2, False, 100),
     (2, 512, 16, 8, True, 100),
     (2, 512, 16, 2, False, 400),
     (2, 512, 32, 2, False, 300),
 ]
 BLOCKS = 2
+SIDES = (464, 1000, 2000)
+"""Of the cubes, in voxels."""
+LIMIT = 500
+"""Of memory for the cubes, in MB."""
+BLOCKS_OF_CUBE = 6
+IDK_SHARE = 0.1
+"""About so many of the pixels, as of a trained model."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +85,7 @@ class Noise:
 
 
 def model_of(width: int, samples: int) -> Trained:
-    """A model with random weights, whose IDK set is a few per cent of noise."""
+    """A model with random weights."""
     settings = Settings.from_mapping(
         {"ugsm": {"width": width, "samples": samples}, "precision": "float32"}
     )
@@ -77,22 +103,35 @@ def peak() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def measured(case: list[Any]) -> dict[str, Any]:
-    """Predict a few blocks, and say what that took."""
-    slices, side, width, samples, kept, limit = case
-    torch.set_num_threads(1)
-    model = model_of(width, samples)
-    small = Volume.from_source(Noise((2, 64, 64)))
+def predict(model: Trained, volume: Volume, block: Block, task: Task) -> Maps:
+    """The maps of one block."""
+    return block_maps(model, block_images(model, volume, block, task), block, task)
+
+
+def warmed(model: Trained, like: Volume) -> Trained:
+    """Predict a corner, so that whatever is loaded once is loaded.
+
+    Returns:
+        the model, with a threshold at which a part of the pixels there is IDK.
+    """
+    small = Volume.from_array(like.block(slice(0, 2), slice(0, 64), slice(0, 64)))
     task = task_of(model, small)
-    block_maps(model, small, blocks_of(model, small, task)[0], task)
+    score = predict(model, small, blocks_of(model, small, task)[0], task)["idk_score"]
+    threshold = float(np.quantile(score, 1 - IDK_SHARE))
+    idk = model.settings.idk.model_copy(update={"threshold": threshold})
+    return replace(model, settings=model.settings.model_copy(update={"idk": idk}))
+
+
+def limited(case: list[Any]) -> dict[str, Any]:
+    """Predict a few blocks of noise, and say what that took."""
+    slices, side, width, samples, kept, limit = case
     volume = Volume.from_source(Noise((slices, side, side)))
+    model = warmed(model_of(width, samples), volume)
     task = task_of(model, volume, memory=limit * 10**6, keep_samples=kept)
     # the sample of slices that the grey scale is measured on is behind us, too
     before = peak()
     blocks = blocks_of(model, volume, task)
-    shares = [
-        float(block_maps(model, volume, block, task)["idk"].mean()) for block in blocks[:BLOCKS]
-    ]
+    shares = [float(predict(model, volume, block, task)["idk"].mean()) for block in blocks[:BLOCKS]]
     rows, columns = (part.stop - part.start for part in blocks[0].window)
     return {
         "blocks": len(blocks),
@@ -102,20 +141,83 @@ def measured(case: list[Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Measure all cases."""
-    if len(sys.argv) > 1:
-        print(json.dumps(measured(json.loads(sys.argv[1]))))
-        return
+def cube(case: list[Any]) -> dict[str, Any]:
+    """Predict some blocks, spread over a file, into a store."""
+    path, side = Path(case[0]), case[1]
+    model = warmed(model_of(16, 4), grains(64))
+    before = peak()
+    volume = formats.open(path)
+    assert volume.shape == (side, side, side)
+    began = time.monotonic()
+    task = task_of(model, volume, memory=LIMIT * 10**6)
+    scale = time.monotonic() - began
+    blocks = blocks_of(model, volume, task)
+    outputs = Outputs()
+    types = outputs.types(model)
+    store = open_store(
+        path.with_suffix(".store"), {}, types, volume.shape, blocks[0].shape, restart=True
+    )
+    job = Job(volume, task, store, outputs)
+    chosen = [
+        blocks[number]
+        for number in np.linspace(0, len(blocks) - 1, BLOCKS_OF_CUBE + 2)[1:-1].astype(int)
+    ]
+    began = time.monotonic()
+    notes = [predict_block(model, job, block) for block in chosen]
+    seconds = time.monotonic() - began
+    voxels = sum(block.voxels for block in chosen)
+    return {
+        "voxels": volume.n_slices * side**2,
+        "bytes_on_disk": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        "blocks": len(blocks),
+        "block": list(blocks[0].shape),
+        "share": voxels / np.prod(shape_of(volume), dtype=float),
+        "idk_share": total(notes, "flags")["idk"] / voxels,
+        "seconds_of_scale": scale,
+        "microseconds_per_voxel": 1e6 * seconds / voxels,
+        "peak_mb": (peak() - before) / 1e6,
+    }
+
+
+@dataclass(frozen=True)
+class Grains(Noise):
+    """A pattern of round grains that repeats; it packs well."""
+
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        """Make a block."""
+        waves = [
+            np.sin(2 * np.pi * np.arange(part.start, part.stop, dtype=np.float32) / length)
+            for part, length in zip((z, rows, columns), (32, 64, 50), strict=True)
+        ]
+        sums = waves[0][:, None, None] + waves[1][:, None] + waves[2]
+        return (40 + 80 * np.digitize(sums, (-0.7, 0.5))).astype(np.uint8)
+
+
+def grains(side: int) -> Volume:
+    """A cube of them."""
+    return Volume.from_source(Grains((side, side, side), 32), "zyx", (0.1, 0.1, 0.1), "um", "cube")
+
+
+def in_a_process(part: str, case: Any) -> dict[str, Any]:
+    """Measure one case, undisturbed by what others left in memory."""
+    done = subprocess.run(
+        [sys.executable, __file__, part, json.dumps(case)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    print(case, found, flush=True)
+    return found
+
+
+def table_of_limits() -> tuple[list[dict[str, Any]], str]:
+    """Measure the cases with limits."""
     rows, results = [], []
     for case in CASES:
-        done = subprocess.run(
-            [sys.executable, __file__, json.dumps(case)], capture_output=True, text=True, check=True
-        )
-        found = json.loads(done.stdout)
+        found = in_a_process("limited", case)
         slices, side, width, samples, kept, limit = case
         results.append({"case": case, **found})
-        print(case, found, flush=True)
         rows.append(
             [
                 f"{slices} x {side} x {side}",
@@ -128,7 +230,59 @@ def main() -> None:
             ]
         )
     header = ["volume", "width", "T", "window of a block", "IDK", "limit", "peak over the rest"]
-    write_results("memory", {"cases": results}, markdown_table(header, rows))
+    return results, markdown_table(header, rows)
+
+
+def table_of_cubes() -> tuple[list[dict[str, Any]], str]:
+    """Measure the cubes."""
+    rows, results = [], []
+    for side in SIDES:
+        with tempfile.TemporaryDirectory() as room:
+            path = Path(room) / "cube.ome.zarr"
+            formats.save(path, grains(side))
+            found = in_a_process("cube", [str(path), side])
+        results.append(found)
+        rows.append(
+            [
+                f"{side}^3 ({found['voxels'] / 1e9:.1f} x 10^9)",
+                f"{found['bytes_on_disk'] / 1e6:.0f} MB",
+                f"{found['blocks']} of {' x '.join(map(str, found['block']))}",
+                f"{100 * found['share']:.2g} %",
+                f"{100 * found['idk_share']:.0f} %",
+                f"{found['microseconds_per_voxel']:.2f} us",
+                f"{found['microseconds_per_voxel'] * found['voxels'] / 3.6e9:.1f} h",
+                f"{found['seconds_of_scale']:.0f} s",
+                f"{found['peak_mb']:.0f} MB",
+            ]
+        )
+    header = [
+        "cube",
+        "file",
+        "blocks",
+        "predicted",
+        "IDK",
+        "a voxel",
+        "all of it",
+        "grey scale",
+        "peak over the rest",
+    ]
+    return results, markdown_table(header, rows)
+
+
+def main() -> None:
+    """Measure all cases."""
+    if len(sys.argv) > 1:
+        torch.set_num_threads(1)
+        part, case = {"limited": limited, "cube": cube}[sys.argv[1]], json.loads(sys.argv[2])
+        print(json.dumps(part(case)))
+        return
+    limits, first = table_of_limits()
+    cubes, second = table_of_cubes()
+    text = (
+        f"# Memory of predictions\n\n{first}\n\nCubes, width 16, T = 4, a limit of {LIMIT} MB, "
+        f"one thread:\n\n{second}"
+    )
+    write_results("memory", {"limits": limits, "cubes": cubes}, text)
 
 
 if __name__ == "__main__":

@@ -268,7 +268,8 @@ class MatPhase:
         reporter.start("predict", math.prod(shape))
         maps: dict[str, NDArray[Any]] = {}
         for block in blocks:
-            for name, part in inference.block_maps(model, grey, block, task).items():
+            images = inference.block_images(model, grey, block, task)
+            for name, part in inference.block_maps(model, images, block, task).items():
                 if name not in maps:
                     maps[name] = np.empty((*part.shape[:-3], *shape), part.dtype)
                 maps[name][..., *block.core] = part

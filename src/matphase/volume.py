@@ -372,6 +372,17 @@ def checked_block(volume: Volume, z: Window, rows: Window, columns: Window) -> N
     Raises:
         InputError: slices with a side shorter than 32 px, or a pixel that is NaN or infinite.
     """
+    return _checked(volume, volume.block(z, rows, columns), z.start)
+
+
+def checked_slices(volume: Volume) -> Iterator[NDArray[np.float32]]:
+    """Read all slices in order, each as `checked_slice` does; those stored together at once."""
+    for z, plane in enumerate(volume.slices()):
+        yield _checked(volume, plane[np.newaxis], z)[0]
+
+
+def _checked(volume: Volume, read: NDArray[Any], first: int) -> NDArray[np.float32]:
+    """What was read of the volume, from slice `first` on, as a network takes it."""
     height, width = volume.shape[-2:]
     if min(height, width) < MIN_SIDE:
         raise InputError(
@@ -379,8 +390,8 @@ def checked_block(volume: Volume, z: Window, rows: Window, columns: Window) -> N
         )
     # A float64 value beyond the range of float32 becomes infinite here, and is refused as such.
     with np.errstate(over="ignore"):
-        block = volume.block(z, rows, columns).astype(np.float32)
-    for number, plane in enumerate(block, z.start):
+        block = read.astype(np.float32)
+    for number, plane in enumerate(block, first):
         bad = plane.size - np.count_nonzero(np.isfinite(plane))
         if bad:
             raise InputError(

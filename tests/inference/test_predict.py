@@ -14,7 +14,7 @@ from matphase.data.intensity import IntensityScale
 from matphase.errors import InputError
 from matphase.inference.blocks import Block, Shape, tiles
 from matphase.inference.memory import array_bytes, pass_bytes, plan
-from matphase.inference.predict import Maps, Task, block_maps, blocks_of, task_of
+from matphase.inference.predict import Maps, Task, block_images, block_maps, blocks_of, task_of
 from matphase.model_folder import Trained
 from matphase.models import zoo
 from matphase.models.unet import UNet
@@ -83,14 +83,18 @@ def task(model: Trained, **wanted: Any) -> Task:
 
 def whole(model: Trained, **wanted: Any) -> Maps:
     (only,) = tiles(SHAPE, SHAPE)
-    return block_maps(model, VOLUME, only, task(model, **wanted))
+    return one_block(model, only, task(model, **wanted))
+
+
+def one_block(model: Trained, block: Block, asked: Task) -> Maps:
+    return block_maps(model, block_images(model, VOLUME, block, asked), block, asked)
 
 
 def in_blocks(model: Trained, blocks: list[Block], **wanted: Any) -> Maps:
     asked = task(model, **wanted)
     maps: Maps = {}
     for block in reversed(blocks):
-        for name, part in block_maps(model, VOLUME, block, asked).items():
+        for name, part in one_block(model, block, asked).items():
             assert part.shape[-3:] == block.shape
             maps.setdefault(name, np.zeros((*part.shape[:-3], *SHAPE), part.dtype))
             maps[name][..., *block.core] = part
@@ -190,9 +194,14 @@ def test_a_predicted_volume_does_not_depend_on_the_memory() -> None:
 
 
 def test_whole_slices_several_together_where_they_fit() -> None:
-    blocks = plan(model_of(), (40, 117, 131), 0, 10**9)
-    assert [block.shape[0] for block in blocks] == [16, 16, 8]
+    blocks = plan(model_of(), (300, 117, 131), 0, 10**9)
+    assert [block.shape[0] for block in blocks] == [16] * 18 + [12]
     assert all(block.window == (slice(0, 117), slice(0, 131)) for block in blocks)
+
+
+@pytest.mark.parametrize(("slices", "blocks"), [(1, 1), (7, 7), (40, 20), (64, 16)])
+def test_a_short_stack_keeps_several_workers_busy(slices: int, blocks: int) -> None:
+    assert len(plan(model_of(), (slices, 117, 131), 0, 10**9)) == blocks
 
 
 @pytest.mark.parametrize("memory", [1_500_000, 3_000_000, 10**7, 10**8])
@@ -219,6 +228,6 @@ def test_too_little_memory_says_how_much_is_enough() -> None:
 def test_a_network_that_looks_at_whole_slices_says_so() -> None:
     pytest.importorskip("segmentation_models_pytorch")
     model = model_of(model="manet")
-    assert len(plan(model, (3, 64, 64), 0, 10**9)) == 1
+    assert len(plan(model, (1, 64, 64), 0, 10**9)) == 1
     with pytest.raises(InputError, match=r"manet looks at whole slices, and one of 64 x 64 px"):
         plan(model, (3, 64, 64), 0, 10**6)

@@ -66,6 +66,7 @@ def predicted(
     probabilities: bool = False,
     restart: bool = False,
     reporter: Any = None,
+    crew: run.Crew | None = None,
 ) -> dict[str, Any]:
     model = read(folder)
     task = task_of(model, volume, memory=memory, seed=seed, keep_samples=keep_samples)
@@ -77,6 +78,7 @@ def predicted(
         folder=folder,
         probabilities=probabilities,
         restart=restart,
+        crew=crew,
         reporter=reporter or Silent(),
     )
     assert set(written) <= set(out.parent.iterdir())
@@ -148,8 +150,10 @@ def test_what_a_block_takes_can_be_pickled(
     block = blocks_of(model, opened, task)[-1]
     again = pickle.loads(pickle.dumps((opened, block, task, run.Outputs())))
     there, block, task, _ = again
-    one = run.block_maps(model, opened, block, task)
-    other = run.block_maps(model, there, block, task)
+    one, other = (
+        run.block_maps(model, run.block_images(model, of, block, task), block, task)
+        for of in (opened, there)
+    )
     np.testing.assert_array_equal(one["labels"], other["labels"])
 
 
@@ -157,16 +161,19 @@ def test_what_a_block_takes_can_be_pickled(
 
 
 class Counting(Silent):
-    """A reporter that counts voxels and stops the work after some blocks."""
+    """A reporter that counts predicted voxels and stops the work after some blocks."""
 
     def __init__(self, stop_after: int = -1) -> None:
         self.blocks = self.voxels = self.total = self.done = 0
         self._stop_after = stop_after
+        self._title = ""
 
     def start(self, title: str, total: int, done: int = 0) -> None:
-        self.total, self.done = total, done
+        self.total, self.done, self._title = total, done, title
 
     def advance(self, steps: int = 1, note: str = "") -> None:
+        if self._title != "predict":
+            return
         self.blocks += 1
         self.voxels += steps
         if self.blocks == self._stop_after:
@@ -223,6 +230,57 @@ def test_a_block_that_was_damaged_is_predicted_again(
     assert contents(tmp_path) == undisturbed
 
 
+@pytest.mark.parametrize("when", ["half way", "when all but the names is done"])
+def test_what_changed_in_the_volume_is_predicted_again(
+    quick_folder: Path,
+    volume: mp.Volume,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+) -> None:
+    """Whatever of it changed: a single voxel will do."""
+    first, second = tmp_path / "first" / "out.tif", tmp_path / "second" / "out.tif"
+    if when == "half way":
+        stopped(quick_folder, volume, first)
+    else:
+
+        def stop(_: Path) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "take_places", stop)
+            with pytest.raises(Interrupted):
+                predicted(quick_folder, volume, first)
+    grey = volume.to_array().copy()
+    grey[0, 5, 5] += 40
+    changed = mp.Volume.from_array(grey, voxel_size=(0.4, 0.2, 0.2), unit="um", name="scan")
+    again = Counting()
+    predicted(quick_folder, changed, first, reporter=again)
+    predicted(quick_folder, changed, second)
+    assert 0 < again.done < again.total
+    assert contents(first.parent) == contents(second.parent)
+
+
+def test_a_process_whose_place_another_took_writes_nothing_more(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path
+) -> None:
+    """As a worker may that was still at a block when its run was stopped."""
+    out = tmp_path / "out.tif"
+    late: list[run.Job] = []
+
+    def crew(job: run.Job, todo: Any) -> Any:
+        late.append(job)
+        return run.one_by_one(read(quick_folder))(job, todo)
+
+    stopped(quick_folder, volume, out, crew=crew)
+    stopped(quick_folder, volume, out, seed=1, restart=True)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    model = read(quick_folder)
+    with pytest.raises(OutputError, match="taken over by another prediction of that name"):
+        run.predict_block(model, late[0], list_of_blocks(quick_folder, volume)[0])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def list_of_blocks(quick_folder: Path, volume: mp.Volume) -> list[Any]:
     model = read(quick_folder)
     return blocks_of(model, volume, task_of(model, volume, memory=SMALL))
@@ -234,13 +292,13 @@ def test_an_unfinished_prediction_of_something_else_is_refused(
     out = tmp_path / "out.tif"
     work = stopped(quick_folder, volume, out)
     before = sorted(path.name for path in work.rglob("*"))
-    brighter = mp.Volume.from_array(volume.to_array() + 1, voxel_size=0.2, unit="um")
+    coarser = mp.Volume.from_array(volume.to_array(), voxel_size=0.3, unit="um")
     other = random_model(tmp_path / "other model", seed=1)
     for says, call in {
         "another seed;": lambda: predicted(quick_folder, volume, out, seed=1),
         "another memory limit": lambda: predicted(quick_folder, volume, out, memory=10**7),
         "another set of maps": lambda: predicted(quick_folder, volume, out, probabilities=True),
-        "another volume and voxel size": lambda: predicted(quick_folder, brighter, out),
+        "another voxel size": lambda: predicted(quick_folder, coarser, out),
         "another model": lambda: predicted(other, volume, out),
     }.items():
         with pytest.raises(OutputError, match=rf"{says}.*--restart"):

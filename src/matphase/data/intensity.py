@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.errors import InputError
-from matphase.volume import Volume, checked_slice
+from matphase.volume import Volume, checked_slice, checked_slices
 
 SLICES_TO_SAMPLE = 64
 PIXELS_TO_SAMPLE = 250_000
@@ -81,7 +81,7 @@ class IntensityScale:
         """
         if not self.per_slice:
             return np.full((volume.n_slices, 2), (self.low, self.high))
-        return np.array([_ends(checked_slice(volume, z)) for z in range(volume.n_slices)])
+        return np.array([_ends(plane) for plane in checked_slices(volume)])
 
     def check_fits(self, other: "IntensityScale", name: str) -> None:
         """Refuse a volume whose grey values lie far from those of the training slices.

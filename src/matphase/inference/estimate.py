@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, replace
 
 from matphase.inference.blocks import Block, Shape, tiles
-from matphase.inference.predict import Task, block_maps, blocks_of, shape_of
+from matphase.inference.predict import Task, block_images, block_maps, blocks_of, shape_of
 from matphase.inference.run import Outputs, disk_bytes
 from matphase.model_folder import Trained
 from matphase.models import zoo
@@ -79,7 +79,7 @@ def _trial(model: Trained, volume: Volume) -> Block:
 
 def _timed(model: Trained, volume: Volume, block: Block, task: Task) -> float:
     began = time.monotonic()
-    block_maps(model, volume, block, task)
+    block_maps(model, block_images(model, volume, block, task), block, task)
     return time.monotonic() - began
 
 

@@ -17,6 +17,9 @@ from matphase.models.reach import Reach
 
 MOST_SLICES = 16
 """Of a block of whole slices: more of them would gain nothing, and be lost to a kill."""
+FEWEST_BLOCKS = 16
+"""Of a stack with as many slices, so that several workers have something to do. Not a matter of
+how many there are: a run goes on with the blocks that it began with, by whatever workers."""
 _UNITS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 DEPTHS = (8, 4, 2, 1)
 """Of blocks that are rectangles. Files are often stored in chunks several slices deep, which are
@@ -71,7 +74,8 @@ def plan(model: Trained, shape: Shape, samples: int, memory: int) -> list[Block]
     if once + each <= memory:
         # half of the memory for passes, which are quicker in batches
         depth = min(memory // 2, memory - once) // each
-        return tiles(shape, (min(z, MOST_SLICES, max(1, depth)), height, width))
+        depth = max(1, min(depth, MOST_SLICES, z // FEWEST_BLOCKS))
+        return tiles(shape, (depth, height, width))
     if reach is None:
         raise InputError(
             f"{model.settings.model} looks at whole slices, and one of {height} x {width} px takes "

@@ -102,15 +102,19 @@ def shape_of(volume: Volume) -> Shape:
     return volume.n_slices, height, width
 
 
-def block_maps(model: Trained, volume: Volume, block: Block, task: Task) -> Maps:
-    """Predict the core of one block.
+def block_images(model: Trained, volume: Volume, block: Block, task: Task) -> NDArray[np.float32]:
+    """What the networks see of the volume for one block, as `read_window` gives it.
 
     Raises:
         InputError: a pixel in its window is NaN or infinite.
         FormatError: the volume cannot be read there.
     """
+    return read_window(volume, task.ends, block.core[0], *block.window, model.settings.slices)
+
+
+def block_maps(model: Trained, images: NDArray[np.float32], block: Block, task: Task) -> Maps:
+    """Predict the core of one block from its images (`block_images`)."""
     settings = model.settings
-    images = read_window(volume, task.ends, block.core[0], *block.window, settings.slices)
     rows, columns = images.shape[-2:]
     left = task.memory - len(images) * rows * columns * array_bytes(model, task.kept)
     known = ugsm.predict(

@@ -17,14 +17,13 @@ from matphase.device import arithmetic
 from matphase.errors import Interrupted, MatPhaseError, OutputError
 from matphase.files import reason, remove
 from matphase.inference.blocks import Block
-from matphase.inference.predict import Maps, Task, block_maps, blocks_of
+from matphase.inference.predict import Maps, Task, block_images, block_maps, blocks_of
 from matphase.inference.store import Store, check_disk, open_store, total
 from matphase.model_folder import Trained, checksum_of
 from matphase.progress import Reporter
-from matphase.seeds import fingerprint, mix
+from matphase.seeds import fingerprint
 from matphase.volume import Volume
 
-SLICES_TO_COMPARE = 16
 FLAGS = ("idk", "trusted", "deferred")
 """The maps whose set voxels are counted."""
 
@@ -119,7 +118,8 @@ def predict_to_files(
 ) -> tuple[list[Path], dict[str, Any]]:
     """Predict a volume into files; see `matphase.records` for which there are.
 
-    A second call after a kill goes on with the blocks that are not finished.
+    A second call after a kill goes on with the blocks that are not finished, or for which the
+    networks would not see what they saw.
 
     Args:
         model: that predicts.
@@ -152,34 +152,58 @@ def predict_to_files(
         run = _identity(model, volume, task, folder, types, blocks[0])
         store = open_store(work, run, types, volume.shape, blocks[0].shape, restart=restart)
         try:
-            if not records.is_whole(out):
-                job = Job(volume, task, store, outputs)
-                notes = _finish(job, blocks, crew or one_by_one(model), reporter)
+            job = Job(volume, task, store, outputs)
+            kept = _kept(model, job, blocks, reporter)
+            if len(kept) < len(blocks) or not records.is_whole(out):
+                notes = _finish(job, blocks, kept, crew or one_by_one(model), reporter)
                 maps = {name: store.volume(name, volume) for name in types}
                 record = _record(model, volume, folder, notes, types, out)
                 records.write_files(out, maps, record)
             done = records.take_places(out)
         except BaseException:
-            if store.is_empty:
+            if store.is_empty and store.is_own:
                 remove(work)
             raise
         records.tidy(out)
     return done
 
 
+def _kept(
+    model: Trained, job: Job, blocks: Sequence[Block], reporter: Reporter
+) -> dict[int, dict[str, Any]]:
+    """The notes by number of blocks that are finished, and would come out the same."""
+    if job.store.is_empty:
+        return {}
+    notes = {}
+    reporter.start("check what is finished", sum(block.voxels for block in blocks))
+    for block in blocks:
+        note = job.store.note_of(block)
+        if note is not None:
+            seen = fingerprint(block_images(model, job.volume, block, job.task))
+            if note.get("seen") == seen:
+                notes[block.number] = note
+        reporter.advance(block.voxels)
+    reporter.finish()
+    return notes
+
+
 def _finish(
-    job: Job, blocks: Sequence[Block], crew: Crew, reporter: Reporter
+    job: Job,
+    blocks: Sequence[Block],
+    kept: Mapping[int, dict[str, Any]],
+    crew: Crew,
+    reporter: Reporter,
 ) -> list[dict[str, Any]]:
-    """Predict what is not finished, and give the notes of all blocks."""
-    notes = {block.number: job.store.note_of(block) for block in blocks}
-    todo = [block for block in blocks if notes[block.number] is None]
+    """Predict what is not kept, and give the notes of all blocks."""
+    notes = dict(kept)
+    todo = [block for block in blocks if block.number not in notes]
     every = sum(block.voxels for block in blocks)
     reporter.start("predict", every, done=every - sum(block.voxels for block in todo))
     for block, note in crew(job, todo):
         notes[block.number] = note
         reporter.advance(block.voxels)
     reporter.finish()
-    return [note for note in notes.values() if note is not None]
+    return [notes[block.number] for block in blocks]
 
 
 def one_by_one(model: Trained) -> Crew:
@@ -195,16 +219,19 @@ def predict_block(model: Trained, job: Job, block: Block) -> dict[str, Any]:
     """Predict one block into the store; a function of what can be pickled.
 
     Returns:
-        the note of the block: voxels of each phase, those with flags, seconds.
+        the note of the block: voxels of each phase, those with flags, a fingerprint of what the
+        networks saw, seconds.
     """
     began = time.monotonic()
-    maps = job.outputs.named(model, block_maps(model, job.volume, block, job.task))
+    images = block_images(model, job.volume, block, job.task)
+    maps = job.outputs.named(model, block_maps(model, images, block, job.task))
     codes = model.phases.encode(maps["labels"]).ravel()
     counts = np.bincount(codes, minlength=len(model.phases)).tolist()
     flags = {name: int(maps[name].sum()) for name in FLAGS if name in maps}
     note = {
         "phases": dict(zip(model.phases.names, counts, strict=True)),
         "flags": flags,
+        "seen": fingerprint(images),
         "seconds": {"all": time.monotonic() - began},
     }
     job.store.put(block, maps, note)
@@ -219,14 +246,15 @@ def _identity(
     types: Mapping[str, Any],
     first: Block,
 ) -> dict[str, Any]:
-    """What an unfinished prediction must have in common with this one to be gone on with."""
-    numbers = np.unique(np.linspace(0, volume.n_slices - 1, SLICES_TO_COMPARE).astype(int))
-    planes = [fingerprint(volume.slice(int(z))) for z in numbers]
+    """What an unfinished prediction must have in common with this one to be gone on with.
+
+    Grey values are not among it: each block's note tells what the block was predicted from.
+    """
     return {
         "version": version("matphase"),
         "model": checksum_of(folder),
         "arithmetic": arithmetic(model.settings.precision),
-        "volume": [list(volume.shape), str(volume.dtype), mix(*planes)],
+        "volume": [list(volume.shape), str(volume.dtype)],
         "voxel size": [volume.voxel_size and list(volume.voxel_size), volume.unit],
         "number of samples": task.samples,
         "seed": task.seed,

@@ -3,19 +3,22 @@
 A hidden folder beside the output holds, until the prediction is complete:
 
 ```
-run.json            what is predicted: by which model, of which volume, with which settings
+run.json            what is predicted: by which model, of how large a volume, with which settings
+owner               names the process that writes here: the last one that began
 NAME.zarr           an array for each map, a chunk a block: each has one writer
 blocks/NUMBER.json  of each finished block: checksums of what it wrote, and counts
 files/              the files of the prediction, before they take their places (`records`)
 ```
 
 A block is finished when its note is there, which comes last and by renaming; it is kept when what
-the arrays hold still has the checksums of the note.
+the arrays hold still has the checksums of the note. A process that goes on after another has begun
+in its place, such as a worker whose own run was stopped, is refused.
 """
 
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,6 +38,7 @@ from matphase.inference.blocks import Block
 from matphase.volume import Volume
 
 RUN = "run.json"
+OWNER = "owner"
 
 
 @dataclass(frozen=True)
@@ -44,24 +48,32 @@ class Store:
     Attributes:
         folder: that holds it.
         names: of the maps.
+        owner: what `open_store` named its caller; workers write in its name.
     """
 
     folder: Path
     names: tuple[str, ...]
+    owner: str
 
     @cached_property
     def _arrays(self) -> dict[str, Any]:
         return {name: zarr.open_array(self._array(name), mode="r+") for name in self.names}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "names": self.names}
+        return {"folder": self.folder, "names": self.names, "owner": self.owner}
 
     def put(self, block: Block, maps: Mapping[str, NDArray[Any]], note: Mapping[str, Any]) -> None:
         """Keep the maps (z, y, x) of a block's core, and a note for JSON.
 
         Raises:
             OSError: they cannot be written.
+            OutputError: the store is gone, or another process has opened it since.
         """
+        if not self.is_own:
+            raise OutputError(
+                f"{self.folder} was removed, or taken over by another prediction of that name; let "
+                "one of them finish, or give each an output of its own"
+            )
         for name, array in self._arrays.items():
             array[_place(array, block)] = maps[name].reshape(block.shape[-array.ndim :])
         sums = {name: _checksum(maps[name]) for name in self.names}
@@ -83,6 +95,14 @@ class Store:
     def is_empty(self) -> bool:
         """Whether no block is finished."""
         return not any(self._notes.glob("*.json"))
+
+    @property
+    def is_own(self) -> bool:
+        """Whether no other process has opened it since."""
+        try:
+            return (self.folder / OWNER).read_text("utf-8") == self.owner
+        except OSError:  # it is gone
+            return False
 
     def volume(self, name: str, like: Volume) -> Volume:
         """A map as a volume, at the place of the one that was predicted."""
@@ -122,7 +142,7 @@ def open_store(
     Raises:
         OutputError: what is there is of another run, or nothing can be written.
     """
-    store = Store(folder, tuple(types))
+    store = Store(folder, tuple(types), secrets.token_hex(8))
     run = json.loads(json.dumps(run))
     if restart:
         remove(folder)
@@ -132,6 +152,7 @@ def open_store(
         except (OSError, ValueError):
             found = None  # killed before it began
         if found == run:
+            _write_text(folder / OWNER, store.owner)
             return store
         if found is not None:
             others = found if isinstance(found, dict) else {}
@@ -151,6 +172,7 @@ def open_store(
                 dtype=dtype,
                 fill_value=0,
             )
+        _write_text(folder / OWNER, store.owner)
         write_json(folder / RUN, run)
     except BaseException:
         remove(folder)
@@ -185,8 +207,12 @@ def total(notes: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that it is there as a whole or not at all."""
+    _write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    beside.write_text(text, "utf-8")
     beside.replace(path)
 
 
