@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import dask
 from distributed import Client, KilledWorker, LocalCluster, as_completed
 
 from matphase.device import arithmetic
@@ -30,6 +31,9 @@ volume of very many blocks does not fill the scheduler."""
 FEWEST_AHEAD = 32
 """Handed out at least, so that a cluster that grows with its work sees some."""
 SECONDS_TO_ANSWER = 20
+MEMORY_AS_USUAL = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
+"""Dask makes its workers hand back all memory at once, and a network that gets it anew for each
+layer takes twice the time (`benchmarks/workers.py`)."""
 _ONE_AT_A_TIME = Lock()
 """Of the threads that a worker may have."""
 
@@ -90,6 +94,7 @@ def local_cluster(workers: int) -> Iterator[Client]:
     threads = str(max(1, (cores or 1) // workers))
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     with (
+        dask.config.set(MEMORY_AS_USUAL),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
