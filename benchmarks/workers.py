@@ -1,15 +1,17 @@
 """What several workers gain, and what goes on around the networks.
 
-    python benchmarks/workers.py [--repeats 2]
+    python benchmarks/workers.py [--repeats 4]
 
 A stack in an OME-Zarr file is predicted into files by one process that goes through the blocks, by
-one Dask worker, and by two; each worker has one core, and so has the process. Each run is of a
-process of its own, the three kinds take turns, and each predicts a small stack first, so that all
-code and weights are loaded. Starting two workers and loading them is timed apart. Random weights:
-MCD U-Net of width 16, T = 4, and LCGAR on about a tenth of the pixels.
+one Dask worker, and by two; each worker has one core, and so has the process. Since a machine's
+speed changes from minute to minute, the process and the one worker run at the same time, each on
+the core that the other had before; then come the two workers. Each run is of a process of its own
+and predicts a small stack first, so that code and weights are loaded; that, with the start of the
+workers, is timed apart. Random weights: MCD U-Net of width 16, T = 4, and LCGAR on about a tenth
+of the pixels.
 
 Around the networks is what a run of the one process spends outside of `block_maps`: reading and
-scaling, fingerprints, keeping blocks, writing files. Needs two idle cores. Writes
+scaling, fingerprints, keeping blocks, writing files. Needs two idle cores, and Linux. Writes
 benchmarks/results/workers.json and .md.
 """
 
@@ -38,7 +40,7 @@ from matphase.model_folder import read, write
 from matphase.progress import Silent
 from matphase.volume import Volume
 
-SHAPE = (32, 512, 512)
+SHAPE = (16, 384, 384)
 KINDS = ("loop", "1 worker", "2 workers")
 
 
@@ -78,26 +80,23 @@ def predicted(model: Path, volume: Path, crew: run.Crew | None, room: Path) -> l
     return [whole[0], within[0]]
 
 
-def measured(kind: str, room: Path) -> dict[str, float]:
-    """Predict the small stack, then the large one."""
+def measured(kind: str, cores: set[int], room: Path) -> dict[str, float]:
+    """Predict the small stack, then the large one, on these cores."""
+    os.sched_setaffinity(0, cores)
     model, small, large = room / "model", room / "small.ome.zarr", room / "large.ome.zarr"
+    began = time.monotonic()
     if kind == "loop":
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         torch.set_num_threads(1)
-        start, _ = predicted(model, small, None, room)
+        predicted(model, small, None, room)
+        start = time.monotonic() - began
         seconds, within = predicted(model, large, None, room)
         return {"start": start, "seconds": seconds, "within": within}
-    workers = int(kind.split()[0])
-    if workers == 1:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    start = [0.0]
-    started = time.monotonic()
-    with local_cluster(workers) as client:
+    with local_cluster(len(cores)) as client:
         crew = Cluster(client, model)
         predicted(model, small, crew, room)
-        start[0] = time.monotonic() - started
+        start = time.monotonic() - began
         seconds, _ = predicted(model, large, crew, room)
-    return {"start": start[0], "seconds": seconds}
+    return {"start": start, "seconds": seconds}
 
 
 def make(room: Path) -> None:
@@ -108,50 +107,57 @@ def make(room: Path) -> None:
     write(warmed(model_of(16, 4), grey), room / "model")
 
 
+def started(kind: str, cores: str, folder: str) -> subprocess.Popen[str]:
+    """Begin a run."""
+    command = [sys.executable, __file__, "--one", kind, cores, folder]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
 def main() -> None:
     """Measure all kinds in turn."""
     if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(measured(sys.argv[2], Path(sys.argv[3]))))
+        kind, cores, folder = sys.argv[2:]
+        print(json.dumps(measured(kind, set(map(int, cores.split(","))), Path(folder))))
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=4)
     repeats = parser.parse_args().repeats
     runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    one, other = (str(core) for core in sorted(os.sched_getaffinity(0))[:2])
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder))
         for _ in range(repeats):
-            for kind in KINDS:
-                done = subprocess.run(
-                    [sys.executable, __file__, "--one", kind, folder],
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    check=True,
-                )
-                runs[kind].append(json.loads(done.stdout))
-                print(kind, runs[kind][-1], flush=True)
-    seconds = {kind: float(np.mean([one["seconds"] for one in runs[kind]])) for kind in KINDS}
-    around = float(np.mean([1 - one["within"] / one["seconds"] for one in runs["loop"]]))
+            for together in (((KINDS[0], one), (KINDS[1], other)), ((KINDS[2], f"{one},{other}"),)):
+                begun = [(kind, started(kind, cores, folder)) for kind, cores in together]
+                for kind, process in begun:
+                    said, _ = process.communicate()
+                    runs[kind].append(json.loads(said))
+                    print(kind, runs[kind][-1], flush=True)
+            one, other = other, one
+    loop, worker, two = (np.array([each["seconds"] for each in runs[kind]]) for kind in KINDS)
     figures = {
-        "two_workers_over_one": seconds["1 worker"] / seconds["2 workers"],
-        "overhead_of_dask": seconds["1 worker"] / seconds["loop"] - 1,
-        "around_the_networks": around,
+        "two_workers_over_one": float(np.median(worker / two)),
+        "overhead_of_dask": float(np.median(worker / loop)) - 1,
+        "around_the_networks": float(
+            np.median([1 - each["within"] / each["seconds"] for each in runs["loop"]])
+        ),
     }
     rows = [
         [
             kind,
-            " ".join(f"{one['seconds']:.1f}" for one in runs[kind]),
-            f"{seconds['loop'] / seconds[kind]:.2f}",
-            f"{np.mean([one['start'] for one in runs[kind]]):.1f}",
+            " ".join(f"{each['seconds']:.1f}" for each in runs[kind]),
+            f"{np.median([each['start'] for each in runs[kind]]):.1f}",
         ]
         for kind in KINDS
     ]
-    header = ["run by", "seconds", "speed against the loop", "start and small stack, seconds"]
+    header = ["run by", "seconds", "start and small stack, seconds"]
     text = (
         f"# Workers\n\nA stack of {' x '.join(map(str, SHAPE))} voxels, a core a worker, "
-        f"{repeats} runs each in turn.\n\n{markdown_table(header, rows)}\n\n"
-        f"Two workers are {figures['two_workers_over_one']:.2f} times as fast as one; Dask costs "
-        f"one worker {100 * figures['overhead_of_dask']:.1f} % over the loop. The loop spends "
-        f"{100 * around:.1f} % of its time around the networks."
+        f"{repeats} runs each.\n\n{markdown_table(header, rows)}\n\n"
+        "Medians of the ratios, run by run: two workers are "
+        f"{figures['two_workers_over_one']:.2f} times as fast as one; Dask costs one worker "
+        f"{100 * figures['overhead_of_dask']:.1f} % over the loop; the loop spends "
+        f"{100 * figures['around_the_networks']:.1f} % of its time around the networks."
     )
     write_results("workers", {"shape": SHAPE, "runs": runs, **figures}, text)
 

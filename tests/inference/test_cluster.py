@@ -61,15 +61,15 @@ def undisturbed(
 
 
 class Killing(Silent):
-    """A reporter that kills a worker when the first block is done."""
+    """A reporter that kills a worker when some blocks are done."""
 
-    def __init__(self, client: Client) -> None:
-        self.client: Client | None = client
+    def __init__(self, client: Client, after: int = 1) -> None:
+        self.client, self.left = client, after
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        if self.client is not None:
+        self.left -= 1
+        if self.left == 0:
             os.kill(next(iter(self.client.run(os.getpid).values())), signal.SIGKILL)
-        self.client = None
 
 
 def test_two_workers_write_what_one_process_writes(
@@ -88,12 +88,18 @@ def test_workers_keep_memory_as_other_processes_do(client: Client) -> None:
     assert found == os.environ.get("MALLOC_TRIM_THRESHOLD_")
 
 
+@pytest.mark.parametrize("after", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5))])
 def test_a_worker_that_is_killed_costs_only_time(
-    client: Client, model_folder: Path, scan: Path, tmp_path: Path, undisturbed: list[np.ndarray]
+    client: Client,
+    model_folder: Path,
+    scan: Path,
+    tmp_path: Path,
+    undisturbed: list[np.ndarray],
+    after: int,
 ) -> None:
-    crew, killing = cluster.Cluster(client, model_folder), Killing(client)
+    crew, killing = cluster.Cluster(client, model_folder), Killing(client, after)
     found = predicted(model_folder, scan, tmp_path / "out.tif", crew, killing)
-    assert killing.client is None
+    assert killing.left <= 0
     for one, other in zip(found, undisturbed, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 

@@ -20,7 +20,7 @@ from matphase.models import zoo
 from matphase.models.unet import UNet
 from matphase.phases import PhaseTable
 from matphase.settings import Settings
-from matphase.stages import hcl_idk, local
+from matphase.stages import deferral, hcl_idk, local
 from matphase.stages.conformal import Promise
 from matphase.stages.scaling import Scaling
 from samples import striped
@@ -157,6 +157,27 @@ def test_scaling_and_trust_are_those_of_the_whole(scaling: Any) -> None:
     expected = whole(model, keep_samples=True)
     assert 0.3 < expected["trusted"].mean() < 0.7
     assert_same(in_blocks(model, cut(model, BLOCKS[1]), keep_samples=True), expected)
+
+
+@pytest.mark.parametrize("fusion", ["replace", "soft"])
+def test_deferral_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch, fusion: str) -> None:
+    asked = model_of(aggregator={"fusion": fusion})
+    torch.manual_seed(4)
+    network = deferral.build(3, asked.settings.idk).eval()
+    model = replace(asked, deferral=network)
+    scores: list[np.ndarray] = []
+    with monkeypatch.context() as patch:
+        real = deferral.predict
+        patch.setattr(deferral, "predict", lambda *some: scores.append(real(*some)) or scores[-1])
+        whole(model)
+    # about half of the pixels on each side, and none so near that rounding could decide
+    middle = in_a_gap(np.sort(scores[0]), 0.4, 0.6)
+    with torch.no_grad():
+        network.layers[-1].bias -= float(np.log(middle / (1 - middle)))
+    expected = whole(model, keep_samples=True)
+    assert 0.3 < expected["deferred"].sum() / expected["idk"].sum() < 0.7
+    for block in BLOCKS:
+        assert_same(in_blocks(model, cut(model, block), keep_samples=True), expected)
 
 
 def test_without_the_halo_blocks_differ() -> None:

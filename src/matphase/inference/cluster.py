@@ -31,9 +31,12 @@ volume of very many blocks does not fill the scheduler."""
 FEWEST_AHEAD = 32
 """Handed out at least, so that a cluster that grows with its work sees some."""
 SECONDS_TO_ANSWER = 20
-MEMORY_AS_USUAL = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
+LEFT_TO_COMPUTE = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+    "distributed.worker.profile.enabled": False,
+}
 """Dask makes its workers hand back all memory at once, and a network that gets it anew for each
-layer takes twice the time (`benchmarks/workers.py`)."""
+layer takes twice the time; and it looks every 10 ms where they are (`benchmarks/workers.py`)."""
 _ONE_AT_A_TIME = Lock()
 """Of the threads that a worker may have."""
 
@@ -94,7 +97,7 @@ def local_cluster(workers: int) -> Iterator[Client]:
     threads = str(max(1, (cores or 1) // workers))
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     with (
-        dask.config.set(MEMORY_AS_USUAL),
+        dask.config.set(LEFT_TO_COMPUTE),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
