@@ -198,6 +198,23 @@ def test_metadata_that_break_the_rules(tmp_path: Path) -> None:
         formats.open(path)
 
 
+@pytest.mark.parametrize("left", [None, [], [{"type": "translation", "translation": [0, 0, 0]}]])
+def test_an_image_without_scale_needs_a_voxel_size(tmp_path: Path, left: Any) -> None:
+    path = written(tmp_path / "a.zarr")
+    group = zarr.open_group(LocalStore(path), mode="r+")
+    ome = group.attrs.asdict()["ome"]
+    for dataset in ome["multiscales"][0]["datasets"]:
+        del dataset["coordinateTransformations"]
+        if left is not None:
+            dataset["coordinateTransformations"] = left
+    group.attrs["ome"] = ome
+    with pytest.raises(FormatError, match=r"a\.zarr does not say how large .* \(--voxel-size"):
+        formats.open(path)
+    volume = formats.open(path, voxel_size=0.3, unit="um")
+    assert (volume.voxel_size, volume.unit) == ((0.3, 0.3, 0.3), "um")
+    np.testing.assert_array_equal(volume.to_array(), STACK)
+
+
 def test_a_level_that_is_missing(tmp_path: Path) -> None:
     path = written(tmp_path / "a.zarr")
     shutil.rmtree(path / "s0")

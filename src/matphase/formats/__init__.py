@@ -45,12 +45,13 @@ def open(  # noqa: A001 - `matphase.open` reads like the built-in, and does the 
         unit: unit of `voxel_size`, such as "um" or "nm".
 
     Raises:
-        FormatError: a file that is missing, damaged, or of a kind that is not read here.
+        FormatError: a file that is missing, damaged, or of a kind that is not read here, or an
+            OME-Zarr image without the scale it should have, unless `voxel_size` is given.
         InputError: colour, several channels, a time series, or arguments that do not fit.
     """
     if axes not in (None, "yx", "zyx"):
         raise InputError(f"axes {axes!r} are not known; pass 'yx' for a slice, 'zyx' for a stack")
-    volume = _opened(Path(path), axes)
+    volume = _opened(Path(path), axes, scaled=voxel_size is None)
     if (axes or volume.axes) == volume.axes and voxel_size is None and unit is None:
         return volume
     if voxel_size is None and unit is None:
@@ -135,13 +136,13 @@ def write(
         hdf5.save(target, volume, compress=compress)
 
 
-def _opened(path: Path, axes: str | None) -> Volume:
-    """Open a volume as the file describes it."""
+def _opened(path: Path, axes: str | None, *, scaled: bool) -> Volume:
+    """Open a volume as the file describes it; unless `scaled`, its voxel size is of no concern."""
     file, dataset = hdf5.split_path(path)
     if _zarr_paths.is_store(file) and file.is_dir():
         from matphase.formats import ome_zarr
 
-        return ome_zarr.open_node(file, axes)
+        return ome_zarr.open_node(file, axes, scaled=scaled)
     if file.is_dir():
         paths = slices_in(file)
         if paths[0].suffix.lower() in _PNG:

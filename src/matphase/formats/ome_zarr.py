@@ -35,21 +35,23 @@ Multiscale: TypeAlias = Multiscale04 | Multiscale05
 _BLOSC_HEADER = struct.Struct("<12xI")  # the last of its 16 bytes are the length of the chunk
 
 
-def open_node(path: Path, axes: str | None) -> Volume:
+def open_node(path: Path, axes: str | None, *, scaled: bool = True) -> Volume:
     """Open the image or the array at `path`, inside of a store or its root.
 
     Args:
         path: a Zarr group with OME metadata, or an array.
         axes: "yx" or "zyx" of a plain array, where its shape leaves that open.
+        scaled: an image has to say how large its voxels are, as the specification demands.
 
     Raises:
-        FormatError: no or damaged metadata, an unknown version, or a level that is missing.
+        FormatError: no or damaged metadata, no scale, an unknown version, or a level that is
+            missing.
         InputError: several channels or times, or values that are no numbers.
     """
     node = node_at(path)
     if isinstance(node, zarr.Array):
         return _volume(path, path, node, kept_axes(node.shape), axes, None, None)
-    multiscale = multiscale_of(path, node.attrs.asdict())
+    multiscale = multiscale_of(path, node.attrs.asdict(), scaled=scaled)
     level = path / multiscale.datasets[0].path
     array = node_at(level) if level.is_dir() else None
     if not isinstance(array, zarr.Array):
@@ -159,8 +161,13 @@ def _volume(
     return Volume.from_source(source, axes, voxel_size, unit, str(name))
 
 
-def multiscale_of(path: Path, attributes: Mapping[str, Any]) -> Multiscale:
+def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = True) -> Multiscale:
     """The metadata of the image in a group: its levels, axes and scales.
+
+    Args:
+        path: of the group.
+        attributes: of the group.
+        scaled: refuse an image without scales; else they are taken to be 1.
 
     Raises:
         FormatError: there are none, or they do not follow a version that is known here.
@@ -176,10 +183,21 @@ def multiscale_of(path: Path, attributes: Mapping[str, Any]) -> Multiscale:
     if version not in ("0.4", "0.5"):
         raise FormatError(f"{path} is OME-Zarr {version}, but 0.4 and 0.5 are read here; {choose}")
     model = Multiscale05 if version == "0.5" else Multiscale04
+    image = dict(images[0])
+    if _without_scale(image):
+        if scaled:
+            raise FormatError(
+                f"{path} does not say how large its voxels are (it has no scale); give their size "
+                "(--voxel-size, --unit)"
+            )
+        ones = {"type": "scale", "scale": [1.0] * len(image.get("axes", ()))}
+        image["datasets"] = [
+            {**dataset, "coordinateTransformations": [ones]} for dataset in image["datasets"]
+        ]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ValidationWarning)  # what it could put right itself
-            return model.model_validate(images[0])
+            return model.model_validate(image)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -187,6 +205,19 @@ def multiscale_of(path: Path, attributes: Mapping[str, Any]) -> Multiscale:
             f"{path} has metadata that are not OME-Zarr {version} ({where}: {first['msg']}); "
             f"{choose}"
         ) from error
+
+
+def _without_scale(image: Mapping[str, Any]) -> bool:
+    """Whether the levels of an image lack the scale that each of them should have."""
+    datasets = image.get("datasets")
+    if not (isinstance(datasets, list) and all(isinstance(one, Mapping) for one in datasets)):
+        return False  # and worse is wrong with it
+
+    def has_scale(dataset: Mapping[str, Any]) -> bool:
+        transforms = dataset.get("coordinateTransformations") or ()
+        return any(isinstance(one, Mapping) and one.get("type") == "scale" for one in transforms)
+
+    return not all(map(has_scale, datasets))
 
 
 def _voxel_size(
