@@ -14,7 +14,8 @@ from matphase.settings import IDKSettings
 from matphase.stages.results import GlobalPrediction, Partition
 from matphase.training import Draw, Run, Shuffled, epochs_needed, train
 
-PIXELS_PER_PASS = 2**18
+PIXELS_PER_PASS = 2**14
+"""What the layers make of so many pixels is small beside a pass of UGSM."""
 
 
 def build(n_phases: int, settings: IDKSettings) -> IDKClassifier:

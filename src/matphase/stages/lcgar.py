@@ -155,6 +155,7 @@ def _passes(
     memory: int,
 ) -> Iterator[tuple[nn.Module, tuple[Tensor, ...]]]:
     """The network, or its dense form, and inputs; in the order of `numpy.nonzero(where)`."""
+    memory = int(memory / zoo.UNUSABLE)
     # a patch, and two maps of 32 channels, at four bytes a value
     each = 4 * settings.patch_side**2 * (settings.patch_channels(n_phases) + 2 * 32)
     size = max(1, min(PATCHES_PER_PASS, memory // each))
