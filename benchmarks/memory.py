@@ -97,13 +97,16 @@ def model_of(width: int, samples: int) -> Trained:
     return Trained(settings, phases, scale, 0, network, classifier, answering, {})
 
 
-def peak() -> int:
-    """Most bytes that this process has had in memory.
-
-    By Linux's own account: that of `getrusage` begins with what the parent had.
-    """
+def memory(key: str) -> int:
+    """What Linux says of this process: VmRSS is what it has in memory, VmHWM the most since."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return 1024 * int(status["VmHWM"].split()[0])
+    return 1024 * int(status[key].split()[0])
+
+
+def begun() -> int:
+    """What is in memory now; the account of the most begins anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory("VmRSS")
 
 
 def predict(model: Trained, volume: Volume, block: Block, task: Task) -> Maps:
@@ -132,7 +135,7 @@ def limited(case: list[Any]) -> dict[str, Any]:
     model = warmed(model_of(width, samples), volume)
     task = task_of(model, volume, memory=limit * 10**6, keep_samples=kept)
     # the sample of slices that the grey scale is measured on is behind us, too
-    before = peak()
+    before = begun()
     blocks = blocks_of(model, volume, task)
     shares = [float(predict(model, volume, block, task)["idk"].mean()) for block in blocks[:BLOCKS]]
     rows, columns = (part.stop - part.start for part in blocks[0].window)
@@ -140,7 +143,7 @@ def limited(case: list[Any]) -> dict[str, Any]:
         "blocks": len(blocks),
         "window": [blocks[0].shape[0], rows, columns],
         "idk_share": shares[0],
-        "peak_mb": (peak() - before) / 1e6,
+        "peak_mb": (memory("VmHWM") - before) / 1e6,
     }
 
 
@@ -148,7 +151,7 @@ def cube(case: list[Any]) -> dict[str, Any]:
     """Predict some blocks, spread over a file, into a store."""
     path, side = Path(case[0]), case[1]
     model = warmed(model_of(16, 4), grains(64))
-    before = peak()
+    before = begun()
     volume = formats.open(path)
     assert volume.shape == (side, side, side)
     began = time.monotonic()
@@ -178,7 +181,7 @@ def cube(case: list[Any]) -> dict[str, Any]:
         "idk_share": total(notes, "flags")["idk"] / voxels,
         "seconds_of_scale": scale,
         "microseconds_per_voxel": 1e6 * seconds / voxels,
-        "peak_mb": (peak() - before) / 1e6,
+        "peak_mb": (memory("VmHWM") - before) / 1e6,
     }
 
 

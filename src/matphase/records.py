@@ -171,8 +171,13 @@ def write_files(labels: Path, maps: Mapping[str, Volume], record: Mapping[str, A
 
 
 def is_whole(labels: Path) -> bool:
-    """Whether `write_files` has finished, and `tidy` has not."""
-    return (_room(labels) / record_of(labels).name).exists()
+    """Whether what `write_files` wrote is there, in the working folder or already in its place."""
+    room = _room(labels)
+    record = room / record_of(labels).name
+    if not record.exists():
+        return False
+    names = json.loads(record.read_text("utf-8"))["files"]
+    return all((room / name).exists() or labels.with_name(name).exists() for name in names)
 
 
 def take_places(labels: Path) -> tuple[list[Path], dict[str, Any]]:

@@ -96,7 +96,7 @@ def test_what_predicting_it_will_take(
     words = ("info", "images.tif", "--model", model_folder, "--memory", "50MB")
     result = call(*words)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "up to 50MB of memory, 230kB of disk" in result.stdout
+    assert "up to 50MB of memory, 250kB of disk" in result.stdout
     assert "6 of up to 1 x 48 x 56 voxels" in result.stdout
     one, four = (
         json.loads(call(*words, "--samples", samples, "--json", "-").stdout)["prediction"]

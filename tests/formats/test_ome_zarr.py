@@ -215,6 +215,17 @@ def test_an_image_without_scale_needs_a_voxel_size(tmp_path: Path, left: Any) ->
     np.testing.assert_array_equal(volume.to_array(), STACK)
 
 
+@pytest.mark.parametrize("size", [None, 0.3])
+@pytest.mark.parametrize(
+    "broken",
+    [{"axes": None}, {"axes": 3}, {"datasets": [{"path": "s0", "coordinateTransformations": 5}]}],
+)
+def test_metadata_of_the_wrong_kind(tmp_path: Path, broken: dict[str, Any], size: Any) -> None:
+    path = written(tmp_path / "a.zarr", extra={"datasets": [{"path": "s0"}], **broken})
+    with pytest.raises(FormatError, match=r"a\.zarr has metadata that are not OME-Zarr 0\.5"):
+        formats.open(path, voxel_size=size, unit=size and "um")
+
+
 def test_a_level_that_is_missing(tmp_path: Path) -> None:
     path = written(tmp_path / "a.zarr")
     shutil.rmtree(path / "s0")

@@ -4,8 +4,10 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import dask
 import numpy as np
@@ -116,6 +118,39 @@ def test_blocks_that_end_workers_are_given_up(
             predicted(model_folder, scan, tmp_path / "out.tif", crew, killing)
 
 
+def test_a_scheduler_that_goes_while_blocks_are_predicted(
+    model_folder: Path, scan: Path, tmp_path: Path, undisturbed: list[np.ndarray]
+) -> None:
+    with cluster.local_cluster(1) as client:
+
+        class Closing(Silent):
+            def advance(self, steps: int = 1, note: str = "") -> None:
+                client.cluster.close()
+
+        crew = cluster.Cluster(client, model_folder)
+        with pytest.raises(MatPhaseError, match="the Dask scheduler has gone; start one again"):
+            predicted(model_folder, scan, tmp_path / "out.tif", crew, Closing())
+    found = predicted(model_folder, scan, tmp_path / "out.tif", None)
+    for one, other in zip(found, undisturbed, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_what_a_worker_refuses_is_told_here(model_folder: Path, scan: Path, tmp_path: Path) -> None:
+    with cluster.local_cluster(1) as client:
+        crew = cluster.Cluster(client, model_folder)
+
+        def unseen(job: run.Job, todo: Any) -> Any:
+            elsewhere = replace(job.store, folder=Path("/where/no/worker/looks"))
+            return crew(replace(job, store=elsewhere), todo)
+
+        with pytest.raises(InputError, match="worker does not see /where/no/worker/looks; let all"):
+            predicted(model_folder, scan, tmp_path / "out.tif", unseen)
+        client.run(setattr, cluster, "version", str)
+        with pytest.raises(InputError, match=r"a Dask worker has MatPhase matphase, but this is"):
+            predicted(model_folder, scan, tmp_path / "out.tif", crew)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "SECONDS_TO_ANSWER", 1)
     with (
@@ -160,4 +195,4 @@ def test_the_manual_has_a_script_for_slurm() -> None:
     assert "#SBATCH --mem=30G" in job
     assert re.search(r"--nthreads 1\b", job)
     assert "OMP_NUM_THREADS=16" in job
-    assert "MALLOC_TRIM_THRESHOLD_=1000000000" in job
+    assert "MALLOC_TRIM_THRESHOLD_=67108864" in job

@@ -1,6 +1,9 @@
 """Blocks answer as the whole does, whatever their size, for every kind of model."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -225,7 +228,7 @@ def test_a_short_stack_keeps_several_workers_busy(slices: int, blocks: int) -> N
     assert len(plan(model_of(), (slices, 117, 131), 0, 10**9)) == blocks
 
 
-@pytest.mark.parametrize("memory", [1_500_000, 3_000_000, 10**7, 10**8])
+@pytest.mark.parametrize("memory", [2_500_000, 4_000_000, 10**7, 10**8])
 def test_blocks_take_no_more_than_the_memory(memory: int) -> None:
     model = model_of()
     blocks = plan(model, (3, 300, 420), 3, memory)
@@ -234,6 +237,61 @@ def test_blocks_take_no_more_than_the_memory(memory: int) -> None:
         rows, columns = (part.stop - part.start for part in block.window)
         needed = block.shape[0] * rows * columns * array_bytes(model, 3)
         assert needed + pass_bytes(model, rows, columns) <= memory
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+import matphase as mp
+from matphase.data.intensity import IntensityScale
+from matphase.inference.predict import block_images, block_maps, blocks_of, task_of
+from matphase.model_folder import Trained
+from matphase.models import zoo
+from matphase.phases import PhaseTable
+from matphase.settings import Settings
+from matphase.stages import hcl_idk, local
+
+def memory(key):
+    status = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(dict(line.split(":", 1) for line in status)[key].split()[0])
+
+torch.set_num_threads(1)
+limit, kept = int(sys.argv[1]), int(sys.argv[2])
+settings = Settings.from_mapping(
+    {"ugsm": {"width": 8, "samples": 6}, "idk": {"threshold": 0.0}, "precision": "float32"}
+)
+phases = PhaseTable.from_names(["pore", "carbon", "nickel"])
+network = zoo.segmenter("mcd_unet", 1, 3, settings.ugsm).eval()
+model = Trained(settings, phases, IntensityScale(0, 255), 0, network,
+                hcl_idk.build(3, settings.idk), local.build(3, settings).eval(), {})
+noise = np.random.default_rng(0).integers(0, 255, (4, 400, 400)).astype(np.uint8)
+volume = mp.Volume.from_array(noise)
+small = mp.Volume.from_array(noise[:1, :40, :40])
+for one, memory_limit in ((small, 10**9), (volume, limit)):
+    task = task_of(model, one, memory=memory_limit, keep_samples=kept)
+    block = blocks_of(model, one, task)[0]
+    Path("/proc/self/clear_refs").write_text("5")
+    before = memory("VmRSS")
+    block_maps(model, block_images(model, one, block, task), block, task)
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="not Linux")
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("limit", [6 * 10**7, 10**8])
+def test_a_block_keeps_to_its_memory(limit: int, kept: bool) -> None:
+    """Of the process as a whole, also where LCGAR answers for every pixel."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(limit), str(int(kept))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert limit / 10 < int(done.stdout) <= limit
 
 
 def test_too_little_memory_says_how_much_is_enough() -> None:

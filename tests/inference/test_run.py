@@ -219,10 +219,11 @@ def test_a_block_that_was_damaged_is_predicted_again(
     out = tmp_path / "out.tif"
     work = stopped(quick_folder, volume, out)
     kept = Counting()
-    chunks = sorted((work / "entropy.zarr" / "c").rglob("0"))
+    (maps,) = work.glob("maps-*")
+    chunks = sorted((maps / "entropy.zarr" / "c").rglob("0"))
     chunk = next(path for path in chunks if path.is_file())
     chunk.write_bytes(chunk.read_bytes()[:-20])
-    note = max((work / "blocks").glob("*.json"))
+    note = max((maps / "blocks").glob("*.json"))
     note.write_text("{", "utf-8")
     predicted(quick_folder, volume, out, reporter=kept)
     assert kept.done < kept.total
@@ -274,11 +275,26 @@ def test_a_process_whose_place_another_took_writes_nothing_more(
 
     stopped(quick_folder, volume, out, crew=crew)
     stopped(quick_folder, volume, out, seed=1, restart=True)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    model = read(quick_folder)
+    model, first = read(quick_folder), list_of_blocks(quick_folder, volume)[0]
+    expected = tmp_path / "expected.tif"
+    predicted(quick_folder, volume, expected, seed=1)
     with pytest.raises(OutputError, match="taken over by another prediction of that name"):
-        run.predict_block(model, late[0], list_of_blocks(quick_folder, volume)[0])
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+        run.predict_block(model, late[0], first)
+    # also one that had opened the maps before
+    again: list[run.Job] = []
+
+    def opened(job: run.Job, todo: Any) -> Any:
+        again.append(job)
+        yield first, run.predict_block(model, job, first)
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        predicted(quick_folder, volume, out, restart=True, crew=opened)
+    stopped(quick_folder, volume, out, seed=1, restart=True)
+    with pytest.raises(OutputError, match="taken over by another prediction of that name"):
+        run.predict_block(model, again[0], first)
+    predicted(quick_folder, volume, out, seed=1)
+    assert out.read_bytes() == expected.read_bytes()
 
 
 def list_of_blocks(quick_folder: Path, volume: mp.Volume) -> list[Any]:
@@ -322,13 +338,52 @@ def test_room_on_the_disk_is_seen_to_before_the_start(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     needed = run.disk_bytes(read(quick_folder), volume.shape, run.Outputs())
-    assert needed == 2 * 2 * 121 * 133 * (1 + 1 + 4 + 1)
+    assert needed == int((1 + 8 / 7) * 2 * 121 * 133 * (1 + 1 + 4 + 1))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
     with pytest.raises(OutputError, match=r"takes up to .* GB of disk .* make room"):
         predicted(quick_folder, volume, tmp_path / "out.tif")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))
     predicted(quick_folder, volume, tmp_path / "out.tif")
+
+
+def test_files_that_went_while_they_took_their_places_are_written_again(
+    quick_folder: Path,
+    volume: mp.Volume,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: dict[str, bytes],
+) -> None:
+    out, moved = tmp_path / "out.tif", []
+    replace = records.replace
+
+    def stopping(source: Path, target: Path) -> None:
+        if len(moved) == 2:
+            raise KeyboardInterrupt
+        replace(source, target)
+        moved.append(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "replace", stopping)
+        with pytest.raises(Interrupted):
+            predicted(quick_folder, volume, out)
+    for path in moved:
+        path.unlink()
+    predicted(quick_folder, volume, out)
+    assert contents(tmp_path) == undisturbed
+
+
+def test_a_scale_that_changed_begins_anew_by_itself(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path
+) -> None:
+    """What the networks would see is another, so no block is kept."""
+    out, again = tmp_path / "out.tif", Counting()
+    stopped(quick_folder, volume, out)
+    brighter = mp.Volume.from_array(
+        volume.to_array() + 1, voxel_size=(0.4, 0.2, 0.2), unit="um", name="scan"
+    )
+    predicted(quick_folder, brighter, out, reporter=again)
+    assert again.done == 0
 
 
 @pytest.mark.slow

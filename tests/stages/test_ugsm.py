@@ -68,7 +68,7 @@ def test_entropy_lies_between_zero_and_log_phases(network: UNet, images: np.ndar
     assert result.entropy.max() <= np.log(3) + 1e-6
 
 
-@pytest.mark.parametrize("memory", [400_000, 2 * 10**6, 10**9])
+@pytest.mark.parametrize("memory", [600_000, 2 * 10**6, 10**9])
 def test_memory_limit_changes_the_batches_only(
     network: UNet, images: np.ndarray, memory: int
 ) -> None:

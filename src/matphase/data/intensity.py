@@ -1,7 +1,7 @@
 """Grey values on one scale: what the networks see lies in [-1, 1]."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,8 +54,10 @@ class IntensityScale:
                 have one value.
         """
         step = math.ceil(volume.n_slices / SLICES_TO_SAMPLE)
-        sample = [_thinned(checked_slice(volume, z)) for z in range(0, volume.n_slices, step)]
-        low, high = _ends(np.stack(sample))
+        sample = np.stack(
+            [_thinned(checked_slice(volume, z)) for z in range(0, volume.n_slices, step)]
+        )
+        low, high = _ends(sample)
         if low == high:
             raise InputError(
                 f"{volume.name}: all pixels have the value {low:g}, so there is nothing to "
@@ -109,7 +111,7 @@ def scaled(image: NDArray[np.float32], low: float, high: float) -> NDArray[np.fl
     return clipped
 
 
-def drift(slices: Sequence[NDArray[np.float32]], low: float, high: float) -> float:
+def drift(slices: Iterable[NDArray[np.float32]], low: float, high: float) -> float:
     """Scatter of the slices' own percentiles (the larger standard deviation of the two ends).
 
     Args:
@@ -124,8 +126,8 @@ def drift(slices: Sequence[NDArray[np.float32]], low: float, high: float) -> flo
 
 
 def _thinned(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """About 250,000 evenly spaced pixels of a slice: enough for percentiles."""
-    step = max(1, math.isqrt(plane.size // PIXELS_TO_SAMPLE))
+    """Evenly spaced pixels of a slice, at most 250,000: enough for percentiles."""
+    step = math.ceil(math.sqrt(plane.size / PIXELS_TO_SAMPLE))
     return plane[::step, ::step].copy()
 
 

@@ -188,9 +188,9 @@ def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = T
         if scaled:
             raise FormatError(
                 f"{path} does not say how large its voxels are (it has no scale); give their size "
-                "(--voxel-size, --unit)"
+                f"(--voxel-size, --unit), or {choose}"
             )
-        ones = {"type": "scale", "scale": [1.0] * len(image.get("axes", ()))}
+        ones = {"type": "scale", "scale": [1.0] * len(image["axes"])}
         image["datasets"] = [
             {**dataset, "coordinateTransformations": [ones]} for dataset in image["datasets"]
         ]
@@ -209,15 +209,16 @@ def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = T
 
 def _without_scale(image: Mapping[str, Any]) -> bool:
     """Whether the levels of an image lack the scale that each of them should have."""
-    datasets = image.get("datasets")
-    if not (isinstance(datasets, list) and all(isinstance(one, Mapping) for one in datasets)):
+    datasets, axes = image.get("datasets"), image.get("axes")
+    if not (isinstance(datasets, list) and isinstance(axes, list)):
         return False  # and worse is wrong with it
-
-    def has_scale(dataset: Mapping[str, Any]) -> bool:
-        transforms = dataset.get("coordinateTransformations") or ()
-        return any(isinstance(one, Mapping) and one.get("type") == "scale" for one in transforms)
-
-    return not all(map(has_scale, datasets))
+    if not all(isinstance(dataset, Mapping) for dataset in datasets):
+        return False
+    lists = [dataset.get("coordinateTransformations") or [] for dataset in datasets]
+    return all(isinstance(transforms, list) for transforms in lists) and not all(
+        any(isinstance(one, Mapping) and one.get("type") == "scale" for one in transforms)
+        for transforms in lists
+    )
 
 
 def _voxel_size(

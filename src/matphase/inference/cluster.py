@@ -12,12 +12,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import dask
-from distributed import Client, KilledWorker, LocalCluster, as_completed
+from distributed import (
+    CancelledError,
+    Client,
+    KilledWorker,
+    LocalCluster,
+    as_completed,
+)
+from distributed.comm.core import CommClosedError
 
 from matphase.device import arithmetic
 from matphase.errors import InputError, MatPhaseError
@@ -58,27 +66,32 @@ class Cluster:
 
         Raises:
             InputError: a worker has another version, or does not see the same files.
-            MatPhaseError: a block has ended several workers.
+            MatPhaseError: a block has ended several workers, or the scheduler has gone.
         """
         checksum = checksum_of(self._folder)
         own = version("matphase"), arithmetic(_model(self._folder, checksum).settings.precision)
         job = replace(job, store=replace(job.store, folder=job.store.folder.absolute()))
         waiting, running = iter(todo), as_completed()
-        blocks = {}
+        blocks: dict[Any, Block] = {}
 
-        def hand_out(number: int) -> None:
-            for _, block in zip(range(number), waiting, strict=False):
+        def hand_out() -> None:
+            if self._client.status != "running":
+                raise CancelledError
+            wanted = max(FEWEST_AHEAD, AHEAD * sum(self._client.nthreads().values()))
+            for block in islice(waiting, max(0, wanted - len(blocks))):
                 future = self._client.submit(
                     _work, own, self._folder, checksum, job, block, pure=False
                 )
                 blocks[future.key] = block
                 running.add(future)
 
-        hand_out(max(FEWEST_AHEAD, AHEAD * sum(self._client.nthreads().values())))
+        with _told_of_the_scheduler():
+            hand_out()
         for future in running:
             block = blocks.pop(future.key)
             try:
-                note = future.result()
+                with _told_of_the_scheduler():
+                    note = future.result()
             except KilledWorker as error:
                 raise MatPhaseError(
                     f"block {block.number} ended several workers, often for lack of memory; give "
@@ -87,7 +100,20 @@ class Cluster:
             except ModuleNotFoundError as error:
                 raise InputError(f"a Dask worker lacks a package of MatPhase: {error}") from error
             yield block, note
-            hand_out(1)
+            with _told_of_the_scheduler():
+                hand_out()
+
+
+@contextmanager
+def _told_of_the_scheduler() -> Iterator[None]:
+    """Say so where the scheduler has gone."""
+    try:
+        yield
+    except (CancelledError, CommClosedError) as error:
+        raise MatPhaseError(
+            "the Dask scheduler has gone; start one again and repeat the command, which goes on "
+            "with the blocks that are finished"
+        ) from error
 
 
 @contextmanager
@@ -152,6 +178,10 @@ def _work(
             raise InputError(
                 f"a Dask worker computes in {found}, but this machine in {wanted}, which gives "
                 "other dropout masks; take workers of one kind, and start from such a machine"
+            )
+        if not job.store.is_there:
+            raise InputError(
+                f"a Dask worker does not see {job.store.folder}; let all workers see the same files"
             )
         return predict_block(model, job, block)
 

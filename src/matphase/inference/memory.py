@@ -3,7 +3,8 @@
 The one place that says so. What counts towards a limit is what prediction adds to what is loaded
 anyway: not the interpreter with its libraries and the weights, not the volume or the result where
 these are in memory, not the part of a file that its format makes us decode (a chunk, a page), and
-not the sample of a volume on which its grey scale is measured before the first block (200 MB).
+not the sample of a volume on which its grey scale is measured before the first block (200 MB), and
+not the slabs in which the files are written after the last (256 MB).
 `benchmarks/memory.py` measures it.
 """
 

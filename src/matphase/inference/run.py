@@ -98,10 +98,11 @@ def disk_bytes(model: Trained, shape: Sequence[int], outputs: Outputs) -> int:
     """Most that a prediction takes on disk while it is made.
 
     Every map exists twice, as blocks and as a file, before the blocks are removed; as if nothing
-    could be compressed.
+    could be compressed, and as if the file had the coarser levels of an OME-Zarr, too.
     """
     voxel = sum(dtype.itemsize for dtype in outputs.types(model).values())
-    return 2 * voxel * prod(shape)
+    levels = 1 / (1 - 2 ** -len(shape))
+    return int((1 + levels) * voxel * prod(shape))
 
 
 def predict_to_files(
@@ -147,10 +148,11 @@ def predict_to_files(
     work = records.working_folder(out)
     with _told(out, work):
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        if not work.exists() or restart:
-            check_disk(out.parent, disk_bytes(model, volume.shape, outputs))
+        if restart:
+            remove(work)
+        check_disk(work, disk_bytes(model, volume.shape, outputs))
         run = _identity(model, volume, task, folder, types, blocks[0])
-        store = open_store(work, run, types, volume.shape, blocks[0].shape, restart=restart)
+        store = open_store(work, run, types, volume.shape, blocks[0].shape)
         try:
             job = Job(volume, task, store, outputs)
             kept = _kept(model, job, blocks, reporter)
@@ -161,7 +163,7 @@ def predict_to_files(
                 records.write_files(out, maps, record)
             done = records.take_places(out)
         except BaseException:
-            if store.is_empty and store.is_own:
+            if store.is_there and store.is_empty:
                 remove(work)
             raise
         records.tidy(out)
@@ -248,7 +250,7 @@ def _identity(
 ) -> dict[str, Any]:
     """What an unfinished prediction must have in common with this one to be gone on with.
 
-    Grey values are not among it: each block's note tells what the block was predicted from.
+    Grey values and their scale are not among it: each block's note tells what its networks saw.
     """
     return {
         "version": version("matphase"),
@@ -258,7 +260,6 @@ def _identity(
         "voxel size": [volume.voxel_size and list(volume.voxel_size), volume.unit],
         "number of samples": task.samples,
         "seed": task.seed,
-        "grey scale": fingerprint(task.ends),
         "set of maps": {name: str(dtype) for name, dtype in types.items()},
         "memory limit": list(first.shape),
     }

@@ -3,16 +3,16 @@
 A hidden folder beside the output holds, until the prediction is complete:
 
 ```
-run.json            what is predicted: by which model, of how large a volume, with which settings
-owner               names the process that writes here: the last one that began
-NAME.zarr           an array for each map, a chunk a block: each has one writer
-blocks/NUMBER.json  of each finished block: checksums of what it wrote, and counts
-files/              the files of the prediction, before they take their places (`records`)
+run.json                  what is predicted: by which model, how large a volume, which settings
+maps-TOKEN/               moved to another token by each process that begins here or goes on
+  NAME.zarr               an array for each map, a chunk a block: each has one writer
+  blocks/NUMBER.json      of each finished block: checksums of what it wrote, and counts
+files/                    the files of the prediction, before they take their places (`records`)
 ```
 
 A block is finished when its note is there, which comes last and by renaming; it is kept when what
-the arrays hold still has the checksums of the note. A process that goes on after another has begun
-in its place, such as a worker whose own run was stopped, is refused.
+the arrays hold still has the checksums of the note. What a process writes that another has
+replaced, such as a worker whose own run was stopped, does not reach the maps: they have moved.
 """
 
 import hashlib
@@ -38,7 +38,8 @@ from matphase.inference.blocks import Block
 from matphase.volume import Volume
 
 RUN = "run.json"
-OWNER = "owner"
+MAPS = "maps-"
+NOTES = "blocks"
 
 
 @dataclass(frozen=True)
@@ -46,38 +47,39 @@ class Store:
     """The maps of a prediction that is under way; can be pickled.
 
     Attributes:
-        folder: that holds it.
+        folder: that holds the maps.
         names: of the maps.
-        owner: what `open_store` named its caller; workers write in its name.
     """
 
     folder: Path
     names: tuple[str, ...]
-    owner: str
 
     @cached_property
     def _arrays(self) -> dict[str, Any]:
         return {name: zarr.open_array(self._array(name), mode="r+") for name in self.names}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "names": self.names, "owner": self.owner}
+        return {"folder": self.folder, "names": self.names}
 
     def put(self, block: Block, maps: Mapping[str, NDArray[Any]], note: Mapping[str, Any]) -> None:
         """Keep the maps (z, y, x) of a block's core, and a note for JSON.
 
         Raises:
             OSError: they cannot be written.
-            OutputError: the store is gone, or another process has opened it since.
+            OutputError: the store was removed, or another process has taken it over.
         """
-        if not self.is_own:
+        try:
+            for name, array in self._arrays.items():
+                array[_place(array, block)] = maps[name].reshape(block.shape[-array.ndim :])
+            sums = {name: _checksum(maps[name]) for name in self.names}
+            write_json(self._note(block), {**note, "checksums": sums})
+        except OSError as error:
+            if self.is_there:
+                raise
             raise OutputError(
-                f"{self.folder} was removed, or taken over by another prediction of that name; let "
-                "one of them finish, or give each an output of its own"
-            )
-        for name, array in self._arrays.items():
-            array[_place(array, block)] = maps[name].reshape(block.shape[-array.ndim :])
-        sums = {name: _checksum(maps[name]) for name in self.names}
-        write_json(self._note(block), {**note, "checksums": sums})
+                f"{self.folder.parent} was removed, or taken over by another prediction of that "
+                "name; let one of them finish, or give each an output of its own"
+            ) from error
 
     def note_of(self, block: Block) -> dict[str, Any] | None:
         """The note of a block that is finished, and whose maps are what they were; else None."""
@@ -97,12 +99,9 @@ class Store:
         return not any(self._notes.glob("*.json"))
 
     @property
-    def is_own(self) -> bool:
-        """Whether no other process has opened it since."""
-        try:
-            return (self.folder / OWNER).read_text("utf-8") == self.owner
-        except OSError:  # it is gone
-            return False
+    def is_there(self) -> bool:
+        """Whether it can be seen from here, and no other process has taken it over."""
+        return self._notes.is_dir()
 
     def volume(self, name: str, like: Volume) -> Volume:
         """A map as a volume, at the place of the one that was predicted."""
@@ -111,7 +110,7 @@ class Store:
 
     @property
     def _notes(self) -> Path:
-        return self.folder / "blocks"
+        return self.folder / NOTES
 
     def _note(self, block: Block) -> Path:
         return self._notes / f"{block.number:08d}.json"
@@ -126,35 +125,32 @@ def open_store(
     types: Mapping[str, np.dtype[Any]],
     shape: Sequence[int],
     block: Sequence[int],
-    *,
-    restart: bool = False,
 ) -> Store:
     """Go on with what `folder` holds, if it is of the same run; else begin.
 
     Args:
-        folder: for the store; missing, or an earlier one.
+        folder: for the store and the run that it is of; missing, or an earlier one.
         run: what tells this run from others, for JSON.
         types: of the maps, by name.
         shape: of the volume, (z, y, x) or (y, x).
         block: shape (z, y, x) of the blocks' cores.
-        restart: begin anew, whatever is there.
 
     Raises:
         OutputError: what is there is of another run, or nothing can be written.
     """
-    store = Store(folder, tuple(types), secrets.token_hex(8))
+    store = Store(folder / f"{MAPS}{secrets.token_hex(4)}", tuple(types))
     run = json.loads(json.dumps(run))
-    if restart:
-        remove(folder)
     if folder.exists():
         try:
             found = json.loads((folder / RUN).read_text("utf-8"))
         except (OSError, ValueError):
             found = None  # killed before it began
-        if found == run:
-            _write_text(folder / OWNER, store.owner)
+        # those that lack notes were made by a process that wrote on when its maps had moved
+        known = [one for one in folder.glob(f"{MAPS}*") if (one / NOTES).is_dir()]
+        if found == run and known:
+            known[0].replace(store.folder)
             return store
-        if found is not None:
+        if found not in (None, run):
             others = found if isinstance(found, dict) else {}
             differs = [name for name in run if others.get(name) != run[name]]
             raise OutputError(
@@ -172,7 +168,6 @@ def open_store(
                 dtype=dtype,
                 fill_value=0,
             )
-        _write_text(folder / OWNER, store.owner)
         write_json(folder / RUN, run)
     except BaseException:
         remove(folder)
@@ -183,9 +178,14 @@ def open_store(
 def check_disk(folder: Path, needed: int) -> None:
     """See that a disk has room, before the long work starts.
 
+    Args:
+        folder: on the disk.
+        needed: bytes, of which an earlier run may have written a part below `folder`.
+
     Raises:
         OutputError: it has not.
     """
+    needed -= sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     there = folder.absolute()
     while not there.exists():
         there = there.parent
@@ -207,12 +207,8 @@ def total(notes: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that it is there as a whole or not at all."""
-    _write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    beside.write_text(text, "utf-8")
+    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
     beside.replace(path)
 
 

@@ -156,8 +156,8 @@ def _passes(
 ) -> Iterator[tuple[nn.Module, tuple[Tensor, ...]]]:
     """The network, or its dense form, and inputs; in the order of `numpy.nonzero(where)`."""
     memory = int(memory / zoo.UNUSABLE)
-    # a patch, and two maps of 32 channels, at four bytes a value
-    each = 4 * settings.patch_side**2 * (settings.patch_channels(n_phases) + 2 * 32)
+    # a patch while it is put together, and two maps of 32 channels, at four bytes a value
+    each = 4 * settings.patch_side**2 * (4 * settings.patch_channels(n_phases) + 2 * 32)
     size = max(1, min(PATCHES_PER_PASS, memory // each))
     if not isinstance(network, LCGAR) or network.padded:
         for batch in inputs.batches(np.nonzero(where), size):
