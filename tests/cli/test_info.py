@@ -102,9 +102,10 @@ def test_what_predicting_it_will_take(
         json.loads(call(*words, "--samples", samples, "--json", "-").stdout)["prediction"]
         for samples in (1, 64)
     )
-    assert one["block"] == [6, 48, 56]
-    # labels, UGSM's, IDK mask (a byte each) and entropy (4 bytes), twice while they are made
-    assert one["disk"] == 2 * 7 * 6 * 48 * 56
+    assert one["block"] == [1, 48, 56]
+    # labels, UGSM's, IDK mask (a byte each) and entropy (4 bytes), as blocks and as files that
+    # may have a pyramid
+    assert one["disk"] == int((1 + 8 / 7) * 7 * 6 * 48 * 56)
     assert 0 < one["seconds"] < four["seconds"]
 
 
