@@ -160,9 +160,7 @@ def cube(case: list[Any]) -> dict[str, Any]:
     blocks = blocks_of(model, volume, task)
     outputs = Outputs()
     types = outputs.types(model)
-    store = open_store(
-        path.with_suffix(".store"), {}, types, volume.shape, blocks[0].shape, restart=True
-    )
+    store = open_store(path.with_suffix(".store"), {}, types, volume.shape, blocks[0].shape)
     job = Job(volume, task, store, outputs)
     chosen = [
         blocks[number]
