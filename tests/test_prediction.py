@@ -208,7 +208,7 @@ def test_more_samples_change_the_answer_and_settle(able: mp.MatPhase, sample: Sa
     assert spread(24) < spread(1) / 2
 
 
-@pytest.mark.parametrize("memory", [900_000, 10**7, 10**12])
+@pytest.mark.parametrize("memory", [1_400_000, 10**7, 10**12])
 def test_the_memory_limit_does_not_change_the_answer(
     able: mp.MatPhase, sample: Sample, prediction: mp.Prediction, memory: int
 ) -> None:
@@ -218,7 +218,7 @@ def test_the_memory_limit_does_not_change_the_answer(
 
 
 def test_a_memory_limit_below_one_pass_is_refused(able: mp.MatPhase, sample: Sample) -> None:
-    with pytest.raises(InputError, match=r"a slice of 48 x 56 px takes 840kB .* 1kB; raise"):
+    with pytest.raises(InputError, match=r"a slice of 48 x 56 px takes 1.3MB .* 1kB; raise"):
         able.predict(sample.images, memory=1000)
 
 
