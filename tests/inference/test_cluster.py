@@ -118,6 +118,7 @@ def test_blocks_that_end_workers_are_given_up(
             predicted(model_folder, scan, tmp_path / "out.tif", crew, killing)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_goes_while_blocks_are_predicted(
     model_folder: Path, scan: Path, tmp_path: Path, undisturbed: list[np.ndarray]
 ) -> None:
