@@ -87,20 +87,20 @@ class Cluster:
 
         with _told_of_the_scheduler():
             hand_out()
-        for future in running:
-            block = blocks.pop(future.key)
-            try:
-                with _told_of_the_scheduler():
+            for future in running:
+                block = blocks.pop(future.key)
+                try:
                     note = future.result()
-            except KilledWorker as error:
-                raise MatPhaseError(
-                    f"block {block.number} ended several workers, often for lack of memory; give "
-                    "a smaller --memory, or workers with more"
-                ) from error
-            except ModuleNotFoundError as error:
-                raise InputError(f"a Dask worker lacks a package of MatPhase: {error}") from error
-            yield block, note
-            with _told_of_the_scheduler():
+                except KilledWorker as error:
+                    raise MatPhaseError(
+                        f"block {block.number} ended several workers, often for lack of memory; "
+                        "give a smaller --memory, or workers with more"
+                    ) from error
+                except ModuleNotFoundError as error:
+                    raise InputError(
+                        f"a Dask worker lacks a package of MatPhase: {error}"
+                    ) from error
+                yield block, note
                 hand_out()
 
 
