@@ -252,8 +252,10 @@ def test_training_with_aligned_labels_keeps_the_steps_and_says_what_moved(
     assert 0 <= moved["mean_displacement_px"] <= moved["displacement_95_percent_px"] + 1e-9
     assert sum(moved["volume_fractions_after"].values()) == pytest.approx(1)
     again = mp.MatPhase(settings=settings).fit(sample.images, sample.labels, NAMES)
-    one, two = (each.predict(sample.images).probabilities for each in (model, again))
-    assert np.array_equal(one, two)
+    refitted = model.refit_local(sample.images, sample.labels)
+    one, *others = (each.predict(sample.images).probabilities for each in (model, again, refitted))
+    for other in others:
+        assert np.array_equal(one, other)
 
 
 def test_a_training_of_an_earlier_version_goes_on(

@@ -21,7 +21,7 @@ from matphase.models.idk import IDKClassifier
 from matphase.phases import IGNORE_INDEX, PhaseTable
 from matphase.seeds import fingerprint
 from matphase.settings import CalibrationSettings, Settings
-from matphase.stages import align, conformal, deferral, hcl_idk, lcgar, local, ugsm
+from matphase.stages import align, conformal, deferral, hcl_idk, lcgar, local, scaling, ugsm
 from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.training import Run
 
@@ -78,12 +78,14 @@ def fit_stages(
     record = _record(pairs, pool, changes, phases)
     begun = None
     if settings.align.after:
-        begun, alignment = _begin_and_align(pairs, pool, settings, phases, run)
-        record["alignment"] = alignment.summary(pairs.labels, phases.names)
-        pairs = replace(pairs, labels=alignment.labels)
-        pool, _ = pairs.prepared(settings.data, phases)
-        pool.require_every_phase(phases, "the training labels, aligned,")
+        name, share = "ugsm_before_alignment", settings.align.after
+        begun = _fit_global(pool, settings, phases, run, name=name, share=share)
+        pool, _ = _aligned(pairs, begun, settings, phases, run)
     network = _fit_global(pool, settings, phases, run, start=begun, share=1 - settings.align.after)
+    if settings.align.after:
+        # from the labels as they were: the local stages learn from what this network sees
+        pool, alignment = _aligned(pairs, network, settings, phases, run)
+        record["alignment"] = alignment.summary(pairs.labels, phases.names)
     if kind.local is None:
         return Trained(settings, phases, scale, run.seed, network, None, None, record)
     chosen, known = predictions_to_learn_from(pool, network, settings, phases, run)
@@ -94,13 +96,15 @@ def fit_stages(
     return _with_local(model, classifier, pool, chosen, known, run)
 
 
-def _begin_and_align(
-    pairs: Pairs, pool: Pairs, settings: Settings, phases: PhaseTable, run: Run
-) -> tuple[nn.Module, align.Alignment]:
-    """Train the global network for a part of its steps, and move the labels to where it points."""
-    name, share = "ugsm_before_alignment", settings.align.after
-    network = _fit_global(pool, settings, phases, run, name=name, share=share)
-    return network, align_labels(pairs, network, settings, run)
+def _aligned(
+    pairs: Pairs, network: nn.Module, settings: Settings, phases: PhaseTable, run: Run
+) -> tuple[Pairs, align.Alignment]:
+    """The pool of training images with their labels moved to where the network points."""
+    fractions = phase_fractions(pairs.labels, len(phases))
+    alignment = align_labels(pairs, network, fractions, settings, run)
+    pool, _ = replace(pairs, labels=alignment.labels).prepared(settings.data, phases)
+    pool.require_every_phase(phases, "the training labels, aligned,")
+    return pool, alignment
 
 
 def _fit_global(
@@ -128,13 +132,25 @@ def _fit_global(
     )
 
 
-def align_labels(pairs: Pairs, network: nn.Module, settings: Settings, run: Run) -> align.Alignment:
-    """The labels of the pairs, moved to where a trained global network sees their phases."""
+def align_labels(
+    pairs: Pairs, network: nn.Module, fractions: NDArray[np.float64], settings: Settings, run: Run
+) -> align.Alignment:
+    """The labels of the pairs, moved to where a trained global network sees their phases.
+
+    Args:
+        pairs: labelled slices.
+        network: the global network.
+        fractions: (phases,) volume fractions of the labels that it was trained on. It overrates
+            rare phases, whose boundaries would be pushed outwards.
+        settings: of the network and the alignment.
+        run: precision, reporter.
+    """
     few = settings.updated({"ugsm": {"samples": min(settings.ugsm.samples, align.SAMPLES)}})
     shown = _predict(network, pairs, few, run)
+    seen = scaling.of_fractions(fractions).apply(shown.probabilities)
     run.reporter.start("align labels", len(pairs.images))
     alignment = run.team.first(
-        lambda: align.align(shown.probabilities, pairs.labels, settings.align, run.reporter)
+        lambda: align.align(seen, pairs.labels, settings.align, run.reporter)
     )
     run.reporter.finish()
     return alignment
@@ -144,12 +160,12 @@ def _check_calibration(
     settings: CalibrationSettings, held_out: Pairs | None, phases: PhaseTable
 ) -> None:
     """See that the validation slices suffice, before the long work starts."""
-    if not settings.is_on:
+    if not settings.learns:
         return
     if held_out is None:
         raise InputError(
             "calibration needs validation slices; give some (--validation-images and "
-            "--validation-labels), or leave it out"
+            "--validation-labels), or leave it out (calibration.scaling 'prior' needs none)"
         )
     if settings.scaling == "vector":
         held_out.require_every_phase(
@@ -172,8 +188,9 @@ def fit_local_again(pairs: Pairs, model: Trained, run: Run) -> Trained:
         )
     run.team.first(lambda: _claim(run, model.settings, model.phases, pairs))
     if model.settings.align.after:
-        pairs = replace(pairs, labels=align_labels(pairs, model.ugsm, model.settings, run).labels)
-    pool, _ = pairs.prepared(model.settings.data, model.phases)
+        pool, _ = _aligned(pairs, model.ugsm, model.settings, model.phases, run)
+    else:
+        pool, _ = pairs.prepared(model.settings.data, model.phases)
     chosen, known = predictions_to_learn_from(pool, model.ugsm, model.settings, model.phases, run)
     return _with_local(model, model.idk, pool, chosen, known, run)
 

@@ -64,6 +64,19 @@ def test_only_a_vector_mends_a_model_that_favours_a_phase() -> None:
     assert after["vector"][1] > after["temperature"][1], "it may change the answer, for the better"
 
 
+def test_volume_fractions_undo_the_weights_of_the_loss() -> None:
+    true, _ = drawn(7, 1, side=20)
+    fractions = np.array([0.1, 0.3, 0.6])
+    # what a network learns whose loss weighs each phase by 1 / f
+    weighted = true / fractions[:, None, None].astype(np.float32)
+    weighted /= weighted.sum(axis=1, keepdims=True)
+    found = scaling.of_fractions(fractions)
+    answer, scaled = found.answer(weighted.argmax(axis=1).astype(np.uint8), weighted)
+    np.testing.assert_allclose(scaled, true, atol=1e-6)
+    np.testing.assert_array_equal(answer, true.argmax(axis=1))
+    assert sum(found.biases) == pytest.approx(0)
+
+
 # --- what stays -----------------------------------------------------------------------------------
 
 

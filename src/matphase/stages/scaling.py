@@ -2,10 +2,15 @@
 
 The aggregated answer is scaled, of UGSM and of LCGAR alike: it is what users read, and what
 validation slices can tell about. Nothing before it changes: not u, not the IDK set.
+
+All networks learn by a loss that makes rare phases as important as frequent ones, so they overrate
+the rare ones. How much is known without validation slices: a network that learned p_k / f_k, with
+f_k the volume fraction of phase k, is put right by f_k (`of_fractions`; Saerens, Latinne and
+Decaestecker 2002).
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +21,8 @@ from matphase.errors import InputError
 from matphase.phases import IGNORE_INDEX
 from matphase.seeds import mix
 
-Kind = Literal["temperature", "vector"]
+Kind = Literal["prior", "temperature", "vector"]
+LearnedKind = Literal["temperature", "vector"]
 Floats: TypeAlias = NDArray[np.float64]
 
 PIXELS = 2**19
@@ -33,7 +39,7 @@ class Scaling:
     Attributes:
         kind: of one temperature T, with all w_k = 1 / T and b_k = 0, which leaves the order of
             the phases in a pixel as it is; or a vector of w_k and b_k, which may change the
-            most probable phase.
+            most probable phase; or by the prior, with all w_k = 1 and b_k = log f_k.
         weights: (phases,) w_k.
         biases: (phases,) b_k.
     """
@@ -53,7 +59,7 @@ class Scaling:
     @property
     def moves_answers(self) -> bool:
         """Whether another phase may be the most probable one after scaling."""
-        return self.kind == "vector"
+        return self.kind != "temperature"
 
     def answer(
         self, labels: NDArray[np.uint8], probabilities: NDArray[np.float32]
@@ -72,6 +78,8 @@ class Scaling:
         weights, biases = (
             ", ".join(f"{value:.3g}" for value in part) for part in (self.weights, self.biases)
         )
+        if self.kind == "prior":
+            return f"probabilities are scaled by the volume fractions (biases {biases})"
         return f"probabilities are scaled by weights {weights} and biases {biases}"
 
     def to_json(self) -> dict[str, Any]:
@@ -92,7 +100,7 @@ class Scaling:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("the scaling of the probabilities is damaged") from error
-        if kind not in ("temperature", "vector") or not (
+        if kind not in get_args(Kind) or not (
             len(weights) == len(biases) == n_phases and np.isfinite([weights, biases]).all()
         ):
             raise InputError("the scaling of the probabilities is of another kind or other phases")
@@ -100,7 +108,7 @@ class Scaling:
 
 
 def fit(
-    probabilities: NDArray[np.float32], labels: NDArray[np.uint8], kind: Kind, seed: int
+    probabilities: NDArray[np.float32], labels: NDArray[np.uint8], kind: LearnedKind, seed: int
 ) -> Scaling:
     """The scaling with the smallest negative log-likelihood of known labels.
 
@@ -137,6 +145,12 @@ def fit(
     # a bias that all phases share says nothing
     biases = biases - biases.mean()
     return Scaling(kind, tuple(weights.tolist()), tuple(biases.tolist()))
+
+
+def of_fractions(fractions: NDArray[np.float64]) -> Scaling:
+    """The scaling that undoes the weights of the loss, (phases,) volume fractions above 0 given."""
+    biases = np.log(fractions)
+    return Scaling("prior", (1.0,) * len(fractions), tuple((biases - biases.mean()).tolist()))
 
 
 def _parts(parameters: Floats, n_phases: int) -> tuple[Floats, Floats]:
