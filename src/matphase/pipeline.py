@@ -413,12 +413,12 @@ def _with_held_out(model: Trained, held_out: Pairs, run: Run) -> Trained:
         probabilities = np.concatenate([part["probabilities"] for part in parts], axis=1)
         probabilities = np.ascontiguousarray(np.moveaxis(probabilities, 0, 1))
         if settings.scaling in ("temperature", "vector"):
-            known = truth
+            learned = truth
             if settings.align:
-                known = align_labels(
+                learned = align_labels(
                     held_out, model.ugsm, model.fractions, model.settings, run
                 ).labels
-            scaled = scaling.fit(probabilities, known, settings.scaling, model.seed)
+            scaled = scaling.fit(probabilities, learned, settings.scaling, model.seed)
             labels, probabilities = scaled.answer(labels, probabilities)
         if settings.risk:
             promise = conformal.fit(probabilities, labels, truth, settings)
