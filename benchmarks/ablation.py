@@ -3,45 +3,61 @@
     python benchmarks/ablation.py OUT [--preset small] [--seeds 3] [--workers 2] [--tables-only]
 
 Data and budget are those of `matphase reproduce` (split blocked), so that its rows can stand beside
-these: what it measured (results/reproduction/units.json) is not measured again. OUT keeps a file a
-row, condition and seed; a run that was stopped goes on. Writes results/ablation.{json,md}.
+these: what it measured (results/reproduction/units.json) is not measured again. Electrodes and
+splits are the same; the grey scale is that of all slices here, of the training slices there.
+
+OUT keeps the models and a file a row, condition and seed; a run that was stopped goes on. The
+electrodes of an output folder of `matphase reproduce` would be made here, too, and may be copied:
+`electrodes/seedN` to OUT/electrodes/paper_N. Writes results/ablation.{json,md} from all that is
+there; with --preset quick the tables are printed instead.
 """
 
 import argparse
 import json
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, markdown_table, write_results
+from ablation_tables import PAPER, PHASES, TRUTHS, Results, report
+from common import write_results
 from numpy.typing import NDArray
 
-from matphase import formats
+from matphase import formats, model_folder
 from matphase.checked import merged
-from matphase.data.splits import blocked_split
+from matphase.data.depth import read_images
+from matphase.data.pairs import Pairs
+from matphase.data.splits import Split, blocked_split
 from matphase.evaluation import score_row
 from matphase.files import remove, written_whole
-from matphase.phases import PhaseTable
-from matphase.pipeline import MatPhase
-from matphase.reproduce.bootstrap import Interval, block_confusions, paired_difference
+from matphase.fitting import align_labels
+from matphase.inference import predict as inference
+from matphase.metrics import confusion_matrix, mean_iou
+from matphase.model_folder import Trained
+from matphase.phases import IGNORE_INDEX
+from matphase.pipeline import MatPhase, load
+from matphase.reproduce.bootstrap import block_confusions
 from matphase.reproduce.protocol import Protocol
-from matphase.stages import scaling
+from matphase.reproduce.runner import claim
+from matphase.settings import AlignSettings
+from matphase.stages import scaling, ugsm
+from matphase.stages.align import align
+from matphase.training import Run
 from matphase.virtual import VirtualElectrode
 from matphase.virtual.recipes import Recipe
 from matphase.volume import Volume
 
-PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))
-TRUTHS = ("measured", "exact")
-Results = dict[str, dict[str, list[dict[str, Any]]]]
-"""By condition and model, seed by seed."""
-MARGIN = 3
-"""Slices beyond those scored that a network may see."""
+VALIDATED_EVERY = 2
+"""Of the validation slices; neighbours show nearly the same."""
+
+Labels = NDArray[np.uint8]
+Answer = tuple[Labels, NDArray[np.float32]]
+"""Phase indices (n, height, width), and probabilities (n, phases, height, width)."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,8 @@ class Row:
 NO_CURRICULUM = {"usi": {"order": "none"}}
 DROPOUT = merged(NO_CURRICULUM, {"ugsm": {"dropout": 0.1}})
 ALIGNED = merged(DROPOUT, {"align": {"after": 0.5}})
+# alignment begins the learning rate's fall anew; that alone, since so stiff a field moves no label
+HALVES = merged(ALIGNED, {"align": {"size": 1e6}})
 PADLESS = {"lcgar_settings": {"padding": "image"}}
 GAIN = {"target": "gain"}
 
@@ -71,61 +89,6 @@ GAIN = {"target": "gain"}
 def deep(slices: int, changes: dict[str, Any]) -> dict[str, Any]:
     """Settings by which the networks see so many slices."""
     return merged(changes, {"ugsm": {"slices": slices}, "lcgar": {"slices": slices}})
-
-
-ROWS = (
-    Row("dropout", DROPOUT),
-    Row("aligned", ALIGNED),
-    Row("deep", deep(5, ALIGNED), refits=(("padless", PADLESS), ("gain", GAIN))),
-    Row("deep3", deep(3, ALIGNED)),
-    Row("deep7", deep(7, ALIGNED)),
-    Row("ceiling", deep(5, DROPOUT), truth="exact"),
-)
-"""All that is trained on the electrodes of the reproduction."""
-
-
-@dataclass(frozen=True)
-class View:
-    """A row of a table: one way to read the results of a model.
-
-    Attributes:
-        title: in the table.
-        name: of the model.
-        answer: of UGSM alone, or of the whole.
-        scaling: of its probabilities, by what validation slices taught.
-    """
-
-    title: str
-    name: str
-    answer: str = "whole"
-    scaling: str = "vector"
-
-
-LADDER = (
-    View("MatPhase (paper)", "matphase", scaling="none"),
-    View("+ no curriculum", "no_curriculum", scaling="none"),
-    View("+ dropout .1 in place of .5", "dropout", scaling="none"),
-    View("+ vector scaling", "dropout"),
-    View("+ aligned labels", "aligned"),
-    View("+ 5 slices", "deep"),
-    View("+ LCGAR without padding", "padless"),
-)
-"""One piece more a row."""
-BEST = View("best", "padless")
-CEILING = View("the same network, trained on exact labels", "ceiling")
-BESIDE = (
-    BEST,
-    View("best, not scaled", "padless", scaling="none"),
-    View("best without LCGAR", "deep", answer="ugsm"),
-    View("best with deferral (LCGAR padded)", "gain"),
-    View("best with 3 slices (LCGAR padded)", "deep3"),
-    View("best with 5 slices (LCGAR padded)", "deep"),
-    View("best with 7 slices (LCGAR padded)", "deep7"),
-    CEILING,
-)
-"""What the best is compared with, besides the rows of table 3."""
-REPRODUCED = {"matphase": "lcgar_matphase", "no_curriculum": "lcgar_no_curriculum"}
-"""Models that the reproduction has measured under other names."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +108,27 @@ class Condition:
     misregistration: float | None = None
 
 
-PAIR = (Row("plain", deep(5, DROPOUT)), Row("aligned", deep(5, ALIGNED)))
-PAPER = Condition("paper", "paper", ROWS)
-OTHERS = (
-    Condition("easy", "easy", PAIR),
-    Condition("hard", "hard", PAIR),
+PAIR = (Row("halves5", deep(5, HALVES)), Row("deep", deep(5, ALIGNED)))
+CONDITIONS = (
+    Condition(
+        PAPER,
+        "paper",
+        (
+            Row("dropout", DROPOUT),
+            Row("halves", HALVES),
+            Row("aligned", ALIGNED),
+            Row("deep", deep(5, ALIGNED), refits=(("padless", PADLESS), ("gain", GAIN))),
+            Row("ceiling", deep(5, HALVES), truth="exact", refits=(("padless_ceiling", PADLESS),)),
+            Row("halves5", deep(5, HALVES)),
+            Row("deep3", deep(3, ALIGNED)),
+            Row("deep7", deep(7, ALIGNED)),
+        ),
+    ),
     Condition("displaced by 0 px", "paper", PAIR, 0.0),
     Condition("displaced by 1 px", "paper", PAIR, 1.0),
     Condition("displaced by 2 px", "paper", PAIR, 2.0),
+    Condition("easy", "easy", PAIR),
+    Condition("hard", "hard", PAIR),
 )
 
 
@@ -164,15 +140,25 @@ class Job:
     row: Row
     seed: int
 
-    def file(self, out: Path, name: str = "") -> Path:
-        """Of the result of its model, or of a refit."""
-        folder = out / self.condition.name.replace(" ", "_")
-        return folder / f"{name or self.row.name}_{self.seed}.json"
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its model and of the refits."""
+        return (self.row.name, *(name for name, _ in self.row.refits))
 
-    def is_done(self, out: Path) -> bool:
-        """Whether all its results are there."""
-        names = (self.row.name, *(name for name, _ in self.row.refits))
-        return all(self.file(out, name).exists() for name in names)
+    def path(self, out: Path, name: str, ending: str = "") -> Path:
+        """Of a model, or of what is kept beside it."""
+        return out / self.condition.name.replace(" ", "_") / f"{name}_{self.seed}{ending}"
+
+    def result(self, out: Path, name: str) -> Path:
+        """Of the scores of a model."""
+        return self.path(out, name, ".json")
+
+    def electrode(self, out: Path) -> Path:
+        """Of the electrode that it learns from."""
+        return out / "electrodes" / f"{self.condition.name.replace(' ', '_')}_{self.seed}"
+
+    def __str__(self) -> str:
+        return f"{self.condition.name}, seed {self.seed}, {self.row.name}"
 
 
 def main() -> None:
@@ -184,280 +170,229 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--tables-only", action="store_true", help="of what is there; run nothing")
     arguments = parser.parse_args()
-    protocol = Protocol.named(arguments.preset)
+    protocol, out = Protocol.named(arguments.preset), arguments.out
+    claim(out, protocol, None)
     jobs = [
         Job(condition, row, seed)
-        for condition in (PAPER, *OTHERS)
+        for condition in CONDITIONS
         for row in condition.rows
         for seed in range(arguments.seeds)
     ]
     if not arguments.tables_only:
-        run([job for job in jobs if not job.is_done(arguments.out)], protocol, arguments)
+        missing = [job for job in jobs if not all(job.result(out, it).exists() for it in job.names)]
+        run(missing, protocol, out, arguments.workers)
     results: Results = {}
     for job in jobs:
-        for name in (job.row.name, *(name for name, _ in job.row.refits)):
-            file = job.file(arguments.out, name)
+        for name in job.names:
+            file = job.result(out, name)
             if file.exists():
                 found = json.loads(file.read_text("utf-8"))
                 results.setdefault(job.condition.name, {}).setdefault(name, []).append(found)
-    content = {"preset": arguments.preset, "seeds": arguments.seeds, "results": results}
-    write_results("ablation", content, report(results, arguments.preset))
+    text = report(results, arguments.preset)
+    if arguments.preset == "quick":
+        print(text)
+    else:
+        content = {"preset": arguments.preset, "seeds": arguments.seeds, "results": results}
+        write_results("ablation", content, text)
 
 
-def run(jobs: list[Job], protocol: Protocol, arguments: argparse.Namespace) -> None:
-    """Work off the jobs, on several processes with a core each."""
-    began = time.monotonic()
+# --- running --------------------------------------------------------------------------------------
+
+
+def run(jobs: list[Job], protocol: Protocol, out: Path, workers: int) -> None:
+    """Work off the jobs, on several processes with a core each; failures are told and passed by."""
+    electrodes = {job.electrode(out): job for job in jobs}
     context = get_context("spawn")
-    with ProcessPoolExecutor(arguments.workers, context, torch.set_num_threads, (1,)) as pool:
-        working = {pool.submit(work, job, protocol, arguments.out): job for job in jobs}
-        for number, future in enumerate(as_completed(working), 1):
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+        made = {
+            pool.submit(make_electrode, job, protocol, folder): f"electrode {folder.name}"
+            for folder, job in electrodes.items()
+            if not folder.exists()
+        }
+        told(made)
+        told({pool.submit(work, job, protocol, out): str(job) for job in jobs})
+
+
+def told(working: dict[Future[None], str]) -> None:
+    """Say of each task when it has ended, and how long the others may take."""
+    began = time.monotonic()
+    for number, future in enumerate(as_completed(working), 1):
+        try:
             future.result()
-            job = working[future]
-            left = (time.monotonic() - began) / number * (len(jobs) - number) / 60
-            what = f"{job.condition.name}, seed {job.seed}, {job.row.name}"
-            print(f"{number} of {len(jobs)}: {what}; about {left:.0f} min left", flush=True)
+            how = ""
+        except Exception as error:
+            how = f" FAILED: {type(error).__name__}: {error}"
+        left = (time.monotonic() - began) / number * (len(working) - number) / 60
+        what = f"{number} of {len(working)}: {working[future]}{how}"
+        print(f"{what}; about {left:.0f} min left", flush=True)
+
+
+def make_electrode(job: Job, protocol: Protocol, folder: Path) -> None:
+    """Simulate the electrode of a condition and a seed."""
+    recipe = Recipe.named(job.condition.recipe)
+    if job.condition.misregistration is not None:
+        changes = {"ground_truth": {"misregistration": job.condition.misregistration}}
+        recipe = recipe.updated(changes)
+    VirtualElectrode.simulate(recipe, protocol.shape, seed=job.seed).save(folder)
 
 
 def work(job: Job, protocol: Protocol, out: Path) -> None:
     """Train, predict and score once."""
-    electrode = electrode_of(job.condition, job.seed, protocol, out)
-    images = electrode["images"]
-    labels = {name: electrode[name].to_array() for name in TRUTHS}
+    files = {"images": "images", "measured": "measured_labels", "exact": "labels"}
+    opened = {
+        name: formats.open(job.electrode(out) / f"{file}.tif") for name, file in files.items()
+    }
+    images = opened["images"]
+    labels = {name: opened[name].to_array().astype(np.uint8) for name in TRUTHS}
     split = blocked_split(images.n_slices)
     settings = protocol.settings.updated(job.row.changes)
-    folder = job.file(out).with_suffix("")
-    known = labels[job.row.truth]
-    began = time.monotonic()
-    given = {"label_slices": split.train.tolist(), "folder": folder}
-    model = MatPhase(settings=settings, seed=job.seed).fit(
-        images, known[split.train], PHASES, **given
-    )
-    keep(job.file(out), scored(model, images, labels, job, protocol, time.monotonic() - began))
+    known = labels[job.row.truth][split.train]
+    given: dict[str, Any] = {"label_slices": split.train.tolist()}
+
+    def fit(folder: Path) -> MatPhase:
+        model = MatPhase(settings=settings, seed=job.seed)
+        return model.fit(images, known, PHASES, folder=folder, **given)
+
+    model = trained(job, job.row.name, out, fit)
+    finish(job, job.row.name, images, labels, split, protocol, out)
     for name, changes in job.row.refits:
-        began = time.monotonic()
         local = dict(changes)
         if "lcgar_settings" in local:
             local["lcgar_settings"] = settings.updated({"lcgar": local["lcgar_settings"]}).lcgar
-        given["folder"] = folder.with_name(f"{name}_{job.seed}")
-        other = model.refit_local(images, known[split.train], **given, **local)
-        seconds = time.monotonic() - began
-        keep(job.file(out, name), scored(other, images, labels, job, protocol, seconds))
-        remove(given["folder"])
-    remove(folder)
+
+        def refit(folder: Path, local: dict[str, Any] = local) -> MatPhase:
+            return model.refit_local(images, known, folder=folder, **given, **local)
+
+        trained(job, name, out, refit)
+        finish(job, name, images, labels, split, protocol, out)
+
+
+def trained(job: Job, name: str, out: Path, train: Callable[[Path], MatPhase]) -> MatPhase:
+    """The model of that name, trained now unless it is there."""
+    folder, partial = job.path(out, name), job.path(out, name, ".partial")
+    if folder.exists():
+        return load(folder)
+    whole, began = not partial.exists(), time.process_time()
+    model = train(partial)
+    # a training that went on says nothing about the time that one takes
+    seconds = time.process_time() - began if whole else None
+    keep(job.path(out, name, ".fit.json"), {"cpu_seconds": seconds})
+    model.save(folder)
+    remove(partial)
+    return model
+
+
+def finish(
+    job: Job,
+    name: str,
+    images: Volume,
+    labels: dict[str, Labels],
+    split: Split,
+    protocol: Protocol,
+    out: Path,
+) -> None:
+    """Score a model that was trained, unless that is done."""
+    file = job.result(out, name)
+    if file.exists():
+        return
+    folder = job.path(out, name)
+    model = model_folder.read(folder)
+    content = scored(model, images, labels, split, job, protocol)
+    fit = json.loads(job.path(out, name, ".fit.json").read_text("utf-8"))
+    if name == job.row.name:  # refits share its alignment
+        content |= of_alignment(model, images, labels, split)
+    keep(file, {"seed": job.seed, "fit": fit, **content})
 
 
 def scored(
-    model: MatPhase,
+    model: Trained,
     images: Volume,
-    labels: dict[str, NDArray[np.uint8]],
+    labels: dict[str, Labels],
+    split: Split,
     job: Job,
     protocol: Protocol,
-    seconds: float,
 ) -> dict[str, Any]:
-    """What a model answers, UGSM alone and the whole, as it is and scaled by validation slices."""
-    split = blocked_split(images.n_slices)
+    """What a model answers, UGSM alone and the whole, as it is and scaled."""
     tested = split.test[:: protocol.test_every]
-    began = time.monotonic()
-    seen = answers(model, images, split.validation, job.seed)
-    predicted = answers(model, images, tested, job.seed)
-    content: dict[str, Any] = {"seconds": {"fit": seconds, "predict": time.monotonic() - began}}
-    for who, (answer, said) in predicted.items():
-        known = labels[job.row.truth][split.validation]
-        found = scaling.fit(seen[who][1], known, "vector", job.seed)
-        for how, (codes, probabilities) in {
-            "none": (answer, said),
-            "vector": found.answer(answer, said),
-        }.items():
-            content[f"{who}, {how}"] = {
+    validated = split.validation[::VALIDATED_EVERY]
+    seen, _ = answers(model, images, validated, job.seed)
+    predicted, share = answers(model, images, tested, job.seed)
+    known = labels[job.row.truth][validated]
+    prior = scaling.of_fractions(model.fractions)
+    shown = prior.apply(seen["ugsm"][1])
+    moved = align(shown, known, AlignSettings()).labels
+    found: dict[str, Any] = {}
+    for who, answer in predicted.items():
+        said = seen[who][1]
+        ways = {
+            "none": None,
+            "prior": prior,
+            "vector": scaling.fit(said, known, "vector", job.seed),
+            "vector, aligned": scaling.fit(said, moved, "vector", job.seed),
+        }
+        for how, way in ways.items():
+            codes, probabilities = way.answer(*answer) if way else answer
+            learned, _ = way.answer(*seen[who]) if way else seen[who]
+            truths = {name: labels[name][tested] for name in TRUTHS}
+            found[f"{who}, {how}"] = {
+                "scaling": way.to_json() if way else None,
+                "validation mIU": {name: miou(labels[name][validated], learned) for name in TRUTHS},
                 "scores": {
-                    name: score_row(labels[name][tested], codes, PHASES, probabilities)
-                    for name in TRUTHS
+                    name: score_row(truth, codes, PHASES, probabilities)
+                    for name, truth in truths.items()
                 },
                 "block_confusions": {
-                    name: block_confusions(labels[name][tested], codes, 3, protocol.block).tolist()
-                    for name in TRUTHS
+                    name: block_confusions(truth, codes, len(PHASES), protocol.block).tolist()
+                    for name, truth in truths.items()
                 },
             }
-    return content
+    return {"idk_share": share, "answers": found}
 
 
 def answers(
-    model: MatPhase, images: Volume, chosen: NDArray[np.int64], seed: int
-) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-    """Phase indices and probabilities of some slices, slices first, of UGSM and of the whole."""
-    first, last = max(0, chosen[0] - MARGIN), min(chosen[-1] + MARGIN + 1, images.n_slices)
-    stack = np.stack([images.slice(int(z)) for z in range(first, last)])
-    result = model.predict(stack, seed=seed)
-    here = chosen - first
-    whole, ugsm = result.probabilities[:, here], result.global_probabilities[:, here]
-    return {
-        "ugsm": (PHASES.encode(result.global_labels[here]), np.moveaxis(ugsm, 0, 1)),
-        "whole": (PHASES.encode(result.labels[here]), np.moveaxis(whole, 0, 1)),
+    model: Trained, images: Volume, chosen: Sequence[int] | NDArray[np.int64], seed: int
+) -> tuple[dict[str, Answer], float]:
+    """Answers of UGSM and of the whole for some slices, and the IDK pixels' share."""
+    stack = read_images(images, model.scale, chosen, model.settings.slices)
+    known = ugsm.predict(
+        model.ugsm, stack, model.settings.ugsm, seed=seed, precision=model.settings.precision
+    )
+    maps = inference.answers(model, stack, known, inference.whole(stack))
+    whole = np.ascontiguousarray(np.moveaxis(maps["probabilities"], 0, 1))
+    found = {
+        "ugsm": (known.labels, known.probabilities),
+        "whole": (model.phases.encode(maps["labels"]), whole),
     }
+    return found, float(maps["idk"].mean())
+
+
+def of_alignment(
+    model: Trained, images: Volume, labels: dict[str, Labels], split: Split
+) -> dict[str, Any]:
+    """What alignment made of the training labels, where it moved them, on exact ones."""
+    settings = model.settings
+    if not settings.align.after or settings.align.size > AlignSettings().size:
+        return {}
+    stack = read_images(images, model.scale, split.train, settings.slices)
+    given, exact = (labels[truth][split.train] for truth in TRUTHS)
+    pairs = Pairs(stack, given, np.arange(len(given)))
+    run = Run(model.seed, settings.precision)
+    moved = align_labels(pairs, model.ugsm, model.fractions, settings, run)
+    quality = {"before": miou(exact, given), "after": miou(exact, moved.labels)}
+    return {"alignment": moved.summary(given, PHASES.names), "training labels mIU": quality}
+
+
+def miou(truth: Labels, answer: Labels) -> float:
+    """Mean intersection over union of all pixels that both name."""
+    both = (truth != IGNORE_INDEX) & (answer != IGNORE_INDEX)
+    counts = confusion_matrix(truth[both], answer[both], len(PHASES))
+    return mean_iou(counts)
 
 
 def keep(file: Path, content: dict[str, Any]) -> None:
     """Write a result."""
     with written_whole(file, overwrite=True) as beside:
         beside.write_text(json.dumps(content) + "\n", "utf-8")
-
-
-def electrode_of(
-    condition: Condition, seed: int, protocol: Protocol, out: Path
-) -> dict[str, Volume]:
-    """The virtual electrode of a condition, made once and kept in `out`."""
-    folder = out / "electrodes" / f"{condition.name}_{seed}"
-    if not folder.exists():
-        recipe = Recipe.named(condition.recipe)
-        if condition.misregistration is not None:
-            changes = {"ground_truth": {"misregistration": condition.misregistration}}
-            recipe = recipe.updated(changes)
-        made = VirtualElectrode.simulate(recipe, protocol.shape, seed=seed)
-        made.save(folder, overwrite=True)
-    files = {"images": "images", "measured": "measured_labels", "exact": "labels"}
-    return {name: formats.open(folder / f"{file}.tif") for name, file in files.items()}
-
-
-# --- the tables -----------------------------------------------------------------------------------
-
-
-def report(results: Results, preset: str) -> str:
-    """The tables as Markdown."""
-    paper = results.get(PAPER.name, {})
-    for name, other in REPRODUCED.items():
-        paper[name] = [{"whole, none": one} for one in reproduced(preset).get(other, [])]
-    counts = sorted({len(seeds) for found in results.values() for seeds in found.values()})
-    return "\n\n".join(
-        [
-            "# What each piece is worth",
-            f"Recipe `paper`, preset `{preset}` of `matphase reproduce`, split blocked; mean ± SD "
-            "over the seeds, F1 and ECE against exact labels. Gains are differences of mIU to the "
-            "row above, with a 95 % interval (paired block bootstrap of seeds and blocks). Seeds "
-            f"a row: {', '.join(str(count) for count in counts)}.",
-            ladder_table(paper),
-            "## Beside the best",
-            "The last column says by how much the best has the higher mIU against exact labels.",
-            comparison_table(paper, preset),
-            "## Other recipes and displacements",
-            "mIU against exact labels of the best with LCGAR padded, without and with alignment, "
-            "and of its UGSM alone.",
-            conditions_table(results),
-        ]
-    )
-
-
-def ladder_table(found: dict[str, list[dict[str, Any]]]) -> str:
-    """One piece more a row."""
-    header = ["", *(f"mIU {truth}" for truth in TRUTHS), *(f"gain {truth}" for truth in TRUTHS)]
-    lines, above = [], None
-    for view in LADDER:
-        if seeds := seen_by(view, found):
-            gains = (shown(difference(seeds, above, truth)) if above else "" for truth in TRUTHS)
-            lines.append([view.title, *means(seeds), *gains, *details(seeds)])
-            above = seeds
-    return markdown_table([*header, *DETAILS], lines)
-
-
-def comparison_table(found: dict[str, list[dict[str, Any]]], preset: str) -> str:
-    """The best against everything else, baselines of the reproduction included."""
-    best = seen_by(BEST, found)
-    others = {view.title: seen_by(view, found) for view in BESIDE}
-    header = ["", *(f"mIU {truth}" for truth in TRUTHS), *DETAILS, "best is better by"]
-    lines = [
-        [title, *means(seeds), *details(seeds), shown(difference(best, seeds, "exact"))]
-        for title, seeds in {**others, **baselines(preset)}.items()
-        if seeds
-    ]
-    return markdown_table(header, lines)
-
-
-def conditions_table(results: Results) -> str:
-    """What alignment changes under other conditions."""
-    header = ["", "not aligned", "aligned", "alignment", "UGSM: alignment"]
-    lines = []
-    for condition in OTHERS:
-        found = results.get(condition.name, {})
-        whole, ugsm = (
-            [seen_by(View("", row.name, answer), found) for row in PAIR]
-            for answer in ("whole", "ugsm")
-        )
-        if all(whole):
-            gains = (shown(difference(pair[1], pair[0], "exact")) for pair in (whole, ugsm))
-            lines.append([condition.name, *(means(seeds)[1] for seeds in whole), *gains])
-    return markdown_table(header, lines)
-
-
-def seen_by(view: View, found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The results that a view shows, seed by seed; none where they are not there."""
-    return [one[f"{view.answer}, {view.scaling}"] for one in found.get(view.name, [])]
-
-
-def baselines(preset: str) -> dict[str, list[dict[str, Any]]]:
-    """The rows of table 3 that the reproduction has measured on all pixels."""
-    plain = ("ugsm", "unet", "mcd_unet", "fcn", "segnet", "deeplabv3", "manet", "unetpp")
-    found = reproduced(preset)
-    return {
-        f"reproduction: {name}": found[name]
-        for name in ("lcgar_matphase", *plain, "local_unet", "adapted_lcgar")
-        if name in found
-    }
-
-
-@cache
-def reproduced(preset: str) -> dict[str, list[dict[str, Any]]]:
-    """Committed results of the reproduction by name, seed by seed, if it is of that preset."""
-    file = RESULTS / "reproduction" / "units.json"
-    content: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    found: dict[str, list[dict[str, Any]]] = {}
-    if not Protocol.named(preset).is_recorded_by(content["protocol"]):
-        return found
-    for place, result in content["units"].items():
-        if place.startswith("units/blocked/") and result["on_all_pixels"]:
-            found.setdefault(result["unit"]["name"], []).append(result)
-    return {
-        name: sorted(results, key=lambda result: int(result["unit"]["seed"]))
-        for name, results in found.items()
-    }
-
-
-DETAILS = [*(f"F1 {name}" for name in PHASES.names), "ECE"]
-
-
-def details(seeds: list[dict[str, Any]]) -> list[str]:
-    """F1 of each phase and ECE, means over the seeds."""
-    scores = [one["scores"]["exact"] for one in seeds]
-    f1 = (np.mean([one["F1"][name] for one in scores]) for name in PHASES.names)
-    return [*(f"{mean:.3f}" for mean in f1), f"{np.mean([one['ECE'] for one in scores]):.4f}"]
-
-
-def means(seeds: list[dict[str, Any]]) -> list[str]:
-    """Of mIU, against measured and exact labels."""
-    return [mean_sd([one["scores"][truth]["mIU"] for one in seeds]) for truth in TRUTHS]
-
-
-def difference(a: list[dict[str, Any]], b: list[dict[str, Any]], truth: str) -> Interval | None:
-    """How much higher `a` scores; None where the seeds are not the same."""
-    if len(a) != len(b):
-        return None
-    return paired_difference(blocks(a, truth), blocks(b, truth), "mIU")
-
-
-def blocks(seeds: list[dict[str, Any]], truth: str) -> list[NDArray[np.int64]]:
-    """Confusions by block, of each seed."""
-    return [np.array(one["block_confusions"][truth]) for one in seeds]
-
-
-def shown(interval: Interval | None) -> str:
-    """A difference with its interval."""
-    if interval is None:
-        return "-"
-    return f"{interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
-
-
-def mean_sd(values: list[float]) -> str:
-    """Mean and SD over the seeds."""
-    sd = np.std(values, ddof=1) if len(values) > 1 else 0
-    return f"{np.mean(values):.3f} ± {sd:.3f}"
 
 
 if __name__ == "__main__":

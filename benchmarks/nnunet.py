@@ -22,7 +22,7 @@ prediction are nnU-Net's own. What a CPU and the time force:
 Phases are nnU-Net's labels 1, 2, 3, since its Dice leaves out label 0, the background, of which
 there is none here. The default time is the mean that `fit` of the best MatPhase took in
 results/ablation.json. OUT keeps a file a configuration and seed; a run that was stopped goes on.
-Writes results/nnunet.{json,md}.
+Writes results/nnunet.{json,md}; with --preset quick the tables are printed instead.
 """
 
 import argparse
@@ -37,8 +37,22 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from ablation import BEST, PAPER, PHASES, difference, mean_sd, reproduced, shown
-from common import RESULTS, markdown_table, write_results
+from ablation_tables import (
+    BEST,
+    DETAILS,
+    FIT_LIKE_BEST,
+    PHASES,
+    TRUTHS,
+    Seeds,
+    details,
+    difference,
+    means,
+    recorded,
+    reproduced,
+    seen_by,
+    shown,
+)
+from common import markdown_table, write_results
 from numpy.typing import NDArray
 
 from matphase.data.splits import Split, blocked_split
@@ -133,12 +147,17 @@ def main() -> None:
         "gpu_memory_gb": arguments.gpu_memory,
         "results": found,
     }
-    write_results("nnunet", content, report(content))
+    text = report(content)
+    if arguments.preset == "quick":
+        print(text)
+    else:
+        write_results("nnunet", content, text)
 
 
 def recorded_minutes() -> float | None:
     """How long the best MatPhase trained in the ablation, mean over seeds; None if not recorded."""
-    seconds = [one["seconds"]["fit"] for one in ablation().get(BEST, [])]
+    found = [one["fit"]["cpu_seconds"] for one in recorded(COMPARED).get(FIT_LIKE_BEST, [])]
+    seconds = [one for one in found if one is not None]
     return round(float(np.mean(seconds)) / 60, 1) if seconds else None
 
 
@@ -321,27 +340,13 @@ def scored(
 # --- the tables -----------------------------------------------------------------------------------
 
 
-def ablation() -> dict[str, list[dict[str, Any]]]:
-    """Rows of the ablation under the same conditions that have all of its seeds."""
-    file = RESULTS / "ablation.json"
-    if not file.exists():
-        return {}
-    content = json.loads(file.read_text("utf-8"))
-    if content["preset"] != COMPARED:
-        return {}
-    rows: dict[str, list[dict[str, Any]]] = content["results"].get(PAPER.name, {})
-    return {name: seeds for name, seeds in rows.items() if len(seeds) == content["seeds"]}
-
-
-def matphase_rows(preset: str, seeds: int) -> dict[str, list[dict[str, Any]]]:
+def matphase_rows(preset: str, seeds: int) -> dict[str, Seeds]:
     """What MatPhase reached on these seeds, as far as it is recorded."""
-    if preset != COMPARED:
-        return {}
-    recorded = {
-        MATPHASE: reproduced().get("lcgar_matphase", []),
-        "MatPhase (best)": ablation().get(BEST, []),
+    rows = {
+        MATPHASE: reproduced(preset).get("lcgar_matphase", {}),
+        "MatPhase (best)": seen_by(BEST, recorded(preset)),
     }
-    return {title: found[:seeds] for title, found in recorded.items() if len(found) >= seeds}
+    return {title: found for title, found in rows.items() if found.keys() >= set(range(seeds))}
 
 
 def report(content: dict[str, Any]) -> str:
@@ -374,33 +379,19 @@ def report(content: dict[str, Any]) -> str:
     return "\n\n".join(text)
 
 
-def scores_table(
-    found: dict[str, list[dict[str, Any]]], matphase: dict[str, list[dict[str, Any]]]
-) -> str:
+def scores_table(found: dict[str, list[dict[str, Any]]], matphase: dict[str, Seeds]) -> str:
     """nnU-Net, then MatPhase with what it is better by than each configuration."""
-    header = ["", "mIU measured", "mIU exact", *(f"F1 {name}" for name in PHASES.names)]
-    header += ["ECE", *(f"higher than {name} (exact)" for name in found)]
+    nnunet = {name: {one["seed"]: one for one in seeds} for name, seeds in found.items()}
+    header = ["", *(f"mIU {truth}" for truth in TRUTHS), *DETAILS]
+    header += [f"higher than {name} (exact)" for name in nnunet]
+    rows = {**{f"nnU-Net {name}": seeds for name, seeds in nnunet.items()}, **matphase}
     lines = []
-    for title, seeds in {**{f"nnU-Net {name}": x for name, x in found.items()}, **matphase}.items():
+    for title, seeds in rows.items():
         gains = (
             shown(difference(seeds, other, "exact")) if title in matphase else ""
-            for other in found.values()
+            for other in nnunet.values()
         )
-        lines.append(
-            [
-                title,
-                *(
-                    mean_sd([one["scores"][truth]["mIU"] for one in seeds])
-                    for truth in ("measured", "exact")
-                ),
-                *(
-                    f"{np.mean([one['scores']['exact']['F1'][name] for one in seeds]):.3f}"
-                    for name in PHASES.names
-                ),
-                f"{np.mean([one['scores']['measured']['ECE'] for one in seeds]):.4f}",
-                *gains,
-            ]
-        )
+        lines.append([title, *means(seeds), *details(seeds), *gains])
     return markdown_table(header, lines)
 
 

@@ -1,0 +1,345 @@
+"""The tables of ablation.py, and what others need of its results."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from common import RESULTS, markdown_table
+from numpy.typing import NDArray
+
+from matphase.phases import PhaseTable
+from matphase.reproduce.bootstrap import Interval, paired_difference
+from matphase.reproduce.protocol import Protocol
+
+PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))
+TRUTHS = ("measured", "exact")
+PAPER = "paper"
+"""The condition that the reproduction has, too."""
+Results = dict[str, dict[str, list[dict[str, Any]]]]
+"""By condition and model, seed by seed."""
+Seeds = dict[int, dict[str, Any]]
+"""Scores and block confusions of one row, by seed."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A row of a table: one way to read the results of a model.
+
+    Attributes:
+        title: in the table.
+        name: of the model.
+        answer: of UGSM alone, or of the whole.
+        scaling: of its probabilities: none, prior, vector, or "vector, aligned", which learned
+            from aligned validation labels.
+    """
+
+    title: str
+    name: str
+    answer: str = "whole"
+    scaling: str = "none"
+
+
+LADDER = (
+    View("MatPhase (paper)", "matphase"),
+    View("+ no curriculum", "no_curriculum"),
+    View("+ dropout .1 in place of .5", "dropout"),
+    View("+ trained in two halves", "halves"),
+    View("+ labels aligned between them", "aligned"),
+    View("+ 5 slices", "deep"),
+    View("+ scaled by the prior", "deep", scaling="prior"),
+)
+"""One piece more a row."""
+BEST = View("best", "deep", scaling="vector, aligned")
+FIT_LIKE_BEST = "deep"
+"""A model that was fitted whole, in about the time that the best takes."""
+CEILING = View("the same network, trained on exact labels", "ceiling", scaling="vector")
+BESIDE = (
+    BEST,
+    View("not scaled", "deep"),
+    View("scaled by the prior", "deep", scaling="prior"),
+    View("scaled by what measured validation labels teach", "deep", scaling="vector"),
+    View("without LCGAR", "deep", answer="ugsm", scaling="vector, aligned"),
+    View("LCGAR without padding", "padless", scaling="vector, aligned"),
+    View("with deferral, learned in-sample", "gain", scaling="vector, aligned"),
+    View("1 slice", "aligned", scaling="vector, aligned"),
+    View("3 slices", "deep3", scaling="vector, aligned"),
+    View("7 slices", "deep7", scaling="vector, aligned"),
+    View("labels not aligned", "halves5", scaling="vector, aligned"),
+    View("1 slice, labels not aligned, one half", "dropout", scaling="vector, aligned"),
+    CEILING,
+)
+"""What the best is compared with, besides the rows of table 3."""
+REPRODUCED = {"matphase": "lcgar_matphase", "no_curriculum": "lcgar_no_curriculum"}
+"""Models that the reproduction has measured under other names."""
+BASELINES = {
+    "lcgar_matphase": "MatPhase",
+    "ugsm": "UGSM",
+    "unet": "U-Net",
+    "mcd_unet": "MCD U-Net",
+    "fcn": "FCN",
+    "segnet": "SegNet",
+    "deeplabv3": "DeepLabV3",
+    "manet": "MANet",
+    "unetpp": "U-Net++",
+    "local_unet": "Local U-Net",
+    "resnet18": "ResNet-18 †",
+    "resnet34": "ResNet-34 †",
+    "resnet50": "ResNet-50 †",
+    "adapted_lcgar": "Adapted-LCGAR",
+}
+"""Rows of table 3 by the reproduction's names."""
+
+
+def report(results: Results, preset: str) -> str:
+    """The tables as Markdown."""
+    paper = dict(results.get(PAPER, {}))
+    for name, other in REPRODUCED.items():
+        seeds = reproduced(preset).get(other, {})
+        paper[name] = [
+            {"answers": {"whole, none": one}, "seed": seed} for seed, one in seeds.items()
+        ]
+    counts = sorted({len(seeds) for found in results.values() for seeds in found.values()})
+    return "\n\n".join(
+        [
+            "# What each piece is worth",
+            f"Recipe `paper`, preset `{preset}` of `matphase reproduce`, split blocked; mean ± SD "
+            "over the seeds, F1 against exact labels. Gains are differences of mIU to the row "
+            "above, with a 95 % interval (paired block bootstrap of seeds and blocks). Seeds a "
+            f"row: {', '.join(str(count) for count in counts)}.",
+            ladder_table(paper),
+            "## Beside the best",
+            "The best has labels aligned between two halves of training, 5 slices, dropout .1, no "
+            "curriculum, and a vector scaling that aligned validation labels teach; of the others "
+            "it says what is different. The last column says by how much the best has the higher "
+            "mIU against exact labels. Validation is mIU against measured labels on slices from "
+            "which only scalings learned; settings are chosen there.",
+            comparison_table({view.title: seen_by(view, paper) for view in BESIDE}, paper),
+            "## Beside the rows of table 3",
+            "As the reproduction has measured them. † on random pixels of the test images.",
+            comparison_table(baselines(preset), paper),
+            "By how much F1 of the best is higher, against exact labels:",
+            phases_table(baselines(preset), seen_by(BEST, paper)),
+            "## The goals",
+            goals(paper, preset),
+            "## Other recipes and displacements",
+            "mIU against exact labels, of 5 slices without scaling, and of its UGSM alone. Without "
+            "alignment the network is trained in two halves, too. Displacements, and mIU of "
+            "training labels against exact ones, are means.",
+            conditions_table(results),
+        ]
+    )
+
+
+def ladder_table(found: dict[str, list[dict[str, Any]]]) -> str:
+    """One piece more a row."""
+    header = ["", *(f"mIU {truth}" for truth in TRUTHS), *(f"gain {truth}" for truth in TRUTHS)]
+    lines, above = [], None
+    for view in LADDER:
+        if seeds := seen_by(view, found):
+            gains = (shown(difference(seeds, above, truth)) if above else "" for truth in TRUTHS)
+            lines.append([view.title, *means(seeds), *gains, *details(seeds)])
+            above = seeds
+    return markdown_table([*header, *DETAILS], lines)
+
+
+def comparison_table(others: dict[str, Seeds], found: dict[str, list[dict[str, Any]]]) -> str:
+    """The best against others."""
+    best = seen_by(BEST, found)
+    header = ["", "validation", *(f"mIU {truth}" for truth in TRUTHS), *DETAILS]
+    lines = [
+        [
+            title,
+            validation(seeds),
+            *means(seeds),
+            *details(seeds),
+            "" if title == BEST.title else shown(difference(best, seeds, "exact")),
+        ]
+        for title, seeds in others.items()
+        if seeds
+    ]
+    return markdown_table([*header, "best is better by"], lines)
+
+
+def phases_table(others: dict[str, Seeds], best: Seeds) -> str:
+    """How much higher the best's F1 is, phase by phase."""
+    lines = [
+        [title, *(shown(difference(best, seeds, "exact", f"F1:{k}")) for k in range(len(PHASES)))]
+        for title, seeds in others.items()
+        if seeds
+    ]
+    return markdown_table(["", *PHASES.names], lines)
+
+
+def goals(found: dict[str, list[dict[str, Any]]], preset: str) -> str:
+    """What was asked for, and whether it is so."""
+    best, ceiling = seen_by(BEST, found), seen_by(CEILING, found)
+    others = baselines(preset)
+    over = {title: difference(best, seeds, "exact") for title, seeds in others.items()}
+    least = min((one for one in over.values() if one), key=lambda one: one.difference, default=None)
+    lines = []
+    if least:
+        enough = least.difference >= 0.03 and all(one.low > 0 for one in over.values() if one)
+        lines.append(
+            ["mIU at least .03 over every row of table 3", f"least {shown(least)}", yes(enough)]
+        )
+        f1 = [
+            difference(best, seeds, "exact", f"F1:{k}")
+            for seeds in others.values()
+            for k in range(len(PHASES))
+        ]
+        worst = min((one for one in f1 if one), key=lambda one: one.difference)
+        lines.append(["no phase's F1 worse than in any", f"worst {shown(worst)}",
+                      yes(worst.difference >= 0)])  # fmt: skip
+    if best and ceiling:
+        common = sorted(best.keys() & ceiling.keys())
+        ours, theirs = (float(np.mean(scores(s, "exact", common))) for s in (best, ceiling))
+        ratio = ours / theirs
+        lines.append(["at least 97 % of training on exact labels", f"{100 * ratio:.1f} %",
+                      yes(ratio >= 0.97)])  # fmt: skip
+        error = float(np.mean([best[seed]["scores"]["exact"]["ECE"] for seed in common]))
+        lines.append(["ECE against exact labels under .02", f"{error:.4f}", yes(error < 0.02)])
+    return markdown_table(["goal", "measured", "reached"], lines)
+
+
+def yes(reached: bool) -> str:
+    """In a word."""
+    return "yes" if reached else "no"
+
+
+def conditions_table(results: Results) -> str:
+    """What alignment changes, under the paper's conditions and others."""
+    header = ["", "seeds", "not aligned", "aligned", "alignment", "UGSM: alignment"]
+    header += ["labels before", "labels after", "moved by px"]
+    lines = []
+    for condition, found in results.items():
+        whole, ugsm = (
+            [seen_by(View("", name, answer), found) for name in ("halves5", "deep")]
+            for answer in ("whole", "ugsm")
+        )
+        if all(whole):
+            gains = (shown(difference(pair[1], pair[0], "exact")) for pair in (whole, ugsm))
+            lines.append(
+                [
+                    condition,
+                    str(len(whole[0].keys() & whole[1].keys())),
+                    *(means(seeds)[1] for seeds in whole),
+                    *gains,
+                    *labels_moved(found["deep"]),
+                ]
+            )
+    return markdown_table(header, lines)
+
+
+def labels_moved(seeds: list[dict[str, Any]]) -> list[str]:
+    """Of the training labels: mIU before and after, and the mean displacement."""
+    quality = [one["training labels mIU"] for one in seeds]
+    moved = [one["alignment"]["mean_displacement_px"] for one in seeds]
+    return [
+        *(f"{np.mean([one[when] for one in quality]):.3f}" for when in ("before", "after")),
+        f"{np.mean(moved):.2f}",
+    ]
+
+
+# --- reading results ------------------------------------------------------------------------------
+
+
+def seen_by(view: View, found: dict[str, list[dict[str, Any]]]) -> Seeds:
+    """The results that a view shows; none where they are not there."""
+    which = f"{view.answer}, {view.scaling}"
+    return {one["seed"]: one["answers"][which] for one in found.get(view.name, [])}
+
+
+def recorded(preset: str) -> dict[str, list[dict[str, Any]]]:
+    """What results/ablation.json has of the paper's recipe, by model, if it is of that preset."""
+    file = RESULTS / "ablation.json"
+    if not file.exists():
+        return {}
+    content = json.loads(file.read_text("utf-8"))
+    if content["preset"] != preset:
+        return {}
+    found: dict[str, list[dict[str, Any]]] = content["results"].get(PAPER, {})
+    return found
+
+
+def baselines(preset: str) -> dict[str, Seeds]:
+    """The rows of table 3, as far as the reproduction has measured them."""
+    found = reproduced(preset)
+    return {title: found[name] for name, title in BASELINES.items() if name in found}
+
+
+@cache
+def reproduced(preset: str) -> dict[str, Seeds]:
+    """Committed results of the reproduction by name, if they are of that preset."""
+    file = RESULTS / "reproduction" / "units.json"
+    content: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    found: dict[str, Seeds] = {}
+    if not Protocol.named(preset).is_recorded_by(content["protocol"]):
+        return found
+    for place, result in content["units"].items():
+        if place.startswith("units/blocked/"):
+            unit = result["unit"]
+            found.setdefault(unit["name"], {})[int(unit["seed"])] = result
+    return found
+
+
+# --- cells ----------------------------------------------------------------------------------------
+
+DETAILS = [*(f"F1 {name}" for name in PHASES.names), *(f"ECE {truth}" for truth in TRUTHS)]
+
+
+def details(seeds: Seeds) -> list[str]:
+    """F1 of each phase against exact labels, and ECE; means over the seeds."""
+    exact = [one["scores"]["exact"] for one in seeds.values()]
+    f1 = (np.mean([one["F1"][name] for one in exact]) for name in PHASES.names)
+    errors = ([one["scores"][truth]["ECE"] for one in seeds.values()] for truth in TRUTHS)
+    ece = ("-" if None in each else f"{np.mean(each):.4f}" for each in errors)
+    return [*(f"{mean:.3f}" for mean in f1), *ece]
+
+
+def means(seeds: Seeds) -> list[str]:
+    """Of mIU, against measured and exact labels."""
+    return [mean_sd(scores(seeds, truth, seeds)) for truth in TRUTHS]
+
+
+def validation(seeds: Seeds) -> str:
+    """MIU against measured validation labels, where it was measured."""
+    found = [one.get("validation mIU", {}).get("measured") for one in seeds.values()]
+    return "-" if None in found else mean_sd(found)
+
+
+def scores(seeds: Seeds, truth: str, chosen: Any) -> list[float]:
+    """MIU of the chosen seeds."""
+    return [seeds[seed]["scores"][truth]["mIU"] for seed in chosen]
+
+
+def difference(a: Seeds, b: Seeds, truth: str, measure: str = "mIU") -> Interval | None:
+    """How much higher `a` scores, over the seeds that both have; None where there are none."""
+    common = sorted(a.keys() & b.keys())
+    if not common:
+        return None
+    ours, theirs = (blocks(seeds, truth, common) for seeds in (a, b))
+    for seed, one, other in zip(common, ours, theirs, strict=True):
+        alike = all(side[seed].get("on_all_pixels", True) for side in (a, b))
+        if alike and not np.array_equal(one.sum(axis=-1), other.sum(axis=-1)):
+            raise SystemExit(f"seed {seed}: two rows were not scored on the same pixels")
+    return paired_difference(ours, theirs, measure)
+
+
+def blocks(seeds: Seeds, truth: str, chosen: list[int]) -> list[NDArray[np.int64]]:
+    """Confusions by block, of each seed."""
+    return [np.array(seeds[seed]["block_confusions"][truth]) for seed in chosen]
+
+
+def shown(interval: Interval | None) -> str:
+    """A difference with its interval."""
+    if interval is None:
+        return "-"
+    return f"{interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
+
+
+def mean_sd(values: list[float]) -> str:
+    """Mean and SD over the seeds."""
+    sd = np.std(values, ddof=1) if len(values) > 1 else 0
+    return f"{np.mean(values):.3f} ± {sd:.3f}"
