@@ -175,7 +175,7 @@ def fitted(
 
 
 def counts(answer: Answer, data: Trial, protocol: Protocol) -> dict[str, Any]:
-    """Confusions by block for both truths, and calibration and likelihood by measured labels."""
+    """Confusions by block and calibration error, for both truths."""
     labels, probabilities = answer
     block = (data.groups, *protocol.block[1:])
     return {
@@ -183,7 +183,10 @@ def counts(answer: Answer, data: Trial, protocol: Protocol) -> dict[str, Any]:
             name: block_confusions(truth, labels, len(data.phases), block).tolist()
             for name, truth in data.truths
         },
-        "ECE": metrics.expected_calibration_error(probabilities, data.measured),
+        "ECE": {
+            name: metrics.expected_calibration_error(probabilities, truth)
+            for name, truth in data.truths
+        },
     }
 
 
@@ -268,9 +271,10 @@ def rows_of(seeds: list[dict[str, Any]]) -> str:
             line.append(
                 f"{mean_miu(of_row):.4f}{'' if name == PAPER else difference(of_row, of_paper)}"
             )
-        line.append(f"{np.mean([one[name]['ECE'] for one in seeds]):.4f}")
+        line += [f"{np.mean([one[name]['ECE'][truth] for one in seeds]):.4f}" for truth in TRUTHS]
         lines.append(line)
-    return markdown_table(["", "mIU, measured", "mIU, exact", "ECE, measured"], lines)
+    header = ["", "mIU, measured", "mIU, exact", "ECE, measured", "ECE, exact"]
+    return markdown_table(header, lines)
 
 
 def equal_shares(seeds: list[dict[str, Any]]) -> str:
