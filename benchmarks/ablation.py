@@ -318,15 +318,13 @@ def scored(
     seen, _ = answers(model, images, validated, job.seed)
     predicted, share = answers(model, images, tested, job.seed)
     known = labels[job.row.truth][validated]
-    prior = scaling.of_fractions(model.fractions)
-    shown = prior.apply(seen["ugsm"][1])
-    moved = align(shown, known, AlignSettings()).labels
+    lean = scaling.fit(seen["ugsm"][1], known, "vector", job.seed)
+    moved = align(lean.apply(seen["ugsm"][1]), known, AlignSettings()).labels
     found: dict[str, Any] = {}
     for who, answer in predicted.items():
         said = seen[who][1]
         ways = {
             "none": None,
-            "prior": prior,
             "vector": scaling.fit(said, known, "vector", job.seed),
             "vector, aligned": scaling.fit(said, moved, "vector", job.seed),
         }
@@ -377,7 +375,7 @@ def of_alignment(
     given, exact = (labels[truth][split.train] for truth in TRUTHS)
     pairs = Pairs(stack, given, np.arange(len(given)))
     run = Run(model.seed, settings.precision)
-    moved = align_labels(pairs, model.ugsm, model.fractions, settings, run)
+    moved = align_labels(pairs, model.ugsm, settings, run)
     quality = {"before": miou(exact, given), "after": miou(exact, moved.labels)}
     return {"alignment": moved.summary(given, PHASES.names), "training labels mIU": quality}
 

@@ -31,8 +31,8 @@ class View:
         title: in the table.
         name: of the model.
         answer: of UGSM alone, or of the whole.
-        scaling: of its probabilities: none, prior, vector, or "vector, aligned", which learned
-            from aligned validation labels.
+        scaling: of its probabilities: none, vector, or "vector, aligned", which learned from
+            aligned validation labels.
     """
 
     title: str
@@ -48,7 +48,7 @@ LADDER = (
     View("+ trained in two halves", "halves"),
     View("+ labels aligned between them", "aligned"),
     View("+ 5 slices", "deep"),
-    View("+ scaled by the prior", "deep", scaling="prior"),
+    View("+ scaled by validation slices, their labels aligned", "deep", scaling="vector, aligned"),
 )
 """One piece more a row."""
 BEST = View("best", "deep", scaling="vector, aligned")
@@ -58,7 +58,6 @@ CEILING = View("the same network, trained on exact labels", "ceiling", scaling="
 BESIDE = (
     BEST,
     View("not scaled", "deep"),
-    View("scaled by the prior", "deep", scaling="prior"),
     View("scaled by what measured validation labels teach", "deep", scaling="vector"),
     View("without LCGAR", "deep", answer="ugsm", scaling="vector, aligned"),
     View("LCGAR without padding", "padless", scaling="vector, aligned"),

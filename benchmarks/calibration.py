@@ -18,7 +18,6 @@ from common import markdown_table, write_results
 from numpy.typing import NDArray
 
 from matphase.data.splits import blocked_split
-from matphase.data.weights import phase_fractions
 from matphase.evaluation import score_trusted
 from matphase.files import remove, written_whole
 from matphase.metrics import expected_calibration_error
@@ -33,8 +32,6 @@ BLOCKS = ((1, 1, 1), (8, 16, 16), (8, 32, 32))
 """The first stands for a threshold chosen pixel by pixel, as if pixels were exchangeable."""
 SCORED = ("none", "vector", "vector, aligned")
 """Scalings that promises are tried with; a temperature hardly changes which pixels are surer."""
-SHOWN = ("none", "prior", "vector", "vector, aligned")
-"""Scalings whose accuracy is shown; a temperature changes none."""
 SIZES = ((1, 4, 4), (2, 8, 8), (4, 16, 16), (8, 16, 16), (8, 32, 32), (8, 56, 64))
 """Blocks for which it is measured how much more alike errors are in them than by chance."""
 PLACES = ("unseen slices", "unseen electrode")
@@ -85,9 +82,7 @@ def draw(seed: int, shape: tuple[int, ...], steps: int, folder: Path) -> dict[st
     answer, said = answers(model, electrode, chosen)
     moved = model.align(electrode.image[chosen], known).labels
     aligned = np.where(moved < len(electrode.phases), moved, IGNORE_INDEX)
-    fractions = phase_fractions(electrode.measured_labels[split.train], len(electrode.phases))
     scalings = {
-        "prior": scaling.of_fractions(fractions),
         "temperature": scaling.fit(said, known, "temperature", seed),
         "vector": scaling.fit(said, known, "vector", seed),
         "vector, aligned": scaling.fit(said, aligned, "vector", seed),
@@ -198,7 +193,7 @@ def report(draws: list[dict[str, Any]]) -> str:
             [
                 *("", "labels"),
                 *(f"ECE: {kind}" for kind in first[PLACES[0]]["exact"]["ECE"]),
-                *(f"ACC (%): {kind}" for kind in SHOWN),
+                *(f"ACC (%): {kind}" for kind in SCORED),
             ],
             [
                 [
@@ -210,7 +205,7 @@ def report(draws: list[dict[str, Any]]) -> str:
                     ),
                     *(
                         spread([100 * one[place][truth]["accuracy"][kind] for one in draws], 2)
-                        for kind in SHOWN
+                        for kind in SCORED
                     ),
                 ]
                 for place in PLACES

@@ -107,25 +107,6 @@ def test_the_score_on_validation_slices_is_of_the_scaled_answer(
     assert right == np.count_nonzero(by_vector.labels == unseen.labels)
 
 
-def test_the_prior_needs_no_validation_slices(
-    model: mp.MatPhase,
-    before: mp.Prediction,
-    sample: Sample,
-    unseen: Sample,
-    tiny_settings: Settings,
-) -> None:
-    settings = tiny_settings.updated({"calibration": {"scaling": "prior"}})
-    found = mp.MatPhase(settings=settings).fit(sample.images, sample.labels, NAMES)
-    assert model.scaling is None
-    assert found.scaling is not None
-    fractions = np.bincount(sample.labels.ravel()) / sample.labels.size
-    expected = before.probabilities * fractions[:, None, None, None]
-    expected /= expected.sum(axis=0)
-    after = found.predict(unseen.images)
-    np.testing.assert_allclose(after.probabilities, expected, atol=1e-5)
-    np.testing.assert_array_equal(after.labels, after.probabilities.argmax(axis=0))
-
-
 def test_a_scaling_may_learn_from_aligned_validation_labels(
     sample: Sample, unseen: Sample, tiny_settings: Settings
 ) -> None:
@@ -215,7 +196,7 @@ def test_a_refitted_model_is_not_calibrated(
     usi = tempered.settings.usi.model_copy(update={"order": "none"})
     other = tempered.refit_local(sample.images, sample.labels, usi=usi)
     assert (other.scaling, other.promise) == (None, None)
-    assert not other.settings.calibration.learns
+    assert not other.settings.calibration.is_on
     result = other.predict(unseen.images[:1])
     assert (result.trusted, result.validation) == (None, None)
 

@@ -100,8 +100,7 @@ def _aligned(
     pairs: Pairs, network: nn.Module, settings: Settings, phases: PhaseTable, run: Run
 ) -> tuple[Pairs, align.Alignment]:
     """The pool of training images with their labels moved to where the network points."""
-    fractions = phase_fractions(pairs.labels, len(phases))
-    alignment = align_labels(pairs, network, fractions, settings, run)
+    alignment = align_labels(pairs, network, settings, run)
     pool, _ = replace(pairs, labels=alignment.labels).prepared(settings.data, phases)
     pool.require_every_phase(phases, "the training labels, aligned,")
     return pool, alignment
@@ -132,22 +131,16 @@ def _fit_global(
     )
 
 
-def align_labels(
-    pairs: Pairs, network: nn.Module, fractions: NDArray[np.float64], settings: Settings, run: Run
-) -> align.Alignment:
+def align_labels(pairs: Pairs, network: nn.Module, settings: Settings, run: Run) -> align.Alignment:
     """The labels of the pairs, moved to where a trained global network sees their phases.
 
-    Args:
-        pairs: labelled slices.
-        network: the global network.
-        fractions: (phases,) volume fractions of the labels that it was trained on. It overrates
-            rare phases, whose boundaries would be pushed outwards.
-        settings: of the network and the alignment.
-        run: precision, reporter.
+    What it sees is first scaled to these labels: the weights of the loss make a network overrate
+    rare phases, whose boundaries would be pushed outwards.
     """
     few = settings.updated({"ugsm": {"samples": min(settings.ugsm.samples, align.SAMPLES)}})
     shown = _predict(network, pairs, few, run)
-    seen = scaling.of_fractions(fractions).apply(shown.probabilities)
+    lean = scaling.fit(shown.probabilities, pairs.labels, "vector", run.seed)
+    seen = lean.apply(shown.probabilities)
     run.reporter.start("align labels", len(pairs.images))
     alignment = run.team.first(
         lambda: align.align(seen, pairs.labels, settings.align, run.reporter)
@@ -160,12 +153,12 @@ def _check_calibration(
     settings: CalibrationSettings, held_out: Pairs | None, phases: PhaseTable
 ) -> None:
     """See that the validation slices suffice, before the long work starts."""
-    if not settings.learns:
+    if not settings.is_on:
         return
     if held_out is None:
         raise InputError(
             "calibration needs validation slices; give some (--validation-images and "
-            "--validation-labels), or leave it out (calibration.scaling 'prior' needs none)"
+            "--validation-labels), or leave it out"
         )
     if settings.scaling == "vector":
         held_out.require_every_phase(

@@ -23,9 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import tomli_w
-from numpy.typing import NDArray
 from torch import nn
 
 from matphase.data.intensity import IntensityScale
@@ -73,11 +71,6 @@ class Trained:
     """About the pixels that may be trusted."""
     deferral: IDKClassifier | None = None
     """Chooses between UGSM and LCGAR; none: LCGAR answers wherever it is asked."""
-
-    @property
-    def fractions(self) -> NDArray[np.float64]:
-        """(phases,) volume fractions of the training labels."""
-        return np.array([self.record["volume_fractions"][name] for name in self.phases.names])
 
     @property
     def networks(self) -> dict[str, nn.Module]:

@@ -169,8 +169,6 @@ class MatPhase:
             team=self.team,
         )
         trained = fit_stages(pairs, held_out, self.settings, table, scale, run)
-        if self.settings.calibration.scaling == "prior":
-            trained = replace(trained, scaling=scaling.of_fractions(trained.fractions))
         if held_out is not None:
             trained = _with_held_out(trained, held_out, run)
         self._trained = trained
@@ -318,7 +316,7 @@ class MatPhase:
         grey = as_volume(images, "images")
         pairs = self._pairs(grey, known, table, model.scale, label_slices)
         run = Run(self.seed, model.settings.precision, reporter=reporter or Silent())
-        alignment = align_labels(pairs, model.ugsm, model.fractions, model.settings, run)
+        alignment = align_labels(pairs, model.ugsm, model.settings, run)
         if table.ignore is None:
             # what moves in from outside of a slice is of no phase that anybody knows
             free = next(value for value in (255, *range(255)) if value not in values.values())
@@ -394,7 +392,7 @@ def _with_held_out(model: Trained, held_out: Pairs, run: Run) -> Trained:
     The scaling of its probabilities, the promise about trusted pixels, and its score.
     """
     settings = model.settings.calibration
-    names = ("labels", "probabilities") if settings.learns else ("labels",)
+    names = ("labels", "probabilities") if settings.is_on else ("labels",)
     parts = []
     for first in range(0, len(held_out.images), SLICES_AT_ONCE):
         images = held_out.images[first : first + SLICES_AT_ONCE]
@@ -408,16 +406,14 @@ def _with_held_out(model: Trained, held_out: Pairs, run: Run) -> Trained:
         maps = inference.answers(model, images, known, inference.whole(images))
         parts.append({name: maps[name] for name in names})
     labels = model.phases.encode(np.concatenate([part["labels"] for part in parts]))
-    truth, scaled, promise = held_out.labels, model.scaling, None
-    if settings.learns:
+    truth, scaled, promise = held_out.labels, None, None
+    if settings.is_on:
         probabilities = np.concatenate([part["probabilities"] for part in parts], axis=1)
         probabilities = np.ascontiguousarray(np.moveaxis(probabilities, 0, 1))
-        if settings.scaling in ("temperature", "vector"):
+        if settings.scaling != "none":
             learned = truth
             if settings.align:
-                learned = align_labels(
-                    held_out, model.ugsm, model.fractions, model.settings, run
-                ).labels
+                learned = align_labels(held_out, model.ugsm, model.settings, run).labels
             scaled = scaling.fit(probabilities, learned, settings.scaling, model.seed)
             labels, probabilities = scaled.answer(labels, probabilities)
         if settings.risk:

@@ -202,23 +202,22 @@ class AggregatorSettings(_Section):
 
 
 class CalibrationSettings(_Section):
-    """What the final answer's probabilities mean; beyond the paper."""
+    """What validation slices teach about the final answer; beyond the paper."""
 
-    scaling: Literal["none", "prior", "temperature", "vector"] = "none"
-    """Scale the probabilities by the phases' volume fractions in training, which needs no
-    validation slices; by one temperature; or by a weight and a bias a phase."""
+    scaling: Literal["none", "temperature", "vector"] = "none"
+    """Scale the probabilities by one temperature, or by a weight and a bias a phase."""
     align: bool = False
-    """A temperature or vector learns from validation labels that are aligned as `[align]` says:
-    for labels that lie a little beside what they label. Scores stay those of the labels given."""
+    """The scaling learns from validation labels that are aligned as `[align]` says: for labels
+    that lie a little beside what they label. Scores stay those of the labels given."""
     risk: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Mark pixels that can be trusted, at most this share of them wrong; 0: mark none."""
     block: tuple[Count, Count, Count] = (8, 32, 32)
     """Validation pixels (slices, y, x) that may all be wrong together."""
 
     @property
-    def learns(self) -> bool:
+    def is_on(self) -> bool:
         """Whether anything is asked of validation slices."""
-        return self.scaling in ("temperature", "vector") or self.risk > 0
+        return self.scaling != "none" or self.risk > 0
 
 
 class Settings(_Section):

@@ -64,19 +64,6 @@ def test_only_a_vector_mends_a_model_that_favours_a_phase() -> None:
     assert after["vector"][1] > after["temperature"][1], "it may change the answer, for the better"
 
 
-def test_volume_fractions_undo_the_weights_of_the_loss() -> None:
-    true, _ = drawn(7, 1, side=20)
-    fractions = np.array([0.1, 0.3, 0.6])
-    # what a network learns whose loss weighs each phase by 1 / f
-    weighted = true / fractions[:, None, None].astype(np.float32)
-    weighted /= weighted.sum(axis=1, keepdims=True)
-    found = scaling.of_fractions(fractions)
-    answer, scaled = found.answer(weighted.argmax(axis=1).astype(np.uint8), weighted)
-    np.testing.assert_allclose(scaled, true, atol=1e-6)
-    np.testing.assert_array_equal(answer, true.argmax(axis=1))
-    assert sum(found.biases) == pytest.approx(0)
-
-
 # --- what stays -----------------------------------------------------------------------------------
 
 
@@ -125,6 +112,12 @@ def test_of_many_pixels_a_share_drawn_by_the_seed_is_looked_at(
     found = [scaling.fit(said, labels, "temperature", seed) for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
     assert found[2].weights == pytest.approx([0.5] * 3, rel=0.1)
+
+
+def test_labels_that_name_nothing_are_refused() -> None:
+    said, labels = drawn(8, 1, side=8)
+    with pytest.raises(InputError, match="every pixel of the labels is ignored"):
+        scaling.fit(said, np.full_like(labels, IGNORE_INDEX), "vector", seed=0)
 
 
 # --- on disk --------------------------------------------------------------------------------------

@@ -2,11 +2,6 @@
 
 The aggregated answer is scaled, of UGSM and of LCGAR alike: it is what users read, and what
 validation slices can tell about. Nothing before it changes: not u, not the IDK set.
-
-All networks learn by a loss that makes rare phases as important as frequent ones, so they overrate
-the rare ones. How much is known without validation slices: a network that learned p_k / f_k, with
-f_k the volume fraction of phase k, is put right by f_k (`of_fractions`; Saerens, Latinne and
-Decaestecker 2002).
 """
 
 from dataclasses import dataclass
@@ -21,8 +16,7 @@ from matphase.errors import InputError
 from matphase.phases import IGNORE_INDEX
 from matphase.seeds import mix
 
-Kind = Literal["prior", "temperature", "vector"]
-LearnedKind = Literal["temperature", "vector"]
+Kind = Literal["temperature", "vector"]
 Floats: TypeAlias = NDArray[np.float64]
 
 PIXELS = 2**19
@@ -39,7 +33,7 @@ class Scaling:
     Attributes:
         kind: of one temperature T, with all w_k = 1 / T and b_k = 0, which leaves the order of
             the phases in a pixel as it is; or a vector of w_k and b_k, which may change the
-            most probable phase; or by the prior, with all w_k = 1 and b_k = log f_k.
+            most probable phase.
         weights: (phases,) w_k.
         biases: (phases,) b_k.
     """
@@ -59,7 +53,7 @@ class Scaling:
     @property
     def moves_answers(self) -> bool:
         """Whether another phase may be the most probable one after scaling."""
-        return self.kind != "temperature"
+        return self.kind == "vector"
 
     def answer(
         self, labels: NDArray[np.uint8], probabilities: NDArray[np.float32]
@@ -78,8 +72,6 @@ class Scaling:
         weights, biases = (
             ", ".join(f"{value:.3g}" for value in part) for part in (self.weights, self.biases)
         )
-        if self.kind == "prior":
-            return f"probabilities are scaled by the volume fractions (biases {biases})"
         return f"probabilities are scaled by weights {weights} and biases {biases}"
 
     def to_json(self) -> dict[str, Any]:
@@ -108,7 +100,7 @@ class Scaling:
 
 
 def fit(
-    probabilities: NDArray[np.float32], labels: NDArray[np.uint8], kind: LearnedKind, seed: int
+    probabilities: NDArray[np.float32], labels: NDArray[np.uint8], kind: Kind, seed: int
 ) -> Scaling:
     """The scaling with the smallest negative log-likelihood of known labels.
 
@@ -117,9 +109,14 @@ def fit(
         labels: (n, height, width) their phase indices; `IGNORE_INDEX` pixels do not count.
         kind: how much may be scaled.
         seed: names the draw of pixels, where there are more than `PIXELS`.
+
+    Raises:
+        InputError: no pixel is labelled.
     """
     n_phases = probabilities.shape[1]
     chosen = np.flatnonzero(labels != IGNORE_INDEX)
+    if not len(chosen):
+        raise InputError("every pixel of the labels is ignored; give labels that name phases")
     if len(chosen) > PIXELS:
         chosen = np.random.default_rng(mix(seed, "scaling")).choice(chosen, PIXELS, replace=False)
     logs = _log(np.moveaxis(probabilities, 1, -1).reshape(-1, n_phases)[chosen]).astype(np.float64)
@@ -145,12 +142,6 @@ def fit(
     # a bias that all phases share says nothing
     biases = biases - biases.mean()
     return Scaling(kind, tuple(weights.tolist()), tuple(biases.tolist()))
-
-
-def of_fractions(fractions: NDArray[np.float64]) -> Scaling:
-    """The scaling that undoes the weights of the loss, (phases,) volume fractions above 0 given."""
-    biases = np.log(fractions)
-    return Scaling("prior", (1.0,) * len(fractions), tuple((biases - biases.mean()).tolist()))
 
 
 def _parts(parameters: Floats, n_phases: int) -> tuple[Floats, Floats]:
