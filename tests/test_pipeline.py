@@ -252,6 +252,10 @@ def test_training_with_aligned_labels_keeps_the_steps_and_says_what_moved(
     assert 0 <= moved["mean_displacement_px"] <= moved["displacement_95_percent_px"] + 1e-9
     assert sum(moved["volume_fractions_after"].values()) == pytest.approx(1)
     again = mp.MatPhase(settings=settings).fit(sample.images, sample.labels, NAMES)
+    found = model.align(sample.images, sample.labels, NAMES).summary
+    assert {name: found[name] for name in moved} == moved, (
+        "the labels that the end was learned from"
+    )
     refitted = model.refit_local(sample.images, sample.labels)
     one, *others = (each.predict(sample.images).probabilities for each in (model, again, refitted))
     for other in others:
