@@ -119,7 +119,9 @@ def fit(
         raise InputError("every pixel of the labels is ignored; give labels that name phases")
     if len(chosen) > PIXELS:
         chosen = np.random.default_rng(mix(seed, "scaling")).choice(chosen, PIXELS, replace=False)
-    logs = _log(np.moveaxis(probabilities, 1, -1).reshape(-1, n_phases)[chosen]).astype(np.float64)
+    slices, pixels = np.divmod(chosen, labels[0].size)
+    said = probabilities.reshape(len(labels), n_phases, -1)[slices, :, pixels]
+    logs = _log(said).astype(np.float64)
     truth = labels.ravel()[chosen]
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
