@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from ablation_tables import PAPER, PHASES, TRUTHS, Results, report
-from common import write_results
+from common import keep, write_results
 from numpy.typing import NDArray
 
 from matphase import formats, model_folder
@@ -34,7 +34,7 @@ from matphase.data.depth import read_images
 from matphase.data.pairs import Pairs
 from matphase.data.splits import Split, blocked_split
 from matphase.evaluation import score_row
-from matphase.files import remove, written_whole
+from matphase.files import remove
 from matphase.fitting import align_labels
 from matphase.inference import predict as inference
 from matphase.metrics import confusion_matrix, mean_iou
@@ -318,15 +318,15 @@ def scored(
     seen, _ = answers(model, images, validated, job.seed)
     predicted, share = answers(model, images, tested, job.seed)
     known = labels[job.row.truth][validated]
-    lean = scaling.fit(seen["ugsm"][1], known, "vector", job.seed)
-    moved = align(lean.apply(seen["ugsm"][1]), known, AlignSettings()).labels
+    vectors = {who: scaling.fit(said, known, "vector", job.seed) for who, (_, said) in seen.items()}
+    # as `align_labels` does, from samples that are there already
+    moved = align(vectors["ugsm"].apply(seen["ugsm"][1]), known, AlignSettings()).labels
     found: dict[str, Any] = {}
     for who, answer in predicted.items():
-        said = seen[who][1]
         ways = {
             "none": None,
-            "vector": scaling.fit(said, known, "vector", job.seed),
-            "vector, aligned": scaling.fit(said, moved, "vector", job.seed),
+            "vector": vectors[who],
+            "vector, aligned": scaling.fit(seen[who][1], moved, "vector", job.seed),
         }
         for how, way in ways.items():
             codes, probabilities = way.answer(*answer) if way else answer
@@ -385,12 +385,6 @@ def miou(truth: Labels, answer: Labels) -> float:
     both = (truth != IGNORE_INDEX) & (answer != IGNORE_INDEX)
     counts = confusion_matrix(truth[both], answer[both], len(PHASES))
     return mean_iou(counts)
-
-
-def keep(file: Path, content: dict[str, Any]) -> None:
-    """Write a result."""
-    with written_whole(file, overwrite=True) as beside:
-        beside.write_text(json.dumps(content) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

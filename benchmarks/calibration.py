@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import markdown_table, write_results
+from common import keep, markdown_table, write_results
 from numpy.typing import NDArray
 
 from matphase.data.splits import blocked_split
 from matphase.evaluation import score_trusted
-from matphase.files import remove, written_whole
+from matphase.files import remove
 from matphase.metrics import expected_calibration_error
 from matphase.phases import IGNORE_INDEX
 from matphase.pipeline import MatPhase
@@ -56,8 +56,7 @@ def main() -> None:
         file = arguments.out / f"draw{seed:02d}.json"
         if not file.exists():
             found = draw(seed, shape, arguments.steps, arguments.out / f"draw{seed:02d}")
-            with written_whole(file) as beside:
-                beside.write_text(json.dumps({**conditions, **found}) + "\n", "utf-8")
+            keep(file, {**conditions, **found})
             print(f"draw {seed} is done", flush=True)
         draws.append(json.loads(file.read_text("utf-8")))
         if any(draws[-1][name] != value for name, value in conditions.items()):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from matphase.files import written_whole
 from matphase.reproduce.machine import facts
 
 RESULTS = Path(__file__).parent / "results"
@@ -13,6 +14,12 @@ RESULTS = Path(__file__).parent / "results"
 def machine() -> dict[str, Any]:
     """Processor, cores, and versions that decide speed, and the day."""
     return {**facts(), "date": datetime.now(UTC).date().isoformat()}
+
+
+def keep(file: Path, content: dict[str, Any]) -> None:
+    """Write what a run that is stopped need not measure again; it is there whole or not at all."""
+    with written_whole(file, overwrite=True) as beside:
+        beside.write_text(json.dumps(content) + "\n", "utf-8")
 
 
 def write_results(name: str, content: dict[str, Any], markdown: str) -> None:

@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import markdown_table, write_results
+from common import keep, markdown_table, write_results
 from numpy.typing import NDArray
 
 from matphase import metrics
 from matphase.data.weights import phase_weights
-from matphase.files import written_whole
 from matphase.fitting import (
     fold_numbers,
     local_answers_to_learn_from,
@@ -87,8 +86,7 @@ def main() -> None:
         file = arguments.out / f"seed{seed}.json"
         if not file.exists():
             found = one(seed, protocol, arguments.out)
-            with written_whole(file) as beside:
-                beside.write_text(json.dumps(found) + "\n", "utf-8")
+            keep(file, found)
             print(f"seed {seed} is done", flush=True)
         seeds.append(json.loads(file.read_text("utf-8")))
     text = report(arguments.preset, seeds)

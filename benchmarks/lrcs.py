@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import markdown_table, write_results
+from common import keep, markdown_table, write_results
 from numpy.typing import NDArray
 from skimage.feature import multiscale_basic_features
 from skimage.filters import threshold_multiotsu
@@ -32,7 +32,6 @@ from sklearn.ensemble import RandomForestClassifier
 
 import matphase as mp
 from matphase.evaluation import Row, score_row
-from matphase.files import written_whole
 from matphase.records import read_prediction
 from matphase.reproduce.bootstrap import block_confusions, paired_difference
 
@@ -87,9 +86,7 @@ def main() -> None:
 def kept(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What was measured before, or is now."""
     if not file.exists():
-        found = measure()
-        with written_whole(file) as beside:
-            beside.write_text(json.dumps(found) + "\n", "utf-8")
+        keep(file, measure())
         print(f"{file.parent.name}, {file.stem} is done", flush=True)
     found: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return found

@@ -52,12 +52,12 @@ from ablation_tables import (
     seen_by,
     shown,
 )
-from common import markdown_table, write_results
+from common import keep, markdown_table, write_results
 from numpy.typing import NDArray
 
 from matphase.data.splits import Split, blocked_split
 from matphase.evaluation import score_row
-from matphase.files import remove, written_whole
+from matphase.files import remove
 from matphase.phases import IGNORE_INDEX
 from matphase.reproduce.bootstrap import block_confusions
 from matphase.reproduce.protocol import Protocol
@@ -209,8 +209,7 @@ def work(
     probabilities = read_probabilities(predicted, test_cases(job.configuration, split, tested))
     facts = json.loads((predicted / "facts.json").read_text("utf-8"))
     content = {"seed": job.seed, **facts, **scored(source, tested, probabilities, protocol)}
-    with written_whole(job.result) as beside_it:
-        beside_it.write_text(json.dumps(content) + "\n", "utf-8")
+    keep(job.result, content)
     remove(room)
     took = facts["seconds"]
     return (
