@@ -1,13 +1,15 @@
 """What each piece beyond the paper is worth: one piece a row, on exact labels.
 
-    python benchmarks/ablation.py OUT [--preset small] [--seeds 3] [--workers 2] [--tables-only]
+    python benchmarks/ablation.py OUT [--preset small] [--seeds 3] [--workers 2] [--anew]
+                                      [--tables-only]
 
 Data and budget are those of `matphase reproduce` (split blocked), so that its rows can stand beside
 these: what it measured (results/reproduction/units.json) is not measured again. Electrodes and
 splits are the same; the grey scale is that of all slices here, of the training slices there.
 
-OUT keeps the models and a file a row, condition and seed; a run that was stopped goes on. The
-electrodes of an output folder of `matphase reproduce` would be made here, too, and may be copied:
+OUT keeps the models and a file a row, condition and seed; a run that was stopped goes on, and what
+is committed in results/ablation.json is not measured again (unless --anew). The electrodes of an
+output folder of `matphase reproduce` would be made here, too, and may be copied:
 `electrodes/seedN` to OUT/electrodes/paper_N. Writes results/ablation.{json,md} from all that is
 there; with --preset quick the tables are printed instead.
 """
@@ -24,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ablation_tables import PAPER, PHASES, TRUTHS, Results, report
+from ablation_tables import PAPER, PHASES, TRUTHS, Results, recorded, report
 from common import keep, write_results
 from numpy.typing import NDArray
 
@@ -168,6 +170,7 @@ def main() -> None:
     parser.add_argument("--preset", default="small")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--anew", action="store_true", help="measure every number again")
     parser.add_argument("--tables-only", action="store_true", help="of what is there; run nothing")
     arguments = parser.parse_args()
     protocol, out = Protocol.named(arguments.preset), arguments.out
@@ -175,9 +178,11 @@ def main() -> None:
     jobs = [
         Job(condition, row, seed)
         for condition in CONDITIONS
-        for row in condition.rows
         for seed in range(arguments.seeds)
+        for row in condition.rows
     ]
+    if not arguments.anew:
+        take_over(jobs, recorded(arguments.preset), out)
     if not arguments.tables_only:
         missing = [job for job in jobs if not all(job.result(out, it).exists() for it in job.names)]
         run(missing, protocol, out, arguments.workers)
@@ -192,8 +197,17 @@ def main() -> None:
     if arguments.preset == "quick":
         print(text)
     else:
-        content = {"preset": arguments.preset, "seeds": arguments.seeds, "results": results}
+        content = {"protocol": protocol.model_dump(mode="json"), "results": results}
         write_results("ablation", content, text)
+
+
+def take_over(jobs: list[Job], known: Results, out: Path) -> None:
+    """Put committed results where the jobs would have left them."""
+    for job in jobs:
+        for name in job.names:
+            for one in known.get(job.condition.name, {}).get(name, []):
+                if one["seed"] == job.seed and not job.result(out, name).exists():
+                    keep(job.result(out, name), one)
 
 
 # --- running --------------------------------------------------------------------------------------

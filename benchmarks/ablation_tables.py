@@ -250,15 +250,14 @@ def seen_by(view: View, found: dict[str, list[dict[str, Any]]]) -> Seeds:
     return {one["seed"]: one["answers"][which] for one in found.get(view.name, [])}
 
 
-def recorded(preset: str) -> dict[str, list[dict[str, Any]]]:
-    """What results/ablation.json has of the paper's recipe, by model, if it is of that preset."""
+def recorded(preset: str) -> Results:
+    """What results/ablation.json has, if it is of that preset as it is now."""
     file = RESULTS / "ablation.json"
     if not file.exists():
         return {}
     content = json.loads(file.read_text("utf-8"))
-    if content["preset"] != preset:
-        return {}
-    found: dict[str, list[dict[str, Any]]] = content["results"].get(PAPER, {})
+    same = Protocol.named(preset).is_recorded_by(content["protocol"])
+    found: Results = content["results"] if same else {}
     return found
 
 

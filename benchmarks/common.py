@@ -1,6 +1,7 @@
 """What the benchmark programs share: the machine they ran on, and tables of what they measured."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from matphase.files import written_whole
 from matphase.reproduce.machine import facts
 
 RESULTS = Path(__file__).parent / "results"
+NUMBERS = re.compile(r"\[\n[\d\s.,eE+\[\]-]+\]")
 
 
 def machine() -> dict[str, Any]:
@@ -27,7 +29,9 @@ def write_results(name: str, content: dict[str, Any], markdown: str) -> None:
     RESULTS.mkdir(exist_ok=True)
     where = machine()
     record = {"machine": where, **content}
-    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    # a list of numbers, or of such lists, on one line
+    text = NUMBERS.sub(lambda found: "".join(found[0].split()), json.dumps(record, indent=2))
+    (RESULTS / f"{name}.json").write_text(text + "\n", "utf-8")
     line = ", ".join(f"{key} {value}" for key, value in where.items())
     (RESULTS / f"{name}.md").write_text(f"{markdown.rstrip()}\n\nMachine: {line}.\n", "utf-8")
 

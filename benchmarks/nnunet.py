@@ -41,6 +41,7 @@ from ablation_tables import (
     BEST,
     DETAILS,
     FIT_LIKE_BEST,
+    PAPER,
     PHASES,
     TRUTHS,
     Seeds,
@@ -156,7 +157,8 @@ def main() -> None:
 
 def recorded_minutes() -> float | None:
     """How long the best MatPhase trained in the ablation, mean over seeds; None if not recorded."""
-    found = [one["fit"]["cpu_seconds"] for one in recorded(COMPARED).get(FIT_LIKE_BEST, [])]
+    rows = recorded(COMPARED).get(PAPER, {}).get(FIT_LIKE_BEST, [])
+    found = [one["fit"]["cpu_seconds"] for one in rows]
     seconds = [one for one in found if one is not None]
     return round(float(np.mean(seconds)) / 60, 1) if seconds else None
 
@@ -343,7 +345,7 @@ def matphase_rows(preset: str, seeds: int) -> dict[str, Seeds]:
     """What MatPhase reached on these seeds, as far as it is recorded."""
     rows = {
         MATPHASE: reproduced(preset).get("lcgar_matphase", {}),
-        "MatPhase (best)": seen_by(BEST, recorded(preset)),
+        "MatPhase (best)": seen_by(BEST, recorded(preset).get(PAPER, {})),
     }
     return {title: found for title, found in rows.items() if found.keys() >= set(range(seeds))}
 
