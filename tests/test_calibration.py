@@ -201,6 +201,22 @@ def test_a_refitted_model_is_not_calibrated(
     assert (result.trusted, result.validation) == (None, None)
 
 
+def test_auto_scales_by_a_vector_if_validation_slices_show_every_phase(
+    sample: Sample, unseen: Sample, vectored: mp.MatPhase, tiny_settings: Settings
+) -> None:
+    settings = tiny_settings.updated({"calibration": {"scaling": "auto"}})
+    with_all = fitted(sample, unseen, settings)
+    assert with_all.scaling == vectored.scaling
+    without = mp.MatPhase(settings=settings).fit(sample.images, sample.labels, NAMES)
+    lacking = np.where(unseen.labels == 2, 0, unseen.labels)
+    with_some = mp.MatPhase(settings=settings).fit(
+        *(sample.images, sample.labels, NAMES), validation=(unseen.images, lacking)
+    )
+    assert (without.scaling, with_some.scaling) == (None, None)
+    assert with_some.validation is not None
+    assert {one.settings.calibration.scaling for one in (without, with_some)} == {"auto"}
+
+
 # --- what it refuses ------------------------------------------------------------------------------
 
 

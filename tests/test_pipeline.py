@@ -71,7 +71,7 @@ def test_one_slice_is_enough_to_train(tiny_settings: Settings) -> None:
     assert model.predict(one.images[0]).labels.shape == (32, 35)
 
 
-@pytest.mark.parametrize("preset", ["quick", "small", "paper"])
+@pytest.mark.parametrize("preset", ["quick", "small", "best", "paper"])
 def test_presets(preset: Any) -> None:
     assert mp.MatPhase(preset).settings == Settings.preset(preset)
 

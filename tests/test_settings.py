@@ -7,9 +7,9 @@ from matphase.errors import InputError
 from matphase.settings import Settings
 
 
-@pytest.mark.parametrize("name", ["quick", "small", "paper"])
+@pytest.mark.parametrize("name", ["quick", "small", "best", "paper"])
 def test_presets_load_and_are_unlike(name: str) -> None:
-    others = [Settings.preset(other) for other in {"quick", "small", "paper"} - {name}]
+    others = [Settings.preset(other) for other in {"quick", "small", "best", "paper"} - {name}]
     assert Settings.preset(name) not in others
 
 
@@ -25,11 +25,11 @@ def test_the_paper_preset_has_the_numbers_of_the_paper() -> None:
 
 @pytest.mark.parametrize("name", ["", "fast", "../quick", "quick.toml", "Paper"])
 def test_a_preset_that_there_is_not(name: str) -> None:
-    with pytest.raises(InputError, match="choose quick, small or paper"):
+    with pytest.raises(InputError, match="choose quick, small, best or paper"):
         Settings.preset(name)
 
 
-@pytest.mark.parametrize("name", ["quick", "small", "paper"])
+@pytest.mark.parametrize("name", ["quick", "small", "best", "paper"])
 def test_settings_survive_a_file(tmp_path: Path, name: str) -> None:
     settings = Settings.preset(name).updated({"idk": {"tune_recall": 0.9, "folds": 3}})
     path = tmp_path / "settings.toml"
@@ -70,7 +70,7 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
         ({"precision": "float16"}, "precision"),
         (
             {"calibration": {"scaling": "platt"}},
-            r"calibration\.scaling: .*'temperature' or 'vector'",
+            r"calibration\.scaling: .*'temperature', 'vector' or 'auto'",
         ),
         ({"calibration": {"risk": 1}}, r"calibration\.risk: .*less than 1, got 1"),
         ({"calibration": {"block": [8, 0, 32]}}, r"calibration\.block\.1"),

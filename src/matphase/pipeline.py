@@ -64,7 +64,7 @@ class MatPhase:
     """Learns to name the phase of every voxel from a few labelled slices.
 
     Args:
-        preset: `quick`, `small` or `paper`.
+        preset: `quick`, `small`, `best` or `paper`.
         settings: all settings, instead of a preset.
         seed: names every random draw; the same seed and data give the same model.
     """
@@ -157,6 +157,9 @@ class MatPhase:
                 scale,
                 validation_slices,
             )
+        every_phase = held_out is not None and not held_out.lacking(table)
+        calibration = self.settings.calibration.given(every_phase=every_phase)
+        settings = self.settings.model_copy(update={"calibration": calibration})
         # what cannot be used is found before others wait for this process
         self.team = join(devices, nodes)
         run = Run(
@@ -168,7 +171,7 @@ class MatPhase:
             restart=restart,
             team=self.team,
         )
-        trained = fit_stages(pairs, held_out, self.settings, table, scale, run)
+        trained = fit_stages(pairs, held_out, settings, table, scale, run)
         if held_out is not None:
             trained = _with_held_out(trained, held_out, run)
         self._trained = trained
@@ -411,6 +414,7 @@ def _with_held_out(model: Trained, held_out: Pairs, run: Run) -> Trained:
         probabilities = np.concatenate([part["probabilities"] for part in parts], axis=1)
         probabilities = np.ascontiguousarray(np.moveaxis(probabilities, 0, 1))
         if settings.scaling != "none":
+            assert settings.scaling != "auto", "`fit` has said which it is"
             learned = truth
             if settings.align:
                 learned = align_labels(held_out, model.ugsm, model.settings, run).labels

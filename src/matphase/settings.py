@@ -19,7 +19,7 @@ Positive = Annotated[float, Field(gt=0)]
 Slices = Literal[1, 3, 5, 7]
 """How many neighbouring slices a network sees."""
 
-PresetName = Literal["quick", "small", "paper"]
+PresetName = Literal["quick", "small", "best", "paper"]
 
 ModelName = Literal[
     "matphase",
@@ -204,8 +204,9 @@ class AggregatorSettings(_Section):
 class CalibrationSettings(_Section):
     """What validation slices teach about the final answer; beyond the paper."""
 
-    scaling: Literal["none", "temperature", "vector"] = "none"
-    """Scale the probabilities by one temperature, or by a weight and a bias a phase."""
+    scaling: Literal["none", "temperature", "vector", "auto"] = "none"
+    """Scale the probabilities by one temperature, or by a weight and a bias a phase (vector); auto:
+    by a vector if there are validation slices, and with every phase in them."""
     align: bool = False
     """The scaling learns from validation labels that are aligned as `[align]` says: for labels
     that lie a little beside what they label. Scores stay those of the labels given."""
@@ -218,6 +219,12 @@ class CalibrationSettings(_Section):
     def is_on(self) -> bool:
         """Whether anything is asked of validation slices."""
         return self.scaling != "none" or self.risk > 0
+
+    def given(self, *, every_phase: bool) -> "CalibrationSettings":
+        """With what scaling `auto` means: a vector if validation slices show every phase."""
+        if self.scaling != "auto":
+            return self
+        return self.model_copy(update={"scaling": "vector" if every_phase else "none"})
 
 
 class Settings(_Section):
@@ -243,14 +250,14 @@ class Settings(_Section):
 
     @classmethod
     def preset(cls, name: str) -> "Settings":
-        """The settings named `quick`, `small` or `paper`.
+        """The settings named `quick`, `small`, `best` or `paper`.
 
         Raises:
             InputError: there is no preset of that name.
         """
         source = files("matphase").joinpath("presets", f"{name}.toml")
         if not source.is_file():
-            raise InputError(f"there is no preset {name!r}; choose quick, small or paper")
+            raise InputError(f"there is no preset {name!r}; choose quick, small, best or paper")
         return cls.from_mapping(tomllib.loads(source.read_text("utf-8")), where=f"preset {name}")
 
     @classmethod

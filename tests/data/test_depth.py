@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
-from matphase.data.depth import central, labelled_slices, read_images
+from matphase.data.depth import central, check_neighbours, labelled_slices, read_images
 from matphase.data.intensity import IntensityScale
 from matphase.data.pairs import Pairs
 from matphase.errors import InputError
@@ -100,3 +101,36 @@ def test_pairs_of_sparse_labels_keep_neighbours_through_augmentation() -> None:
     )
     assert pool.images.shape == (4, 3, 32, 34)
     assert values(pool.images[2:]) == [[5, 6, 7]] * 2
+
+
+# --- are they neighbours? -------------------------------------------------------------------------
+
+
+def blobs(noise: float, size: float = 6) -> np.ndarray:
+    """A stack of random bodies of about `size` px, with a bright rim common to all slices."""
+    rng = np.random.default_rng(0)
+    bodies = gaussian_filter(rng.normal(size=(60, 500, 200)), size) > 0
+    grey = bodies + rng.normal(0, noise, bodies.shape)
+    grey[:, :9] += 5
+    return np.asarray(grey, np.float32)
+
+
+def test_a_stack_passes_however_noisy_and_so_do_slices_of_it_that_are_labelled() -> None:
+    volume = Volume.from_array(blobs(noise=3))
+    check_neighbours(volume, range(60), 5)
+    check_neighbours(volume, [10, 30, 50], 3)
+    check_neighbours(volume, [59], 3)
+
+
+def test_slices_picked_from_a_stack_are_refused_unless_each_is_seen_alone() -> None:
+    picked = Volume.from_array(blobs(noise=0.1)[::20], name="picked")
+    with pytest.raises(InputError, match=r"slices of picked do not look .* 5 neighbours .* to 1"):
+        check_neighbours(picked, range(3), 5)
+    check_neighbours(picked, range(3), 1)
+    check_neighbours(Volume.from_array(blobs(noise=0.1)[0]), [0], 5)
+
+
+def test_slices_without_detail_and_small_ones_do_not_tell() -> None:
+    flat = np.repeat(np.arange(4, dtype=np.float32), 130 * 130).reshape(4, 130, 130)
+    check_neighbours(Volume.from_array(flat), range(4), 3)
+    check_neighbours(Volume.from_array(blobs(noise=0.1)[::20, :100, :100]), range(3), 3)

@@ -33,7 +33,7 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
     label_slices: LabelSlices = None,
-    preset: Annotated[str, typer.Option(help="quick, small or paper.")] = "small",
+    preset: Annotated[str, typer.Option(help="quick, small, best or paper.")] = "small",
     model: Annotated[
         str,
         typer.Option(

@@ -9,10 +9,22 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from matphase.data.intensity import IntensityScale, scaled
 from matphase.errors import InputError
 from matphase.volume import Volume, Window, checked_block, checked_slice, converted
+
+STEPS_LOOKED_AT = 4
+"""From a slice to the next one, at most so many, when a stack is checked."""
+SHOWN_DETAIL = (2.0, 16.0)
+"""Sizes in pixels (SD of Gaussians) between which slices are compared: finer is noise, coarser are
+brightness and the field of view, which slices that are no neighbours have in common, too."""
+LEAST_LIKENESS = 0.1
+"""Correlation of neighbours. In slices picked from a stack of an electrode (Su et al. 2022) it is
+.05 at most, in neighbours of virtual electrodes .9, and .2 to .3 eight slices apart."""
+LEAST_SIDE = 128
+"""Smaller slices show too little to tell."""
 
 
 def read_images(
@@ -69,6 +81,49 @@ def read_window(
     for plane, (low, high) in zip(stack, ends[first:last], strict=True):
         plane[...] = scaled(plane, low, high)
     return stack if slices == 1 else stack[seen - first]
+
+
+def check_neighbours(
+    volume: Volume, numbers: Sequence[int] | NDArray[np.int64], slices: int
+) -> None:
+    """Refuse slices picked from a stack, whose neighbours there are no neighbours, or far apart.
+
+    Args:
+        volume: grey values.
+        numbers: slices that will be looked at, from 0.
+        slices: that an image consists of; 1 needs no neighbours.
+
+    Raises:
+        InputError: the details of slices are not those of the next ones.
+    """
+    known = np.asarray(numbers, np.int64)
+    below = known[known + 1 < volume.n_slices]
+    if slices == 1 or len(below) == 0 or min(volume.shape[-2:]) < LEAST_SIDE:
+        return
+    chosen = below[np.linspace(0, len(below) - 1, STEPS_LOOKED_AT).round().astype(np.int64)]
+    likeness = np.mean([_likeness(volume, int(z)) for z in np.unique(chosen)])
+    if likeness < LEAST_LIKENESS:
+        raise InputError(
+            f"slices of {volume.name} do not look like the next ones (correlation "
+            f"{likeness:.2f}), but networks are to see {slices} neighbours at once; give the whole "
+            "stack and say which of its slices are labelled, or set ugsm.slices and lcgar.slices "
+            "to 1"
+        )
+
+
+def _likeness(volume: Volume, z: int) -> float:
+    """Correlation of the details of a slice and the next one; 1 where there are none.
+
+    Of their signs: a bright rim that all slices have would outweigh everything else.
+    """
+    fine, coarse = SHOWN_DETAIL
+    details = [
+        np.sign(gaussian_filter(plane, fine) - gaussian_filter(plane, coarse))
+        for plane in (checked_slice(volume, z), checked_slice(volume, z + 1))
+    ]
+    if min(float(detail.std()) for detail in details) == 0:
+        return 1.0
+    return float(np.corrcoef(*(detail.ravel() for detail in details))[0, 1])
 
 
 def central(images: NDArray[np.float32], slices: int) -> NDArray[np.float32]:

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.data.augment import row_removal
-from matphase.data.depth import labelled_slices, read_images
+from matphase.data.depth import check_neighbours, labelled_slices, read_images
 from matphase.data.intensity import IntensityScale
 from matphase.data.smoothing import LabelChanges, changed_fractions, smooth_labels
 from matphase.errors import InputError
-from matphase.phases import PhaseTable
+from matphase.phases import Phase, PhaseTable
 from matphase.settings import DataSettings
 from matphase.volume import Volume, check_not_constant
 
@@ -54,7 +54,8 @@ class Pairs:
 
         Raises:
             InputError: images and labels differ in size, it is not known which of the images are
-                labelled, a label value is not in the table, or a slice cannot be used.
+                labelled, a label value is not in the table, a slice cannot be used, or several are
+                wanted that are no neighbours.
         """
         numbers = labelled_slices(images, labels, label_slices)
         if images.shape[-2:] != labels.shape[-2:]:
@@ -64,6 +65,7 @@ class Pairs:
             )
         for z in numbers:
             check_not_constant(images, int(z))
+        check_neighbours(images, numbers, slices)
         codes = [
             phases.encode(plane, where=f"{labels.name}, slice {z}")
             for z, plane in enumerate(labels.slices())
@@ -78,13 +80,17 @@ class Pairs:
         Raises:
             InputError: naming the phase.
         """
+        if lacking := self.lacking(phases):
+            phase = lacking[0]
+            raise InputError(
+                f"{name}: the phase {phase.name!r} (value {phase.value}) never occurs; "
+                "take it out of the label map or add slices that show it"
+            )
+
+    def lacking(self, phases: PhaseTable) -> list[Phase]:
+        """The phases that never occur."""
         counts = np.bincount(self.labels.ravel(), minlength=len(phases))
-        for phase, count in zip(phases.phases, counts, strict=False):
-            if count == 0:
-                raise InputError(
-                    f"{name}: the phase {phase.name!r} (value {phase.value}) never occurs; "
-                    "take it out of the label map or add slices that show it"
-                )
+        return [phase for phase, count in zip(phases.phases, counts, strict=False) if count == 0]
 
     def prepared(
         self, settings: DataSettings, phases: PhaseTable

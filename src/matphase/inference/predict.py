@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.data.depth import read_window
+from matphase.data.depth import check_neighbours, read_window
 from matphase.data.intensity import IntensityScale
 from matphase.errors import InputError
 from matphase.inference.blocks import Block, Shape
@@ -67,7 +67,8 @@ def task_of(
     """Check what is asked, and measure the grey scale of the volume once; see `MatPhase.predict`.
 
     Raises:
-        InputError: the volume cannot be used, or its grey scale differs from training's.
+        InputError: the volume cannot be used, its grey scale differs from training's, or the
+            networks see several slices and those of the volume are no neighbours.
     """
     if samples is not None and samples < 1:
         raise InputError(f"samples is {samples}; give at least one stochastic pass")
@@ -79,6 +80,7 @@ def task_of(
             f"{model.settings.model} with T = {number} has no samples to keep; it takes "
             "a model with Monte-Carlo dropout, and two samples or more"
         )
+    check_neighbours(volume, range(volume.n_slices), model.settings.slices)
     own = replace(IntensityScale.of(volume), per_slice=model.scale.per_slice)
     if intensity == "model":
         model.scale.check_fits(own, volume.name)
