@@ -8,10 +8,12 @@ these: what it measured (results/reproduction/units.json) is not measured again.
 splits are the same; the grey scale is that of all slices here, of the training slices there.
 
 OUT keeps the models and a file a row, condition and seed; a run that was stopped goes on, and what
-is committed in results/ablation.json is not measured again (unless --anew). The electrodes of an
-output folder of `matphase reproduce` would be made here, too, and may be copied:
-`electrodes/seedN` to OUT/electrodes/paper_N. Writes results/ablation.{json,md} from all that is
-there; with --preset quick the tables are printed instead.
+is committed in results/ablation.json is not measured again (unless --anew). What an output folder
+of `matphase reproduce` has of the same protocol would be made here, too, and may be copied:
+`protocol.json` to OUT, and `electrodes/seedN` to OUT/electrodes/paper_N.
+
+Writes results/ablation.{json,md} from all that is there; with --preset quick the tables are printed
+instead.
 """
 
 import argparse
