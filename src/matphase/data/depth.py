@@ -23,8 +23,8 @@ brightness and the field of view, which slices that are no neighbours have in co
 LEAST_LIKENESS = 0.1
 """Correlation of neighbours. In slices picked from a stack of an electrode (Su et al. 2022) it is
 .05 at most, in neighbours of virtual electrodes .9, and .2 to .3 eight slices apart."""
-LEAST_SIDE = 128
-"""Smaller slices show too little to tell."""
+LEAST_SIDE, MOST_SIDE = 128, 1024
+"""Pixels: smaller slices show too little to tell; of larger ones the middle is enough."""
 
 
 def read_images(
@@ -117,9 +117,13 @@ def _likeness(volume: Volume, z: int) -> float:
     Of their signs: a bright rim that all slices have would outweigh everything else.
     """
     fine, coarse = SHOWN_DETAIL
+    rows, columns = (
+        slice(max(0, (side - MOST_SIDE) // 2), min(side, (side + MOST_SIDE) // 2))
+        for side in volume.shape[-2:]
+    )
     details = [
         np.sign(gaussian_filter(plane, fine) - gaussian_filter(plane, coarse))
-        for plane in (checked_slice(volume, z), checked_slice(volume, z + 1))
+        for plane in checked_block(volume, slice(z, z + 2), rows, columns)
     ]
     if min(float(detail.std()) for detail in details) == 0:
         return 1.0
