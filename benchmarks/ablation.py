@@ -184,7 +184,10 @@ def main() -> None:
         for row in condition.rows
     ]
     if not arguments.anew:
-        take_over(jobs, recorded(arguments.preset), out)
+        known = recorded(arguments.preset)
+        if not known:
+            print("nothing is committed of this protocol; everything is measured")
+        take_over(jobs, known, out)
     if not arguments.tables_only:
         missing = [job for job in jobs if not all(job.result(out, it).exists() for it in job.names)]
         run(missing, protocol, out, arguments.workers)
@@ -204,12 +207,20 @@ def main() -> None:
 
 
 def take_over(jobs: list[Job], known: Results, out: Path) -> None:
-    """Put committed results where the jobs would have left them."""
+    """Put committed results where the jobs would have left them.
+
+    Those of whole jobs only: a refit stands on the UGSM of the model that it is compared with.
+    """
     for job in jobs:
-        for name in job.names:
-            for one in known.get(job.condition.name, {}).get(name, []):
-                if one["seed"] == job.seed and not job.result(out, name).exists():
-                    keep(job.result(out, name), one)
+        found = {
+            name: one
+            for name in job.names
+            for one in known.get(job.condition.name, {}).get(name, [])
+            if one["seed"] == job.seed
+        }
+        if len(found) == len(job.names) and not any(job.result(out, it).exists() for it in found):
+            for name, one in found.items():
+                keep(job.result(out, name), one)
 
 
 # --- running --------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ BESIDE = (
     View("not scaled", "padless"),
     View("scaled by what measured validation labels teach", "padless", scaling="vector"),
     View("without LCGAR", "padless", answer="ugsm", scaling=BY_ALIGNED),
+    View("without LCGAR, not scaled", "padless", answer="ugsm"),
     View("LCGAR with zeros beyond its patch", "deep", scaling=BY_ALIGNED),
     View("and with deferral, learned in-sample", "gain", scaling=BY_ALIGNED),
     View("and 1 slice", "aligned", scaling=BY_ALIGNED),
@@ -102,14 +103,13 @@ def report(results: Results, preset: str) -> str:
         paper[name] = [
             {"answers": {"whole, none": one}, "seed": seed} for seed, one in seeds.items()
         ]
-    counts = sorted({len(seeds) for found in results.values() for seeds in found.values()})
     return "\n\n".join(
         [
             "# What each piece is worth",
             f"Recipe `paper`, preset `{preset}` of `matphase reproduce`, split blocked; mean ± SD "
             "over the seeds, F1 against exact labels. Gains are differences of mIU to the row "
-            "above, with a 95 % interval (paired block bootstrap of seeds and blocks). Seeds a "
-            f"row: {', '.join(str(count) for count in counts)}.",
+            "above, over the seeds that both have, with a 95 % interval (paired block bootstrap "
+            "of seeds and blocks).",
             ladder_table(paper),
             "## Beside the best",
             "The best, as in the preset of that name, has labels aligned between two halves of "
@@ -138,12 +138,18 @@ def report(results: Results, preset: str) -> str:
 
 def ladder_table(found: dict[str, list[dict[str, Any]]]) -> str:
     """One piece more a row."""
-    header = ["", *(f"mIU {truth}" for truth in TRUTHS), *(f"gain {truth}" for truth in TRUTHS)]
+    header = [
+        "",
+        "seeds",
+        *(f"mIU {truth}" for truth in TRUTHS),
+        *(f"gain {truth}" for truth in TRUTHS),
+    ]
     lines, above = [], None
     for view in LADDER:
         if seeds := seen_by(view, found):
             gains = (shown(difference(seeds, above, truth)) if above else "" for truth in TRUTHS)
-            lines.append([view.title, *means(seeds), *gains, *details(seeds)])
+            number = str(len(seeds))
+            lines.append([view.title, number, *means(seeds), *gains, *details(seeds)])
             above = seeds
     return markdown_table([*header, *DETAILS], lines)
 
@@ -151,10 +157,11 @@ def ladder_table(found: dict[str, list[dict[str, Any]]]) -> str:
 def comparison_table(others: dict[str, Seeds], found: dict[str, list[dict[str, Any]]]) -> str:
     """The best against others."""
     best = seen_by(BEST, found)
-    header = ["", "validation", *(f"mIU {truth}" for truth in TRUTHS), *DETAILS]
+    header = ["", "seeds", "validation", *(f"mIU {truth}" for truth in TRUTHS), *DETAILS]
     lines = [
         [
             title,
+            str(len(seeds)),
             validation(seeds),
             *means(seeds),
             *details(seeds),
@@ -182,7 +189,7 @@ def goals(found: dict[str, list[dict[str, Any]]], preset: str) -> str:
     others = baselines(preset)
     over = {title: difference(best, seeds, "exact") for title, seeds in others.items()}
     least = min((one for one in over.values() if one), key=lambda one: one.difference, default=None)
-    lines = []
+    lines = [["seeds of the best", str(len(best)), ""]]
     if least:
         enough = least.difference >= 0.03 and all(one.low > 0 for one in over.values() if one)
         lines.append(
@@ -344,5 +351,6 @@ def shown(interval: Interval | None) -> str:
 
 def mean_sd(values: list[float]) -> str:
     """Mean and SD over the seeds."""
-    sd = np.std(values, ddof=1) if len(values) > 1 else 0
-    return f"{np.mean(values):.3f} ± {sd:.3f}"
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"

@@ -302,3 +302,15 @@ def test_networks_that_see_neighbouring_slices(
     ]
     assert moved == [False, False, True, True, True, False]
     np.testing.assert_array_equal(before.probabilities[:, 0], after.probabilities[:, 0])
+
+
+def test_slices_picked_from_a_stack_are_refused_where_several_are_seen(
+    sample: Sample, tiny_settings: Settings
+) -> None:
+    rng = np.random.default_rng(0)
+    picked = Sample(rng.normal(size=(3, 260, 260)), np.arange(3 * 260**2).reshape(3, 260, 260) % 3)
+    deep = mp.MatPhase(settings=tiny_settings.updated({"ugsm": {"slices": 3}}))
+    with pytest.raises(InputError, match="slices of images do not look like the next ones"):
+        deep.fit(picked.images, picked.labels, NAMES)
+    with pytest.raises(InputError, match="slices of validation images do not look like"):
+        deep.fit(*(sample.images, sample.labels, NAMES), validation=(picked.images, picked.labels))

@@ -23,6 +23,17 @@ def test_the_paper_preset_has_the_numbers_of_the_paper() -> None:
     assert paper == Settings(), "the defaults are the paper's"
 
 
+def test_best_is_small_but_for_what_goes_beyond_the_paper() -> None:
+    changes = {
+        "align": {"after": 0.5},
+        "ugsm": {"slices": 5, "dropout": 0.1},
+        "usi": {"order": "none"},
+        "lcgar": {"slices": 5, "padding": "image"},
+        "calibration": {"scaling": "auto", "align": True},
+    }
+    assert Settings.preset("best") == Settings.preset("small").updated(changes)
+
+
 @pytest.mark.parametrize("name", ["", "fast", "../quick", "quick.toml", "Paper"])
 def test_a_preset_that_there_is_not(name: str) -> None:
     with pytest.raises(InputError, match="choose quick, small, best or paper"):

@@ -59,7 +59,9 @@ def fit_stages(
             "idk.tune_recall needs validation slices; give some (--validation-images and "
             "--validation-labels), or leave it out"
         )
-    _check_calibration(settings.calibration, held_out, phases)
+    every_phase = held_out is not None and not held_out.lacking(phases)
+    calibration = settings.calibration.given(every_phase=every_phase)
+    _check_calibration(calibration, held_out, phases)
     kind = zoo.KINDS[settings.model]
     if settings.idk.tune_recall and kind.local is None:
         raise InputError(
@@ -73,6 +75,7 @@ def fit_stages(
         )
     zoo.check_installed(settings.model)
     run.team.first(lambda: _claim(run, settings, phases, pairs))
+    settings = settings.model_copy(update={"calibration": calibration})
     pool, changes = pairs.prepared(settings.data, phases)
     pool.require_every_phase(phases, "the training labels, smoothed,")
     record = _record(pairs, pool, changes, phases)

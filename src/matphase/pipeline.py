@@ -89,7 +89,7 @@ class MatPhase:
 
     @property
     def scaling(self) -> Scaling | None:
-        """How the answer's probabilities are scaled; None where `calibration.scaling` is off."""
+        """How the answer's probabilities are scaled; None where they are not."""
         return self._model.scaling
 
     @property
@@ -123,8 +123,8 @@ class MatPhase:
                 have one and both begin at the same place.
             phases: names in the order of the label values 0, 1, ...; or name to value; or a table.
             validation: images and labels that no network learns from: `idk.tune_recall` and
-                `calibration` look at them, and the trained model is scored on them for the error
-                bars of `measure`.
+                `calibration` look at them (`scaling = "auto"` only if there are any), and the
+                trained model is scored on them for the error bars of `measure`.
             validation_slices: likewise which of its images are labelled.
             folder: keeps checkpoints and finished stages; a second call with the same data and
                 settings goes on where the first one stopped. None: nothing is kept.
@@ -157,9 +157,6 @@ class MatPhase:
                 scale,
                 validation_slices,
             )
-        every_phase = held_out is not None and not held_out.lacking(table)
-        calibration = self.settings.calibration.given(every_phase=every_phase)
-        settings = self.settings.model_copy(update={"calibration": calibration})
         # what cannot be used is found before others wait for this process
         self.team = join(devices, nodes)
         run = Run(
@@ -171,7 +168,7 @@ class MatPhase:
             restart=restart,
             team=self.team,
         )
-        trained = fit_stages(pairs, held_out, settings, table, scale, run)
+        trained = fit_stages(pairs, held_out, self.settings, table, scale, run)
         if held_out is not None:
             trained = _with_held_out(trained, held_out, run)
         self._trained = trained
@@ -414,7 +411,7 @@ def _with_held_out(model: Trained, held_out: Pairs, run: Run) -> Trained:
         probabilities = np.concatenate([part["probabilities"] for part in parts], axis=1)
         probabilities = np.ascontiguousarray(np.moveaxis(probabilities, 0, 1))
         if settings.scaling != "none":
-            assert settings.scaling != "auto", "`fit` has said which it is"
+            assert settings.scaling != "auto", "`fit_stages` has said which it is"
             learned = truth
             if settings.align:
                 learned = align_labels(held_out, model.ugsm, model.settings, run).labels

@@ -223,6 +223,13 @@ def test_whole_slices_several_together_where_they_fit() -> None:
     assert all(block.window == (slice(0, 117), slice(0, 131)) for block in blocks)
 
 
+def test_slices_that_are_no_neighbours_are_refused_by_a_model_that_sees_several() -> None:
+    noise = np.random.default_rng(0).uniform(0, 80, (4, 260, 260))
+    with pytest.raises(InputError, match=r"do not look like the next ones .* 3 neighbours"):
+        task_of(model_of(ugsm={"slices": 3}), mp.Volume.from_array(noise))
+    task_of(model_of(), mp.Volume.from_array(noise))
+
+
 @pytest.mark.parametrize(("slices", "blocks"), [(1, 1), (7, 7), (40, 20), (64, 16)])
 def test_a_short_stack_keeps_several_workers_busy(slices: int, blocks: int) -> None:
     assert len(plan(model_of(), (slices, 117, 131), 0, 10**9)) == blocks

@@ -131,6 +131,9 @@ def train(
             kept = str(error) or f"stopped; the finished stages are kept in {partial}"
             raise Interrupted(f"{kept}; go on with --resume") from error
     remove(partial)
+    if settings.calibration.scaling == "auto" and trained.scaling is None:
+        missing = "validation slices" if validation is None else "every phase in validation slices"
+        say(f"probabilities are not scaled, which takes {missing}", quiet=quiet)
     for part in (trained.scaling, trained.promise):
         if part is not None:
             say(part.text(), quiet=quiet)

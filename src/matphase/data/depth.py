@@ -23,7 +23,7 @@ brightness and the field of view, which slices that are no neighbours have in co
 LEAST_LIKENESS = 0.1
 """Correlation of neighbours. In slices picked from a stack of an electrode (Su et al. 2022) it is
 .05 at most, in neighbours of virtual electrodes .9, and .2 to .3 eight slices apart."""
-LEAST_SIDE, MOST_SIDE = 128, 1024
+LEAST_SIDE, MOST_SIDE = 256, 1024
 """Pixels: smaller slices show too little to tell; of larger ones the middle is enough."""
 
 
@@ -97,17 +97,17 @@ def check_neighbours(
         InputError: the details of slices are not those of the next ones.
     """
     known = np.asarray(numbers, np.int64)
-    below = known[known + 1 < volume.n_slices]
-    if slices == 1 or len(below) == 0 or min(volume.shape[-2:]) < LEAST_SIDE:
+    if slices == 1 or volume.n_slices == 1 or min(volume.shape[-2:]) < LEAST_SIDE:
         return
-    chosen = below[np.linspace(0, len(below) - 1, STEPS_LOOKED_AT).round().astype(np.int64)]
+    above = np.minimum(known, volume.n_slices - 2)
+    chosen = above[np.linspace(0, len(above) - 1, STEPS_LOOKED_AT).round().astype(np.int64)]
     likeness = np.mean([_likeness(volume, int(z)) for z in np.unique(chosen)])
     if likeness < LEAST_LIKENESS:
         raise InputError(
             f"slices of {volume.name} do not look like the next ones (correlation "
-            f"{likeness:.2f}), but networks are to see {slices} neighbours at once; give the whole "
-            "stack and say which of its slices are labelled, or set ugsm.slices and lcgar.slices "
-            "to 1"
+            f"{likeness:.2f}), but networks are to see {slices} neighbours at once; give a whole "
+            "stack (and which of its slices are labelled), or train with ugsm.slices = 1 and "
+            "lcgar.slices = 1"
         )
 
 
