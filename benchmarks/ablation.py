@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ablation_tables import PAPER, PHASES, TRUTHS, Results, recorded, report
+from ablation_tables import BY_ALIGNED, PAPER, PHASES, TRUTHS, Results, recorded, report
 from common import keep, write_results
 from numpy.typing import NDArray
 
@@ -353,7 +353,7 @@ def scored(
         ways = {
             "none": None,
             "vector": vectors[who],
-            "vector, aligned": scaling.fit(seen[who][1], moved, "vector", job.seed),
+            BY_ALIGNED: scaling.fit(seen[who][1], moved, "vector", job.seed),
         }
         for how, way in ways.items():
             codes, probabilities = way.answer(*answer) if way else answer

@@ -21,6 +21,8 @@ Results = dict[str, dict[str, list[dict[str, Any]]]]
 """By condition and model, seed by seed."""
 Seeds = dict[int, dict[str, Any]]
 """Scores and block confusions of one row, by seed."""
+BY_ALIGNED = "vector, aligned"
+"""The scaling that learned from aligned validation labels."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,7 @@ class View:
         title: in the table.
         name: of the model.
         answer: of UGSM alone, or of the whole.
-        scaling: of its probabilities: none, vector, or "vector, aligned", which learned from
-            aligned validation labels.
+        scaling: of its probabilities: none, vector, or `BY_ALIGNED`.
     """
 
     title: str
@@ -41,7 +42,6 @@ class View:
     scaling: str = "none"
 
 
-BY_ALIGNED = "vector, aligned"
 LADDER = (
     View("MatPhase (paper)", "matphase"),
     View("+ no curriculum", "no_curriculum"),
