@@ -179,8 +179,8 @@ def main() -> None:
     claim(out, protocol, None)
     jobs = [
         Job(condition, row, seed)
-        for condition in CONDITIONS
         for seed in range(arguments.seeds)
+        for condition in CONDITIONS
         for row in condition.rows
     ]
     if not arguments.anew:

@@ -3,7 +3,7 @@
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -255,9 +255,11 @@ class Settings(_Section):
         Raises:
             InputError: there is no preset of that name.
         """
+        *names, last = get_args(PresetName)
+        if name not in (*names, last):
+            choices = f"{', '.join(names)} or {last}"
+            raise InputError(f"there is no preset {name!r}; choose {choices}")
         source = files("matphase").joinpath("presets", f"{name}.toml")
-        if not source.is_file():
-            raise InputError(f"there is no preset {name!r}; choose quick, small, best or paper")
         return cls.from_mapping(tomllib.loads(source.read_text("utf-8")), where=f"preset {name}")
 
     @classmethod
