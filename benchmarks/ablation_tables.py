@@ -1,6 +1,7 @@
 """The tables of ablation.py, and what others need of its results."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -21,6 +22,8 @@ Results = dict[str, dict[str, list[dict[str, Any]]]]
 """By condition and model, seed by seed."""
 Seeds = dict[int, dict[str, Any]]
 """Scores and block confusions of one row, by seed."""
+Worth = dict[str, list[Interval | None]]
+"""By condition, what alignment changes there."""
 BY_ALIGNED = "vector, aligned"
 """The scaling that learned from aligned validation labels."""
 
@@ -74,11 +77,11 @@ BESIDE = (
     CEILING,
 )
 """What the best is compared with, besides the rows of table 3."""
-ALIGNMENT = {
-    "alignment": View("", "deep"),
-    "UGSM: alignment": View("", "deep", answer="ugsm"),
-    "scaled: alignment": View("", "deep", scaling=BY_ALIGNED),
-}
+ALIGNMENT = (
+    View("alignment", "deep"),
+    View("UGSM: alignment", "deep", answer="ugsm"),
+    View("scaled: alignment", "deep", scaling=BY_ALIGNED),
+)
 """Ways to see what alignment changes; of `NOT_ALIGNED` the same is seen."""
 NOT_ALIGNED = "halves5"
 REPRODUCED = {"matphase": "lcgar_matphase", "no_curriculum": "lcgar_no_curriculum"}
@@ -110,6 +113,7 @@ def report(results: Results, preset: str) -> str:
         paper[name] = [
             {"answers": {"whole, none": one}, "seed": seed} for seed, one in seeds.items()
         ]
+    worth = {condition: alignment(found) for condition, found in results.items()}
     return "\n\n".join(
         [
             "# What each piece is worth",
@@ -133,13 +137,13 @@ def report(results: Results, preset: str) -> str:
             "By how much F1 of the best is higher, against exact labels:",
             phases_table(baselines(preset), seen_by(BEST, paper)),
             "## The goals",
-            goals(paper, results, preset),
+            goals(paper, worth, preset),
             "## Other recipes and displacements",
             "mIU against exact labels, of 5 slices without scaling; what alignment changes there, "
             "in its UGSM alone, and where both are scaled by aligned validation labels. Without "
             "alignment the network is trained in two halves, too. Displacements, and mIU of "
             "training labels against exact ones, are means.",
-            conditions_table(results),
+            conditions_table(results, worth),
         ]
     )
 
@@ -191,24 +195,22 @@ def phases_table(others: dict[str, Seeds], best: Seeds) -> str:
     return markdown_table(["", *PHASES.names], lines)
 
 
-def goals(found: dict[str, list[dict[str, Any]]], results: Results, preset: str) -> str:
+def goals(found: dict[str, list[dict[str, Any]]], worth: Worth, preset: str) -> str:
     """What was asked for, and whether it is so."""
     best, ceiling = seen_by(BEST, found), seen_by(CEILING, found)
     others = baselines(preset)
     over = {title: difference(best, seeds, "exact") for title, seeds in others.items()}
-    least = min((one for one in over.values() if one), key=lambda one: one.difference, default=None)
     lines = [["seeds of the best", str(len(best)), ""]]
-    if least:
+    if least := lowest(over.values()):
         enough = least.difference >= 0.03 and all(one.low > 0 for one in over.values() if one)
         lines.append(
             ["mIU at least .03 over every row of table 3", f"least {shown(least)}", yes(enough)]
         )
-        f1 = [
-            difference(best, seeds, "exact", f"F1:{k}")
-            for seeds in others.values()
-            for k in range(len(PHASES))
-        ]
-        worst = min((one for one in f1 if one), key=lambda one: one.difference)
+    if worst := lowest(
+        difference(best, seeds, "exact", f"F1:{k}")
+        for seeds in others.values()
+        for k in range(len(PHASES))
+    ):
         lines.append(["no phase's F1 worse than in any", f"worst {shown(worst)}",
                       yes(worst.difference >= 0)])  # fmt: skip
     if best and ceiling:
@@ -219,12 +221,16 @@ def goals(found: dict[str, list[dict[str, Any]]], results: Results, preset: str)
                       yes(ratio >= 0.97)])  # fmt: skip
         error = float(np.mean([best[seed]["scores"]["exact"]["ECE"] for seed in common]))
         lines.append(["ECE against exact labels under .02", f"{error:.4f}", yes(error < 0.02)])
-    worth = [one for there in results.values() for one in alignment(there).values() if one]
-    if worth:
-        worst = min(worth, key=lambda one: one.difference)
+    if worst := lowest(one for there in worth.values() for one in there):
         lines.append(["alignment loses at most .003 under any condition",
                       f"worst {shown(worst)}", yes(worst.difference >= -0.003)])  # fmt: skip
     return markdown_table(["goal", "measured", "reached"], lines)
+
+
+def lowest(differences: Iterable[Interval | None]) -> Interval | None:
+    """The smallest of those that there are."""
+    there = (one for one in differences if one)
+    return min(there, key=lambda one: one.difference, default=None)
 
 
 def yes(reached: bool) -> str:
@@ -232,29 +238,27 @@ def yes(reached: bool) -> str:
     return "yes" if reached else "no"
 
 
-def conditions_table(results: Results) -> str:
+def conditions_table(results: Results, worth: Worth) -> str:
     """What alignment changes, under the paper's conditions and others."""
-    header = ["", "seeds", "not aligned", "aligned", *ALIGNMENT]
+    header = ["", "seeds", "not aligned", "aligned", *(view.title for view in ALIGNMENT)]
     header += ["labels before", "labels after", "moved by px"]
     lines = []
     for condition, found in results.items():
         before, after = (seen_by(View("", name), found) for name in (NOT_ALIGNED, "deep"))
         if common := before.keys() & after.keys():
             scored = (mean_sd(scores(seeds, "exact", common)) for seeds in (before, after))
-            gains = map(shown, alignment(found).values())
+            gains = map(shown, worth[condition])
             moved = labels_moved([one for one in found["deep"] if one["seed"] in common])
             lines.append([condition, str(len(common)), *scored, *gains, *moved])
     return markdown_table(header, lines)
 
 
-def alignment(found: dict[str, list[dict[str, Any]]]) -> dict[str, Interval | None]:
-    """What alignment changes under one condition, against exact labels."""
-    return {
-        title: difference(
-            seen_by(view, found), seen_by(replace(view, name=NOT_ALIGNED), found), "exact"
-        )
-        for title, view in ALIGNMENT.items()
-    }
+def alignment(found: dict[str, list[dict[str, Any]]]) -> list[Interval | None]:
+    """What alignment changes under one condition, against exact labels; as `ALIGNMENT` sees it."""
+    return [
+        difference(seen_by(view, found), seen_by(replace(view, name=NOT_ALIGNED), found), "exact")
+        for view in ALIGNMENT
+    ]
 
 
 def labels_moved(seeds: list[dict[str, Any]]) -> list[str]:

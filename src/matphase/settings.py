@@ -255,9 +255,9 @@ class Settings(_Section):
         Raises:
             InputError: there is no preset of that name.
         """
-        *names, last = get_args(PresetName)
-        if name not in (*names, last):
-            choices = f"{', '.join(names)} or {last}"
+        names = get_args(PresetName)
+        if name not in names:
+            choices = f"{', '.join(names[:-1])} or {names[-1]}"
             raise InputError(f"there is no preset {name!r}; choose {choices}")
         source = files("matphase").joinpath("presets", f"{name}.toml")
         return cls.from_mapping(tomllib.loads(source.read_text("utf-8")), where=f"preset {name}")
