@@ -46,6 +46,7 @@ from matphase.model_folder import Trained
 from matphase.phases import IGNORE_INDEX
 from matphase.pipeline import MatPhase, load
 from matphase.reproduce.bootstrap import block_confusions
+from matphase.reproduce.machine import facts
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.runner import claim
 from matphase.settings import AlignSettings
@@ -299,11 +300,11 @@ def trained(job: Job, name: str, out: Path, train: Callable[[Path], MatPhase]) -
     folder, partial = job.path(out, name), job.path(out, name, ".partial")
     if folder.exists():
         return load(folder)
-    whole, began = not partial.exists(), time.process_time()
+    whole, began, here = not partial.exists(), time.process_time(), facts()
     model = train(partial)
-    # a training that went on says nothing about the time that one takes
-    seconds = time.process_time() - began if whole else None
-    keep(job.path(out, name, ".fit.json"), {"cpu_seconds": seconds})
+    # a training that went on, or that a GPU did, says nothing about the time that a CPU takes
+    seconds = time.process_time() - began if whole and here["gpu"] is None else None
+    keep(job.path(out, name, ".fit.json"), {"cpu_seconds": seconds, "machine": here})
     model.save(folder)
     remove(partial)
     return model

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -171,12 +172,15 @@ def matphase(split: Electrode, preset: str, seed: int) -> dict[str, Row]:
          "--seed", seed)  # fmt: skip
     trained = time.monotonic()
     call("predict", model, folder / "test/images", "--out", out, "--probabilities")
-    seconds = {"train_seconds": trained - began, "seconds": time.monotonic() - began}
+    found: Row = {"train_seconds": trained - began, "seconds": time.monotonic() - began}
+    record = tomllib.loads((model / "config.toml").read_text("utf-8"))["training"]
+    if "alignment" in record:
+        found["alignment"] = record["alignment"]
     answer = read_prediction(out, split.phases)
     assert answer.global_labels is not None
     return {
         "UGSM": scored(split, answer.global_labels),
-        "MatPhase": {**scored(split, answer.labels, answer.probabilities), **seconds},
+        "MatPhase": {**scored(split, answer.labels, answer.probabilities), **found},
     }
 
 
@@ -206,7 +210,22 @@ def report(rows: Content, presets: list[str], seeds: int) -> str:
             for title, seeds in found.items()
         ]
         parts.append(markdown_table([*header, "mIU higher by"], lines))
+        parts += [
+            moved(title, seeds)
+            for title, seeds in found.items()
+            if any("alignment" in row for row in seeds)
+        ]
     return "\n\n".join(parts)
+
+
+def moved(title: str, rows: list[Row]) -> str:
+    """How far labels were moved, where training aligns them."""
+    lengths = [row["alignment"]["mean_displacement_px"] for row in rows if "alignment" in row]
+    changed = [100 * row["alignment"]["labels_changed"] for row in rows if "alignment" in row]
+    return (
+        f"{title}: alignment moved labels by {np.mean(lengths):.2f} px on average and changed "
+        f"{np.mean(changed):.2f} % of them ({len(lengths)} trainings)."
+    )
 
 
 def higher(rows: list[Row], others: list[Row]) -> str:

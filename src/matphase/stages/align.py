@@ -26,6 +26,9 @@ SAMPLES = 4
 """So many dropout samples show well enough where a boundary is."""
 STEPS = 60
 """Steps of the optimiser for each slice, and for each part of the displacement."""
+STAYS = 0.1
+"""Mean displacement in pixels of a slice under which its labels stay as they are: they are as good
+already, and to move a few of them only makes another training, by chance a worse one."""
 _RATE = 0.15
 """Its learning rate, in pixels a step."""
 _BLUR = 9
@@ -93,6 +96,8 @@ def align(
 ) -> Alignment:
     """Move the labels of each slice to where the probabilities show their phases.
 
+    A slice whose labels would move by less than `STAYS` on average keeps them.
+
     Args:
         probabilities: (n, phases, height, width) of a network that has learned from many slices.
         labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels take no part.
@@ -103,6 +108,8 @@ def align(
     moved, fields = [], []
     for shown, known in zip(probabilities, labels, strict=True):
         field = _displacement(torch.from_numpy(shown), known, settings)
+        if np.hypot(*field).mean() < STAYS:
+            field = np.zeros_like(field)
         moved.append(_nearest(known, field))
         fields.append(field)
         reporter.advance()
