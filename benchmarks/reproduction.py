@@ -1,16 +1,19 @@
 """All tables and figures of `matphase reproduce`, and what they are made of.
 
-    python benchmarks/reproduction.py OUT [--preset small] [--anew] [--tables-only]
+    python benchmarks/reproduction.py OUT [--preset small] [--targets all] [--seeds 3] [--anew]
+                                          [--tables-only]
 
 OUT keeps everything, so that a run that was stopped goes on. What is committed in
 results/reproduction is taken over first: a run of many hours can be done in parts, on several
 machines (each result says on which it was measured). With --anew nothing is taken over and every
-number is measured again; so is it by `matphase reproduce all`, without this program.
+number is measured again; so is it by `matphase reproduce all`, without this program. Results of
+another preset than small are kept in results/reproduction_PRESET.
 """
 
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -21,7 +24,8 @@ from matphase.reproduce.rows import TABLES, TARGETS, TRUST, units_of
 from matphase.reproduce.run import reproduce_targets, write_targets
 from matphase.reproduce.runner import claim, result_of
 
-SEEDS = range(3)
+SHOWN = "small"
+"""The preset that the tables of the documentation are of."""
 PAPER_TABLES = ("table1", "table2", "table3", "table5")
 
 
@@ -30,25 +34,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--preset", default="small")
+    parser.add_argument("--targets", default=",".join(TARGETS), help="as of `matphase reproduce`")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--anew", action="store_true", help="measure every number again")
     parser.add_argument("--tables-only", action="store_true", help="of what is there; run nothing")
     arguments = parser.parse_args()
-    protocol, kept = Protocol.named(arguments.preset), RESULTS / "reproduction"
+    protocol = Protocol.named(arguments.preset)
+    kept = RESULTS / (
+        "reproduction" if protocol.preset == SHOWN else f"reproduction_{protocol.preset}"
+    )
     claim(arguments.out, protocol, None)
+    targets, seeds = arguments.targets.split(","), range(arguments.seeds)
     if not arguments.anew:
         take_over(kept / "units.json", arguments.out, protocol)
     if arguments.tables_only:
-        write_targets(TARGETS, protocol, None, SEEDS, arguments.out)
+        write_targets(targets, protocol, None, seeds, arguments.out)
     else:
-        reproduce_targets(TARGETS, protocol, None, SEEDS, arguments.out, say=print)
+        reproduce_targets(targets, protocol, None, seeds, arguments.out, say=print)
     kept.mkdir(exist_ok=True)
-    for name in (*TABLES, TRUST):
+    for name in set(targets) & {*TABLES, TRUST}:
         for ending in ("md", "csv", "json"):
             shutil.copy(arguments.out / f"{name}.{ending}", kept)
     for picture in arguments.out.glob("*.png"):
         shutil.copy(picture, kept)
     save(kept / "units.json", arguments.out, protocol)
-    print(f"the four tables take {hours(arguments.out):.1f} h on two cores, a unit on each")
+    if set(PAPER_TABLES) <= set(targets):
+        taken = hours(arguments.out, seeds)
+        print(f"the four tables take {taken:.1f} h on two cores, a unit on each")
 
 
 def take_over(file: Path, out: Path, protocol: Protocol) -> None:
@@ -68,29 +80,28 @@ def take_over(file: Path, out: Path, protocol: Protocol) -> None:
 
 def save(file: Path, out: Path, protocol: Protocol) -> None:
     """Gather the results of all units in one file, a line each."""
-    results = {unit.place: result_of(unit, out) for unit in units_of(TARGETS, SEEDS)}
-    lines = [
-        f"{json.dumps(place)}: {json.dumps(result, separators=(',', ':'))}"
-        for place, result in results.items()
-        if result is not None
-    ]
+    lines = []
+    for path in sorted(out.glob("units/*/*/*/result.json")):
+        result = json.loads(path.read_text("utf-8"))
+        place = path.parent.relative_to(out).as_posix()
+        lines.append(f"{json.dumps(place)}: {json.dumps(result, separators=(',', ':'))}")
     head = json.dumps(protocol.model_dump(mode="json"))
     text = f'{{"protocol": {head},\n"units": {{\n' + ",\n".join(lines) + "\n}}\n"
     file.write_text(text, "utf-8")
 
 
-def hours(out: Path) -> float:
+def hours(out: Path, seeds: Sequence[int]) -> float:
     """That tables 1, 2, 3 and 5 take with all seeds on two cores, by the fastest unit of each row.
 
     The fastest, since others had to share their core with what else the machine did; but of those
     that took at least half the median: a unit that went on after a stop counts from there only.
     """
     seconds: dict[tuple[str, str], list[float]] = {}
-    for unit in units_of(PAPER_TABLES, SEEDS):
+    for unit in units_of(PAPER_TABLES, seeds):
         if (result := result_of(unit, out)) is not None:
             seconds.setdefault((unit.split, unit.name), []).append(result["seconds"])
     fastest = (min(one for one in row if one >= median(row) / 2) for row in seconds.values())
-    return len(SEEDS) * sum(fastest) / 2 / 3600
+    return len(seeds) * sum(fastest) / 2 / 3600
 
 
 if __name__ == "__main__":
