@@ -230,9 +230,7 @@ def _is_stack(series: tifffile.TiffPageSeries, path: Path, axes: str | None) -> 
     Raises:
         InputError: several channels or times, or more than three axes.
     """
-    lengths = dict(
-        zip(series.get_axes(squeeze=False), series.get_shape(squeeze=False), strict=True)
-    )
+    lengths = dict(zip(series.axes, series.shape, strict=True))
     more = {axis: length for axis, length in lengths.items() if axis not in "YX" and length > 1}
     if len(more) > 1:
         listed = ", ".join(f"{axis} {length}" for axis, length in lengths.items())
