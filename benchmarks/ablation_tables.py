@@ -144,6 +144,7 @@ def report(results: Results, preset: str) -> str:
             "alignment the network is trained in two halves, too. Displacements, and mIU of "
             "training labels against exact ones, are means.",
             conditions_table(results, worth),
+            *on_gpus(results),
         ]
     )
 
@@ -251,6 +252,19 @@ def conditions_table(results: Results, worth: Worth) -> str:
             moved = labels_moved([one for one in found["deep"] if one["seed"] in common])
             lines.append([condition, str(len(common)), *scored, *gains, *moved])
     return markdown_table(header, lines)
+
+
+def on_gpus(results: Results) -> list[str]:
+    """What was not trained on the machine at the foot of the page; nothing if all was."""
+    found: dict[str, set[str]] = {}
+    for condition, rows in results.items():
+        for one in (one for seeds in rows.values() for one in seeds):
+            # results that are older than this record came from CPUs
+            machine = one["fit"].get("machine", {})
+            if gpu := machine.get("gpu"):
+                kind = f"{gpu}, {'bfloat16' if machine['bf16'] else 'float32'}"
+                found.setdefault(kind, set()).add(f"{condition}, seed {one['seed']}")
+    return [f"Trained on {kind}: {'; '.join(sorted(what))}." for kind, what in found.items()]
 
 
 def alignment(found: dict[str, list[dict[str, Any]]]) -> list[Interval | None]:
