@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from matphase.phases import PhaseTable
 from matphase.reproduce.bootstrap import Interval, paired_difference
+from matphase.reproduce.machine import described
 from matphase.reproduce.protocol import Protocol
 
 PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))
@@ -260,11 +261,12 @@ def on_gpus(results: Results) -> list[str]:
     for condition, rows in results.items():
         for one in (one for seeds in rows.values() for one in seeds):
             # results that are older than this record came from CPUs
-            machine = one["fit"].get("machine", {})
-            if gpu := machine.get("gpu"):
-                kind = f"{gpu}, {'bfloat16' if machine['bf16'] else 'float32'}"
-                found.setdefault(kind, set()).add(f"{condition}, seed {one['seed']}")
-    return [f"Trained on {kind}: {'; '.join(sorted(what))}." for kind, what in found.items()]
+            machine = one["fit"].get("machine")
+            if machine and machine["gpu"]:
+                found.setdefault(described([machine]), set()).add(
+                    f"{condition}, seed {one['seed']}"
+                )
+    return [f"Trained on a GPU: {'; '.join(sorted(what))}. {how}" for how, what in found.items()]
 
 
 def alignment(found: dict[str, list[dict[str, Any]]]) -> list[Interval | None]:

@@ -210,22 +210,24 @@ def report(rows: Content, presets: list[str], seeds: int) -> str:
             for title, seeds in found.items()
         ]
         parts.append(markdown_table([*header, "mIU higher by"], lines))
-        parts += [
-            moved(title, seeds)
-            for title, seeds in found.items()
-            if any("alignment" in row for row in seeds)
-        ]
+        parts += moved(found)
     return "\n\n".join(parts)
 
 
-def moved(title: str, rows: list[Row]) -> str:
-    """How far labels were moved, where training aligns them."""
-    lengths = [row["alignment"]["mean_displacement_px"] for row in rows if "alignment" in row]
-    changed = [100 * row["alignment"]["labels_changed"] for row in rows if "alignment" in row]
-    return (
-        f"{title}: alignment moved labels by {np.mean(lengths):.2f} px on average and changed "
-        f"{np.mean(changed):.2f} % of them ({len(lengths)} trainings)."
-    )
+def moved(found: dict[str, list[Row]]) -> list[str]:
+    """How far labels were moved, a line for each method whose training aligns them."""
+    lines = []
+    for title, rows in found.items():
+        if known := [row["alignment"] for row in rows if "alignment" in row]:
+            length, changed = (
+                np.mean([one[name] for one in known])
+                for name in ("mean_displacement_px", "labels_changed")
+            )
+            lines.append(
+                f"{title}: alignment moved labels by {length:.2f} px on average and changed "
+                f"{100 * changed:.2f} % of them ({len(known)} trainings)."
+            )
+    return lines
 
 
 def higher(rows: list[Row], others: list[Row]) -> str:

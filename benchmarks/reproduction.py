@@ -1,7 +1,7 @@
 """All tables and figures of `matphase reproduce`, and what they are made of.
 
-    python benchmarks/reproduction.py OUT [--preset small] [--targets all] [--seeds 3] [--anew]
-                                          [--tables-only]
+    python benchmarks/reproduction.py OUT [--preset small] [--targets table1 ...] [--seeds 3]
+                                          [--anew] [--tables-only]
 
 OUT keeps everything, so that a run that was stopped goes on. What is committed in
 results/reproduction is taken over first: a run of many hours can be done in parts, on several
@@ -23,6 +23,7 @@ from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.rows import TABLES, TARGETS, TRUST, units_of
 from matphase.reproduce.run import reproduce_targets, write_targets
 from matphase.reproduce.runner import claim, result_of
+from matphase.reproduce.units import RESULT
 
 SHOWN = "small"
 """The preset that the tables of the documentation are of."""
@@ -34,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--preset", default="small")
-    parser.add_argument("--targets", default=",".join(TARGETS), help="as of `matphase reproduce`")
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=TARGETS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--anew", action="store_true", help="measure every number again")
     parser.add_argument("--tables-only", action="store_true", help="of what is there; run nothing")
@@ -44,7 +45,7 @@ def main() -> None:
         "reproduction" if protocol.preset == SHOWN else f"reproduction_{protocol.preset}"
     )
     claim(arguments.out, protocol, None)
-    targets, seeds = arguments.targets.split(","), range(arguments.seeds)
+    targets, seeds = arguments.targets, range(arguments.seeds)
     if not arguments.anew:
         take_over(kept / "units.json", arguments.out, protocol)
     if arguments.tables_only:
@@ -72,7 +73,7 @@ def take_over(file: Path, out: Path, protocol: Protocol) -> None:
         print(f"{file} is of another protocol; everything is measured again")
         return
     for place, result in content["units"].items():
-        path = out / place / "result.json"
+        path = out / place / RESULT
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(result) + "\n", "utf-8")
@@ -81,7 +82,7 @@ def take_over(file: Path, out: Path, protocol: Protocol) -> None:
 def save(file: Path, out: Path, protocol: Protocol) -> None:
     """Gather the results of all units in one file, a line each."""
     lines = []
-    for path in sorted(out.glob("units/*/*/*/result.json")):
+    for path in sorted(out.glob(f"units/*/*/*/{RESULT}")):
         result = json.loads(path.read_text("utf-8"))
         place = path.parent.relative_to(out).as_posix()
         lines.append(f"{json.dumps(place)}: {json.dumps(result, separators=(',', ':'))}")

@@ -84,6 +84,7 @@ def test_labels_that_lie_off_as_a_whole_come_back_by_the_affine_part() -> None:
     assert errors[1] < errors[0] / 3
     fits = align(seen(truth)[None], truth[None], ON.model_copy(update={"affine": True}))
     assert np.array_equal(fits.labels[0], truth)
+    assert not fits.fields.any()
 
 
 def test_a_network_that_knows_nothing_moves_nothing() -> None:
