@@ -145,7 +145,7 @@ def report(results: Results, preset: str) -> str:
             "alignment the network is trained in two halves, too. Displacements, and mIU of "
             "training labels against exact ones, are means.",
             conditions_table(results, worth),
-            *on_gpus(results),
+            *trained_on(results),
         ]
     )
 
@@ -255,18 +255,24 @@ def conditions_table(results: Results, worth: Worth) -> str:
     return markdown_table(header, lines)
 
 
-def on_gpus(results: Results) -> list[str]:
-    """What was not trained on the machine at the foot of the page; nothing if all was."""
-    found: dict[str, set[str]] = {}
+def trained_on(results: Results) -> list[str]:
+    """A line a machine; where two share a seed, that of the fewer models names them."""
+    models: dict[str, dict[tuple[str, int], list[str]]] = {}
     for condition, rows in results.items():
-        for one in (one for seeds in rows.values() for one in seeds):
-            # results that are older than this record came from CPUs
-            machine = one["fit"].get("machine")
-            if machine and machine["gpu"]:
-                found.setdefault(described([machine]), set()).add(
-                    f"{condition}, seed {one['seed']}"
-                )
-    return [f"Trained on a GPU: {'; '.join(sorted(what))}. {how}" for how, what in found.items()]
+        for name, seeds in rows.items():
+            for one in seeds:
+                machine = described([one["fit"]["machine"]]).removeprefix("Measured on: ")
+                where = (condition, one["seed"])
+                models.setdefault(machine, {}).setdefault(where, []).append(name)
+    lines = []
+    for machine, there in models.items():
+        what = []
+        for (condition, seed), names in sorted(there.items()):
+            of_all = sum(any(one["seed"] == seed for one in s) for s in results[condition].values())
+            few = 2 * len(names) < of_all
+            what.append(f"{condition}, seed {seed}" + (f" ({', '.join(names)})" if few else ""))
+        lines.append(f"Trained on {machine.removesuffix('.')}: {'; '.join(what)}.")
+    return lines
 
 
 def alignment(found: dict[str, list[dict[str, Any]]]) -> list[Interval | None]:

@@ -186,6 +186,11 @@ def report(draws: list[dict[str, Any]]) -> str:
         "a virtual electrode (recipe paper) and a training (preset quick) of its own, calibrated "
         f"on {first['validation_slices']} validation slices with labels as measured, or, where it "
         "says aligned, moved to where the network shows them.",
+        "## The goals",
+        "Of unseen electrodes, by how the probabilities are scaled: ECE against exact labels, and "
+        "in how many draws the promise of the default block held against the measured labels, "
+        "which it is made for.",
+        goals(draws),
         "## Reliability",
         "ECE in 15 bins and accuracy, mean ± SD over the draws.",
         markdown_table(
@@ -231,6 +236,30 @@ def report(draws: list[dict[str, Any]]) -> str:
         markdown_table(["block", "ratio"], rows),
     ]
     return "\n\n".join(text)
+
+
+def goals(draws: list[dict[str, Any]]) -> str:
+    """What was asked for, and how often it was so."""
+    there = [one[PLACES[1]] for one in draws]
+    least, block = min(RISKS), BLOCKS[-1]
+    lines = []
+    for kind in SCORED:
+        errors = [one["exact"]["ECE"][kind] for one in there]
+        found = [one["measured"]["trusted"][promise_name(kind, least, block)] for one in there]
+        of_all, among = (
+            f"{sum((one[share] or 0) <= least for one in found)} of {len(draws)}"
+            for share in ("trusted_wrong_share", "trusted_error")
+        )
+        trusted = f"{100 * np.mean([one['trusted_share'] for one in found]):.1f} %"
+        lines.append([kind, spread(errors), of_all, among, trusted])
+    header = [
+        "",
+        "ECE (goal: under .02)",
+        f"at most {100 * least:g} % of all pixels trusted and wrong (goal: 90 %)",
+        f"at most {100 * least:g} % of the trusted wrong",
+        "trusted",
+    ]
+    return markdown_table(header, lines)
 
 
 def promise_row(name: str, draws: list[dict[str, Any]], place: str, truth: str) -> list[str]:

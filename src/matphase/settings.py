@@ -211,7 +211,8 @@ class CalibrationSettings(_Section):
     """The scaling learns from validation labels that are aligned as `[align]` says: for labels
     that lie a little beside what they label. Scores stay those of the labels given."""
     risk: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Mark pixels that can be trusted, at most this share of them wrong; 0: mark none."""
+    """Mark pixels to trust: in expectation at most this share of all pixels is marked and wrong; 0:
+    mark none."""
     block: tuple[Count, Count, Count] = (8, 32, 32)
     """Validation pixels (slices, y, x) that may all be wrong together."""
 
