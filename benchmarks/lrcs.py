@@ -4,11 +4,12 @@ The slices are those of Su et al., npj Computational Materials 2022 (doi
 10.1038/s41524-022-00709-7), from the history of the repository ZeliangSu/LRCS-Xlearn; they are not
 part of this project. Run it with the folder that holds electrode_a and electrode_b:
 
-    python benchmarks/lrcs.py DATA OUT [--presets small,best] [--seeds 3]
+    python benchmarks/lrcs.py DATA OUT [--presets small,best,best:0.5] [--seeds 3]
 
-They are single slices of a stack, so that networks see one at a time whatever the preset says. OUT
-keeps a file a model and seed; a run that was stopped goes on. Writes results/lrcs.{json,md} from
-all that is there; with other presets than small and best the tables are printed instead.
+A number behind a preset is another dropout of UGSM. The images are single slices of a stack, so
+that networks see one at a time whatever the preset says. OUT keeps a file a model and seed; a run
+that was stopped goes on. Writes results/lrcs.{json,md} from all that is there; with other presets
+than these the tables are printed instead.
 """
 
 import argparse
@@ -42,8 +43,8 @@ SPLITS = {
     "electrode_b": ([394, 470, 546, 622], [698, 774]),
 }
 FOREST_PIXELS = 20_000
-PRESETS = ("small", "best")
-ONE_SLICE = "[ugsm]\nslices = 1\n[lcgar]\nslices = 1\n"
+PRESETS = ("small", "best", "best:0.5")
+ONE_SLICE = "[lcgar]\nslices = 1\n[ugsm]\nslices = 1\n"
 BLOCK = (1, 64, 64)
 """Test pixels that the bootstrap draws together."""
 
@@ -73,9 +74,9 @@ def main() -> None:
                 found.setdefault("random forest", []).append(forest)
             for preset, seed in itertools.product(presets, seeds):
                 measure = partial(matphase, split, preset, seed)
-                both = kept(place / f"{preset}_{seed}.json", measure)
+                both = kept(place / f"{preset.replace(':', '_')}_{seed}.json", measure)
                 for title, row in both.items():
-                    found.setdefault(f"{title}, {preset}", []).append(row)
+                    found.setdefault(f"{title}, {titled(preset)}", []).append(row)
     content = {"presets": presets, "seeds": arguments.seeds, "rows": rows}
     text = report(rows, presets, arguments.seeds)
     if tuple(presets) == PRESETS:
@@ -91,6 +92,12 @@ def kept(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         print(f"{file.parent.name}, {file.stem} is done", flush=True)
     found: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return found
+
+
+def titled(preset: str) -> str:
+    """A preset as the tables name it."""
+    name, _, dropout = preset.partition(":")
+    return f"{name} with dropout {dropout}" if dropout else name
 
 
 class Electrode:
@@ -162,13 +169,13 @@ def pixel_features(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def matphase(split: Electrode, preset: str, seed: int) -> dict[str, Row]:
     """`matphase train` and `predict`, as a user runs them."""
-    folder = split.folder
-    model, out = folder / f"{preset}{seed}", folder / f"{preset}{seed}.tif"
+    folder, (name, _, dropout) = split.folder, preset.partition(":")
+    model, out = folder / f"{name}{dropout}_{seed}", folder / f"{name}{dropout}_{seed}.tif"
     config = folder / "one_slice.toml"
-    config.write_text(ONE_SLICE, "utf-8")
+    config.write_text(ONE_SLICE + (f"dropout = {dropout}\n" if dropout else ""), "utf-8")
     began = time.monotonic()
     call("train", "--images", folder / "train/images", "--labels", folder / "train/labels",
-         "--label-map", LABEL_MAP, "--out", model, "--preset", preset, "--config", config,
+         "--label-map", LABEL_MAP, "--out", model, "--preset", name, "--config", config,
          "--seed", seed)  # fmt: skip
     trained = time.monotonic()
     call("predict", model, folder / "test/images", "--out", out, "--probabilities")
@@ -197,13 +204,13 @@ def report(rows: Content, presets: list[str], seeds: int) -> str:
         f"`python benchmarks/lrcs.py DATA OUT --presets {','.join(presets)} --seeds {seeds}`. Mean "
         "± SD over the seeds (Otsu has none), pooled over the test slices. F1 per phase, ACC in "
         "per cent. The last column says by how much mIU is higher than that of MatPhase with "
-        f"preset {presets[0]}, with a 95 % interval (paired bootstrap of seeds and blocks of "
-        f"{BLOCK[1]} x {BLOCK[2]} pixels).",
+        f"preset {titled(presets[0])}, with a 95 % interval (paired bootstrap of seeds and blocks "
+        f"of {BLOCK[1]} x {BLOCK[2]} pixels).",
     ]
     for name, found in rows.items():
         train, test = SPLITS[name]
         parts.append(f"## {name}: trained on {train}, tested on {test}")
-        first = found[f"MatPhase, {presets[0]}"]
+        first = found[f"MatPhase, {titled(presets[0])}"]
         header = ["", "F1 active", "F1 binder", "F1 pore", "ACC", "mIU", "fIU", "ECE", "seconds"]
         lines = [
             [title, *cells(seeds), "" if seeds is first else higher(seeds, first)]
