@@ -6,10 +6,10 @@ part of this project. Run it with the folder that holds electrode_a and electrod
 
     python benchmarks/lrcs.py DATA OUT [--presets small,best,best:0.5] [--seeds 3]
 
-A number behind a preset is another dropout of UGSM. The images are single slices of a stack, so
-that networks see one at a time whatever the preset says. OUT keeps a file a model and seed; a run
-that was stopped goes on. Writes results/lrcs.{json,md} from all that is there; with other presets
-than these the tables are printed instead.
+A number behind a preset is another dropout of UGSM: four slices might need more than many do. The
+images are single slices of a stack, so that networks see one at a time whatever the preset says.
+OUT keeps a file a model and seed; a run that was stopped goes on. Writes results/lrcs.{json,md}
+from all that is there; with other presets than these the tables are printed instead.
 """
 
 import argparse
