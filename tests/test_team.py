@@ -38,7 +38,7 @@ team = join(devices)
 torch.manual_seed(0)
 network = nn.Linear(5, 1)
 train(network, Points(), Shuffled(96, 8, 0), nn.functional.mse_loss, name="line", epochs=4,
-      learning_rate=0.05, run=Run(folder=folder, team=team))
+      learning_rate=0.05, run=Run(folder=folder, team=team, precision="float32"))
 said = team.first(lambda: [team.rank, team.size])
 print(f"process {team.rank} heard {said}")
 """
