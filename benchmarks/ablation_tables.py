@@ -1,6 +1,7 @@
 """The tables of ablation.py, and what others need of its results."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from matphase.phases import PhaseTable
 from matphase.reproduce.bootstrap import Interval, paired_difference
-from matphase.reproduce.machine import described
+from matphase.reproduce.machine import named
 from matphase.reproduce.protocol import Protocol
 
 PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))
@@ -258,20 +259,21 @@ def conditions_table(results: Results, worth: Worth) -> str:
 def trained_on(results: Results) -> list[str]:
     """A line a machine; where two share a seed, that of the fewer models names them."""
     models: dict[str, dict[tuple[str, int], list[str]]] = {}
+    together: Counter[tuple[str, int]] = Counter()
     for condition, rows in results.items():
         for name, seeds in rows.items():
             for one in seeds:
-                machine = described([one["fit"]["machine"]]).removeprefix("Measured on: ")
                 where = (condition, one["seed"])
-                models.setdefault(machine, {}).setdefault(where, []).append(name)
+                there = models.setdefault(named(one["fit"]["machine"]), {})
+                there.setdefault(where, []).append(name)
+                together[where] += 1
     lines = []
     for machine, there in models.items():
         what = []
-        for (condition, seed), names in sorted(there.items()):
-            of_all = sum(any(one["seed"] == seed for one in s) for s in results[condition].values())
-            few = 2 * len(names) < of_all
-            what.append(f"{condition}, seed {seed}" + (f" ({', '.join(names)})" if few else ""))
-        lines.append(f"Trained on {machine.removesuffix('.')}: {'; '.join(what)}.")
+        for where, names in sorted(there.items()):
+            only = f" ({', '.join(names)})" if 2 * len(names) < together[where] else ""
+            what.append(f"{where[0]}, seed {where[1]}{only}")
+        lines.append(f"Trained on {machine}: {'; '.join(what)}.")
     return lines
 
 

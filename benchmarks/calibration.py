@@ -240,18 +240,14 @@ def report(draws: list[dict[str, Any]]) -> str:
 
 def goals(draws: list[dict[str, Any]]) -> str:
     """What was asked for, and how often it was so."""
-    there = [one[PLACES[1]] for one in draws]
+    _, unseen = PLACES
     least, block = min(RISKS), BLOCKS[-1]
     lines = []
     for kind in SCORED:
-        errors = [one["exact"]["ECE"][kind] for one in there]
-        found = [one["measured"]["trusted"][promise_name(kind, least, block)] for one in there]
-        of_all, among = (
-            f"{sum((one[share] or 0) <= least for one in found)} of {len(draws)}"
-            for share in ("trusted_wrong_share", "trusted_error")
-        )
-        trusted = f"{100 * np.mean([one['trusted_share'] for one in found]):.1f} %"
-        lines.append([kind, spread(errors), of_all, among, trusted])
+        errors = [one[unseen]["exact"]["ECE"][kind] for one in draws]
+        row = promise_row(promise_name(kind, least, block), draws, unseen, "measured")
+        _, among, of_all, _, trusted, *_ = row
+        lines.append([kind, spread(errors), of_all, among, f"{trusted} %"])
     header = [
         "",
         "ECE (goal: under .02)",

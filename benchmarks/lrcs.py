@@ -44,7 +44,6 @@ SPLITS = {
 }
 FOREST_PIXELS = 20_000
 PRESETS = ("small", "best", "best:0.5")
-ONE_SLICE = "[lcgar]\nslices = 1\n[ugsm]\nslices = 1\n"
 BLOCK = (1, 64, 64)
 """Test pixels that the bootstrap draws together."""
 
@@ -94,9 +93,15 @@ def kept(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def parsed(preset: str) -> tuple[str, str]:
+    """The name of a preset, and the dropout behind it, if any."""
+    name, _, dropout = preset.partition(":")
+    return name, dropout
+
+
 def titled(preset: str) -> str:
     """A preset as the tables name it."""
-    name, _, dropout = preset.partition(":")
+    name, dropout = parsed(preset)
     return f"{name} with dropout {dropout}" if dropout else name
 
 
@@ -169,10 +174,11 @@ def pixel_features(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def matphase(split: Electrode, preset: str, seed: int) -> dict[str, Row]:
     """`matphase train` and `predict`, as a user runs them."""
-    folder, (name, _, dropout) = split.folder, preset.partition(":")
+    folder, (name, dropout) = split.folder, parsed(preset)
     model, out = folder / f"{name}{dropout}_{seed}", folder / f"{name}{dropout}_{seed}.tif"
-    config = folder / "one_slice.toml"
-    config.write_text(ONE_SLICE + (f"dropout = {dropout}\n" if dropout else ""), "utf-8")
+    config = folder / "changes.toml"
+    other = f"dropout = {dropout}\n" if dropout else ""
+    config.write_text(f"[ugsm]\nslices = 1\n{other}[lcgar]\nslices = 1\n", "utf-8")
     began = time.monotonic()
     call("train", "--images", folder / "train/images", "--labels", folder / "train/labels",
          "--label-map", LABEL_MAP, "--out", model, "--preset", name, "--config", config,

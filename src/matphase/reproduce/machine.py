@@ -46,14 +46,18 @@ def machines_of(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def described(machines: Iterable[dict[str, Any]]) -> str:
     """The machines in a sentence, for the foot of a page; empty for none."""
-    texts = [
-        f"{one['gpu'] or one['cpu']}, {one['cores']} cores, "
-        f"threads a unit: {one['threads']}, "
-        f"{'bfloat16' if one['bf16'] else 'float32'}, torch {one['torch']}, "
-        f"matphase {one['matphase']}"
-        for one in machines
-    ]
-    return f"Measured on: {'; '.join(texts)}." if texts else ""
+    texts = "; ".join(map(named, machines))
+    return f"Measured on: {texts}." if texts else ""
+
+
+def named(machine: dict[str, Any]) -> str:
+    """One machine, as far as it decides speed and rounding."""
+    return (
+        f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, "
+        f"threads a unit: {machine['threads']}, "
+        f"{'bfloat16' if machine['bf16'] else 'float32'}, torch {machine['torch']}, "
+        f"matphase {machine['matphase']}"
+    )
 
 
 def _name(device: torch.device) -> str:
