@@ -32,30 +32,31 @@ from ablation_tables import BY_ALIGNED, PAPER, PHASES, TRUTHS, Results, recorded
 from common import keep, write_results
 from numpy.typing import NDArray
 
-from matphase import formats, model_folder
-from matphase.checked import merged
-from matphase.data.depth import read_images
-from matphase.data.pairs import Pairs
-from matphase.data.splits import Split, blocked_split
-from matphase.evaluation import score_row
-from matphase.files import remove
-from matphase.fitting import align_labels
-from matphase.inference import predict as inference
-from matphase.metrics import confusion_matrix, mean_iou
-from matphase.model_folder import Trained
-from matphase.phases import IGNORE_INDEX
-from matphase.pipeline import MatPhase, load
-from matphase.reproduce.bootstrap import block_confusions
+from matphase.images import formats
+from matphase.images.neighbours import read_images
+from matphase.images.phases import IGNORE_INDEX
+from matphase.images.volume import Volume
+from matphase.learning.pairs import Pairs
+from matphase.learning.splits import Split, blocked_split
+from matphase.learning.trainer import Run
+from matphase.method import folder as model_folder
+from matphase.method import scaling, ugsm
+from matphase.method.align import align
+from matphase.method.fit import align_labels
+from matphase.method.folder import Trained
+from matphase.model import MatPhase, load
+from matphase.prediction import task as inference
 from matphase.reproduce.machine import facts
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.runner import claim
+from matphase.scores.bootstrap import block_confusions
+from matphase.scores.evaluation import score_row
+from matphase.scores.metrics import confusion_matrix, mean_iou
 from matphase.settings import AlignSettings
-from matphase.stages import scaling, ugsm
-from matphase.stages.align import align
-from matphase.training import Run
+from matphase.support.checked import merged
+from matphase.support.files import remove
 from matphase.virtual import VirtualElectrode
 from matphase.virtual.recipes import Recipe
-from matphase.volume import Volume
 
 VALIDATED_EVERY = 2
 """Of the validation slices; neighbours show nearly the same."""

@@ -11,10 +11,10 @@ import numpy as np
 from common import RESULTS, markdown_table
 from numpy.typing import NDArray
 
-from matphase.phases import PhaseTable
-from matphase.reproduce.bootstrap import Interval, paired_difference
+from matphase.images.phases import PhaseTable
 from matphase.reproduce.machine import named
 from matphase.reproduce.protocol import Protocol
+from matphase.scores.bootstrap import Interval, paired_difference
 
 PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))
 TRUTHS = ("measured", "exact")

@@ -17,14 +17,14 @@ import numpy as np
 from common import keep, markdown_table, write_results
 from numpy.typing import NDArray
 
-from matphase.data.splits import blocked_split
-from matphase.evaluation import score_trusted
-from matphase.files import remove
-from matphase.metrics import expected_calibration_error
-from matphase.phases import IGNORE_INDEX
-from matphase.pipeline import MatPhase
+from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.splits import blocked_split
+from matphase.method import conformal, scaling
+from matphase.model import MatPhase
+from matphase.scores.evaluation import score_trusted
+from matphase.scores.metrics import expected_calibration_error
 from matphase.settings import CalibrationSettings, Settings
-from matphase.stages import conformal, scaling
+from matphase.support.files import remove
 from matphase.virtual import VirtualElectrode
 
 RISKS = (0.02, 0.05)

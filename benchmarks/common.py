@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from matphase.files import written_whole
 from matphase.reproduce.machine import facts
+from matphase.support.files import written_whole
 
 RESULTS = Path(__file__).parent / "results"
 NUMBERS = re.compile(r"\[\n[\d\s.,eE+\[\]-]+\]")

@@ -26,24 +26,24 @@ import numpy as np
 from common import keep, markdown_table, write_results
 from numpy.typing import NDArray
 
-from matphase import metrics
-from matphase.data.weights import phase_weights
-from matphase.fitting import (
+from matphase.learning.trainer import Run
+from matphase.learning.weights import phase_weights
+from matphase.method import deferral, hcl_idk, local, scaling, ugsm
+from matphase.method.aggregate import aggregate
+from matphase.method.fit import (
     fold_numbers,
     local_answers_to_learn_from,
     partition_to_learn_from,
     predictions_to_learn_from,
 )
-from matphase.models.idk import IDKClassifier
-from matphase.reproduce.bootstrap import block_confusions, measure_of, paired_difference
+from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.networks.idk import IDKClassifier
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.runner import claim
 from matphase.reproduce.trial import Trial, electrode, trial
-from matphase.reproduce.trust import oracle_ceiling
-from matphase.stages import deferral, hcl_idk, local, scaling, ugsm
-from matphase.stages.aggregate import aggregate
-from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
-from matphase.training import Run
+from matphase.scores import metrics
+from matphase.scores.bootstrap import block_confusions, measure_of, paired_difference
+from matphase.scores.trust import oracle_ceiling
 
 LEARNINGS = ("in-sample", "out-of-fold")
 SHARES = (0.02, 0.05, 0.1, 0.2)

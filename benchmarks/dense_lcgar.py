@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from common import markdown_table, write_results
 
-from matphase.device import running
-from matphase.models import zoo
-from matphase.models.dense_lcgar import costs
+from matphase.method import lcgar
+from matphase.method.aggregate import aggregate
+from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.networks import zoo
+from matphase.networks.dense_lcgar import costs
 from matphase.settings import LCGARSettings
-from matphase.stages import lcgar
-from matphase.stages.aggregate import aggregate
-from matphase.stages.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.support.device import running
 
 ROUNDS = 3
 SLICES, HEIGHT, WIDTH = 2, 224, 256

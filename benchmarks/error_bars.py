@@ -18,11 +18,11 @@ from common import markdown_table, write_results
 from numpy.typing import NDArray
 
 import matphase as mp
-from matphase.data.splits import blocked_split
-from matphase.files import written_whole
+from matphase.images.volume import Volume
+from matphase.learning.splits import blocked_split
 from matphase.properties.estimate import Key, Measurements
 from matphase.properties.sampling import half_width
-from matphase.volume import Volume
+from matphase.support.files import written_whole
 
 SHAPE = (64, 128, 144)
 VOXEL = 0.2

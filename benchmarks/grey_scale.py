@@ -16,8 +16,8 @@ from common import markdown_table, write_results
 from lrcs import SPLITS, Electrode
 
 import matphase as mp
-from matphase.data import intensity
-from matphase.evaluation import score_row
+from matphase.images import grey_scale as intensity
+from matphase.scores.evaluation import score_row
 from matphase.settings import Settings
 
 VARIANTS = {

@@ -33,9 +33,9 @@ from skimage.filters import threshold_multiotsu
 from sklearn.ensemble import RandomForestClassifier
 
 import matphase as mp
-from matphase.evaluation import Row, score_row
-from matphase.records import read_prediction
-from matphase.reproduce.bootstrap import block_confusions, paired_difference
+from matphase.prediction.records import read_prediction
+from matphase.scores.bootstrap import block_confusions, paired_difference
+from matphase.scores.evaluation import Row, score_row
 
 LABEL_MAP = "active_material=0,carbon_binder=1,pore=2"
 SPLITS = {

@@ -26,10 +26,17 @@ import torch
 from common import markdown_table, write_results
 from numpy.typing import NDArray
 
-from matphase import formats
-from matphase.data.intensity import IntensityScale
-from matphase.inference.blocks import Block
-from matphase.inference.predict import (
+from matphase.images import formats
+from matphase.images.grey_scale import IntensityScale
+from matphase.images.phases import PhaseTable
+from matphase.images.tiles import Block
+from matphase.images.volume import Volume
+from matphase.method import hcl_idk, local
+from matphase.method.folder import Trained
+from matphase.networks import zoo
+from matphase.prediction.run import Job, Outputs, predict_block
+from matphase.prediction.store import open_store, total
+from matphase.prediction.task import (
     Maps,
     Task,
     block_images,
@@ -38,14 +45,7 @@ from matphase.inference.predict import (
     shape_of,
     task_of,
 )
-from matphase.inference.run import Job, Outputs, predict_block
-from matphase.inference.store import open_store, total
-from matphase.model_folder import Trained
-from matphase.models import zoo
-from matphase.phases import PhaseTable
 from matphase.settings import Settings
-from matphase.stages import hcl_idk, local
-from matphase.volume import Volume
 
 CASES = [
     # slices, side, width, T, samples kept, limit in MB

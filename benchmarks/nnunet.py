@@ -56,14 +56,14 @@ from ablation_tables import (
 from common import keep, markdown_table, write_results
 from numpy.typing import NDArray
 
-from matphase.data.splits import Split, blocked_split
-from matphase.evaluation import score_row
-from matphase.files import remove
-from matphase.phases import IGNORE_INDEX
-from matphase.reproduce.bootstrap import block_confusions
+from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.splits import Split, blocked_split
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.trial import Source, electrode
-from matphase.seeds import mix
+from matphase.scores.bootstrap import block_confusions
+from matphase.scores.evaluation import score_row
+from matphase.support.files import remove
+from matphase.support.seeds import mix
 
 # nnU-Net's configurations, and which of its readers takes their images
 READERS = {"2d": "NaturalImage2DIO", "3d_fullres": "Tiff3DIO"}

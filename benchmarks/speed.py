@@ -17,12 +17,12 @@ import torch
 from common import markdown_table, write_results
 from torch.nn import functional as F
 
-from matphase.device import running
-from matphase.models.dropout import random_mask
-from matphase.models.unet import UNet
+from matphase.method import lcgar
+from matphase.method.results import GlobalPrediction, Partition
+from matphase.networks.dropout import random_mask
+from matphase.networks.unet import UNet
 from matphase.settings import LCGARSettings
-from matphase.stages import lcgar
-from matphase.stages.results import GlobalPrediction, Partition
+from matphase.support.device import running
 
 ROUNDS = 7
 SLICES, HEIGHT, WIDTH = 8, 224, 256

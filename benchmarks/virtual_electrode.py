@@ -24,13 +24,13 @@ from scipy import ndimage
 from skimage.transform import iradon
 
 import matphase as mp
-from matphase.data.intensity import IntensityScale
-from matphase.data.splits import blocked_split
-from matphase.evaluation import score_row
-from matphase.metrics import auroc
+from matphase.images.grey_scale import IntensityScale
+from matphase.learning.splits import blocked_split
+from matphase.learning.trainer import Run
+from matphase.method import ugsm
+from matphase.scores.evaluation import score_row
+from matphase.scores.metrics import auroc
 from matphase.settings import Settings
-from matphase.stages import ugsm
-from matphase.training import Run
 from matphase.virtual import Recipe, VirtualElectrode
 from matphase.virtual.microstructure import Microstructure, grow
 from matphase.virtual.projection import Geometry, back_project, centred, project, ramp_filter

@@ -32,13 +32,13 @@ import torch
 from common import markdown_table, write_results
 from memory import Grains, model_of, warmed
 
-from matphase import formats
-from matphase.inference import run
-from matphase.inference.cluster import Cluster, local_cluster
-from matphase.inference.predict import task_of
-from matphase.model_folder import read, write
-from matphase.progress import Silent
-from matphase.volume import Volume
+from matphase.images import formats
+from matphase.images.volume import Volume
+from matphase.method.folder import read, write
+from matphase.prediction import run
+from matphase.prediction.cluster import Cluster, local_cluster
+from matphase.prediction.task import task_of
+from matphase.support.progress import Silent
 
 SHAPE = (16, 384, 384)
 KINDS = ("loop", "1 worker", "2 workers")

@@ -64,7 +64,7 @@ def test_what_needs_no_network_loads_no_network_library(code: str) -> None:
 
 
 def test_every_error_meant_for_the_user_has_one_base() -> None:
-    from matphase import errors
+    from matphase.support import errors
 
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
     assert all(issubclass(kind, mp.MatPhaseError) for kind in kinds)

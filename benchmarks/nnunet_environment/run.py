@@ -74,7 +74,7 @@ def main(configuration: str, seconds: float, gpu_memory: float, seed: int, out: 
 def make_torchvision_importable() -> None:
     """Declare operators that torchvision lacks beside a CPU build of torch, where it does.
 
-    nnU-Net's networks import it, and need none of them. `matphase.models.torchvision_shim` is the
+    nnU-Net's networks import it, and need none of them. `matphase.networks.torchvision_shim` is the
     same, but MatPhase is not installed here.
     """
     try:

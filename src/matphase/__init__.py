@@ -8,16 +8,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matphase.errors import MatPhaseError
-    from matphase.formats import open, save  # noqa: A004 - `mp.open` is meant
-    from matphase.measuring import measure
-    from matphase.phases import Phase, PhaseTable
-    from matphase.pipeline import MatPhase, load
-    from matphase.prediction import Prediction
+    from matphase.images.formats import open, save  # noqa: A004 - `mp.open` is meant
+    from matphase.images.phases import Phase, PhaseTable
+    from matphase.images.volume import Volume
+    from matphase.model import MatPhase, load
+    from matphase.prediction.prediction import Prediction
     from matphase.properties.estimate import Measurements
+    from matphase.properties.front import measure
     from matphase.settings import Settings
+    from matphase.support.errors import MatPhaseError
     from matphase.virtual import VirtualElectrode
-    from matphase.volume import Volume
 
 __version__ = version("matphase")
 
@@ -38,19 +38,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "MatPhase": "pipeline",
-    "MatPhaseError": "errors",
+    "MatPhase": "model",
+    "MatPhaseError": "support.errors",
     "Measurements": "properties.estimate",
-    "Phase": "phases",
-    "PhaseTable": "phases",
-    "Prediction": "prediction",
+    "Phase": "images.phases",
+    "PhaseTable": "images.phases",
+    "Prediction": "prediction.prediction",
     "Settings": "settings",
     "VirtualElectrode": "virtual",
-    "Volume": "volume",
-    "load": "pipeline",
-    "measure": "measuring",
-    "open": "formats",
-    "save": "formats",
+    "Volume": "images.volume",
+    "load": "model",
+    "measure": "properties.front",
+    "open": "images.formats",
+    "save": "images.formats",
 }
 
 

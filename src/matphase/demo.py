@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase import formats
-from matphase.data.splits import Split, blocked_split
-from matphase.evaluation import Row, score_row, score_uncertainty
-from matphase.files import written_whole
-from matphase.phases import PhaseTable
-from matphase.pictures import draw_overview
-from matphase.pipeline import MatPhase
-from matphase.prediction import Prediction
-from matphase.progress import Reporter
+from matphase.images import formats
+from matphase.images.phases import PhaseTable
+from matphase.images.volume import Volume
+from matphase.learning.splits import Split, blocked_split
+from matphase.model import MatPhase
+from matphase.prediction.prediction import Prediction
+from matphase.scores.evaluation import Row, score_row, score_uncertainty
 from matphase.settings import Settings
+from matphase.show.figures import draw_overview
+from matphase.support.files import written_whole
+from matphase.support.progress import Reporter
 from matphase.virtual import VirtualElectrode
-from matphase.volume import Volume
 
 SHAPE = (64, 128, 144)
 SMOKE_SHAPE = (14, 64, 64)

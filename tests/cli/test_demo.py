@@ -9,7 +9,7 @@ from PIL import Image
 
 import matphase as mp
 import matphase.demo
-from matphase.phases import PhaseTable
+from matphase.images.phases import PhaseTable
 
 Call = Callable[..., Any]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import matphase.formats
+import matphase.images.formats
 from matphase.cli.common import parse_memory, parse_slices, parse_voxel_size
-from matphase.errors import InputError
+from matphase.support.errors import InputError
 
 VERBS = [
     "demo",
@@ -133,7 +133,7 @@ def test_help_does_without_heavy_libraries(words: list[str]) -> None:
 
 
 def test_an_import_of_the_pipeline_says_nothing() -> None:
-    done = python("import matphase.pipeline")
+    done = python("import matphase.model")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -175,14 +175,14 @@ def test_troubles_are_told_in_one_line(
     message: str,
 ) -> None:
     monkeypatch.delenv("MATPHASE_DEBUG", raising=False)
-    monkeypatch.setattr(matphase.formats, "open", fail(error))
+    monkeypatch.setattr(matphase.images.formats, "open", fail(error))
     refused("info", "images.tif", says=[message])
 
 
 def test_a_bug_is_not_disguised(
     work: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matphase.formats, "open", fail(RuntimeError("shapes do not match")))
+    monkeypatch.setattr(matphase.images.formats, "open", fail(RuntimeError("shapes do not match")))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         call("info", "images.tif")
 

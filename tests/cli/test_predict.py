@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 import matphase as mp
-import matphase.formats.tiff
-import matphase.inference.run
+import matphase.images.formats.tiff
+import matphase.prediction.run
 from samples import Sample
 
 Call = Callable[..., Any]
@@ -247,7 +247,7 @@ class _Trap:
 def test_a_pickle_in_place_of_the_weights_is_never_opened(
     copied: Path, predict: list[str], refused: Refused
 ) -> None:
-    from matphase.model_folder import MANIFEST, _checksum
+    from matphase.method.folder import MANIFEST, _checksum
 
     weights = copied / "ugsm.safetensors"
     weights.write_bytes(pickle.dumps(_Trap()))
@@ -280,7 +280,7 @@ def test_probabilities_that_exist_are_kept_before_the_long_work(
     predict: list[str], refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("out_probability_carbon.tif").write_text("mine", "utf-8")
-    monkeypatch.setattr(matphase.inference.run, "predict_to_files", None)
+    monkeypatch.setattr(matphase.prediction.run, "predict_to_files", None)
     refused(*predict, "--probabilities", says=["out_probability_carbon.tif exists"])
 
 
@@ -345,7 +345,7 @@ def test_an_earlier_prediction_stays_whole_when_the_new_one_cannot_be_written(
     error: BaseException,
 ) -> None:
     assert call(*predict).exit_code == 0
-    save, calls = matphase.formats.tiff.save, []
+    save, calls = matphase.images.formats.tiff.save, []
 
     def second_fails(*args: Any, **kwargs: Any) -> None:
         calls.append(args)
@@ -353,7 +353,7 @@ def test_an_earlier_prediction_stays_whole_when_the_new_one_cannot_be_written(
             raise error
         save(*args, **kwargs)
 
-    monkeypatch.setattr(matphase.formats.tiff, "save", second_fails)
+    monkeypatch.setattr(matphase.images.formats.tiff, "save", second_fails)
     says = ["stopped", "finished blocks are kept in .out.tif.matphase"]
     if isinstance(error, OSError):
         says[0] = "cannot write out.tif: No space left"
@@ -361,7 +361,7 @@ def test_an_earlier_prediction_stays_whole_when_the_new_one_cannot_be_written(
     refused(*words, says=says, new=".out.tif.matphase")
     assert len(calls) == 2
     refused(*predict, "--overwrite", says=["another seed"], new=".out.tif.matphase")
-    monkeypatch.setattr(matphase.formats.tiff, "save", save)
+    monkeypatch.setattr(matphase.images.formats.tiff, "save", save)
     assert call(*words).exit_code == 0
     assert not list(Path().glob(".*"))
 
@@ -403,5 +403,5 @@ def test_ctrl_c(predict: list[str], refused: Refused, monkeypatch: pytest.Monkey
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(matphase.inference.run, "block_maps", stop)
+    monkeypatch.setattr(matphase.prediction.run, "block_maps", stop)
     refused(*predict, says=["stopped; nothing was written"])

@@ -16,10 +16,10 @@ import tomli_w
 from PIL import Image
 
 import matphase as mp
-import matphase.fitting
-import matphase.formats
-import matphase.model_folder
-import matphase.training
+import matphase.images.formats
+import matphase.learning.trainer
+import matphase.method.fit
+import matphase.method.folder
 from matphase.settings import Settings
 from samples import Sample
 
@@ -243,7 +243,7 @@ def test_settings_that_cannot_be(refused: Refused, toml: str, says: list[str]) -
 def test_tensorboard_that_is_not_installed(
     refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("matphase.pipeline.find_spec", lambda _: None)
+    monkeypatch.setattr("matphase.model.find_spec", lambda _: None)
     refused(
         *TRAIN, "--tensorboard", "logs", says=["TensorBoard is not installed", "matphase[tracking]"]
     )
@@ -287,7 +287,9 @@ def test_a_model_stays_when_the_new_one_cannot_be_written(
 ) -> None:
     shutil.copytree(model_folder, "model")
     with monkeypatch.context() as patch:
-        patch.setattr(matphase.model_folder, "save_weights", fail(OSError(code, os.strerror(code))))
+        patch.setattr(
+            matphase.method.folder, "save_weights", fail(OSError(code, os.strerror(code)))
+        )
         refused(
             *[*TRAIN, "--seed", "5", "--overwrite"],
             says=["cannot write model", os.strerror(code)],
@@ -329,7 +331,7 @@ def test_a_disk_that_runs_full(
     seconds_between_checkpoints: int,
 ) -> None:
     monkeypatch.setattr(
-        matphase.training, "SECONDS_BETWEEN_CHECKPOINTS", seconds_between_checkpoints
+        matphase.learning.trainer, "SECONDS_BETWEEN_CHECKPOINTS", seconds_between_checkpoints
     )
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -390,7 +392,7 @@ def test_ctrl_c_keeps_the_last_checkpoint_and_names_it(
     checkpoint = Path(f"model.partial/{stage}.ckpt")
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import matphase.training; matphase.training.SECONDS_BETWEEN_CHECKPOINTS = 0\n"
+        "from matphase.learning import trainer; trainer.SECONDS_BETWEEN_CHECKPOINTS = 0\n"
         "from matphase.cli import main; main()"
     )
     process = subprocess.Popen(
@@ -430,7 +432,7 @@ def test_ctrl_c_between_trainings_keeps_the_finished_stages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(matphase.fitting.ugsm, "predict", fail(KeyboardInterrupt()))
+        patch.setattr(matphase.method.fit.ugsm, "predict", fail(KeyboardInterrupt()))
         refused(
             *TRAIN,
             says=["stopped; the finished stages are kept in model.partial; go on with --resume"],
@@ -452,13 +454,13 @@ def test_ctrl_c_while_the_model_is_written(
     call: Call, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(matphase.model_folder, "save_weights", fail(KeyboardInterrupt()))
+        patch.setattr(matphase.method.folder, "save_weights", fail(KeyboardInterrupt()))
         refused(*TRAIN, says=["kept in model.partial", "--resume"], new="model.partial")
     assert call(*TRAIN, "--resume").exit_code == 0
 
 
 def test_ctrl_c_before_anything_is_done(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matphase.formats, "open", fail(KeyboardInterrupt()))
+    monkeypatch.setattr(matphase.images.formats, "open", fail(KeyboardInterrupt()))
     refused(*TRAIN, says=["stopped; nothing was written"])
 
 
@@ -466,7 +468,7 @@ def test_ctrl_c_before_anything_is_done(refused: Refused, monkeypatch: pytest.Mo
 def stopped(work: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a training that was stopped after UGSM."""
     with monkeypatch.context() as patch:
-        patch.setattr(matphase.fitting.ugsm, "predict", fail(KeyboardInterrupt()))
+        patch.setattr(matphase.method.fit.ugsm, "predict", fail(KeyboardInterrupt()))
         assert call(*TRAIN).exit_code == 1
     return Path("model.partial")
 

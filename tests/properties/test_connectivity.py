@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from matphase.errors import InputError
 from matphase.properties.connectivity import (
     connectivity,
     connectivity_of,
     find_clusters,
     percolating,
 )
+from matphase.support.errors import InputError
 
 SHAPES = st.one_of(
     st.tuples(*[st.integers(1, 9)] * 2),

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matphase.errors import InputError
 from matphase.properties import correlation, interfaces
+from matphase.support.errors import InputError
 
 CUBES = (1.0, 1.0, 1.0)
 MASKS = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=3, max_side=6))

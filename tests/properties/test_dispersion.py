@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from matphase.errors import InputError
 from matphase.properties.dispersion import dispersion_index
+from matphase.support.errors import InputError
 
 CUBES = (1.0, 1.0, 1.0)
 EVERYWHERE = np.ones((32, 32, 32), np.bool_)

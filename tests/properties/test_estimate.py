@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from matphase.errors import InputError
 from matphase.properties.estimate import Key, Measurements, Property, in_words, unit_of
+from matphase.support.errors import InputError
 
 POROSITY = Property(
     Key("porosity"), 0.412, "1", 0.4, {"samples": 0.003}, sampling_by={"a": 0.004, "b": 0.002}

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from matphase.errors import InputError
 from matphase.properties.estimate import Key, Measurements, Property
 from matphase.properties.export import ElectrodeParameters, pybamm_parameters, with_properties
+from matphase.support.errors import InputError
 
 NAMES = ["pore", "carbon_binder", "nmc"]
 ABOUT = {"unit": "um", "phases": NAMES, "axes": "z", "roles": {"pore": "pore", "active": "nmc"}}

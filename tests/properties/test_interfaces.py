@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matphase.errors import InputError
-from matphase.phases import IGNORE_INDEX
+from matphase.images.phases import IGNORE_INDEX
 from matphase.properties import interfaces
+from matphase.support.errors import InputError
 
 CUBES = (1.0, 1.0, 1.0)
 AXIS_PLANE = 0.9271

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import matphase as mp
-from matphase.errors import InputError
+from matphase.images.volume import Volume
 from matphase.properties import labelled
 from matphase.properties.estimate import Key
-from matphase.properties.validation import Validation
-from matphase.volume import Volume
+from matphase.scores.validation import Validation
+from matphase.support.errors import InputError
 
 PHASES = ["pore", "carbon", "nickel"]
 

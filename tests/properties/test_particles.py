@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from matphase.errors import InputError
 from matphase.properties import particles
+from matphase.support.errors import InputError
 
 CUBES = (1.0, 1.0, 1.0)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from matphase.errors import InputError
-from matphase.phases import PhaseTable
+from matphase.images.phases import PhaseTable
 from matphase.properties.plan import GROUPS, Plan, Roles
+from matphase.support.errors import InputError
 
 TABLE = PhaseTable.from_names(["pore", "carbon_binder", "active_material"])
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from matphase.errors import InputError
 from matphase.properties import sizes
+from matphase.support.errors import InputError
 
 CUBES = (1.0, 1.0, 1.0)
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matphase.errors import InputError
-from matphase.phases import IGNORE_INDEX
+from matphase.images.phases import IGNORE_INDEX
 from matphase.properties import laplace
 from matphase.properties.multigrid import Multigrid
 from matphase.properties.transport import transport
+from matphase.support.errors import InputError
 
 TIGHT = 1e-12
 CUBE = (1.0, 1.0, 1.0)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matphase.errors import InputError
-from matphase.phases import IGNORE_INDEX
+from matphase.images.phases import IGNORE_INDEX
 from matphase.properties import triple_lines
+from matphase.support.errors import InputError
 
 VOLUMES = hnp.arrays(
     np.uint8,

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from matphase.data.pairs import Pairs
-from matphase.errors import InputError
-from matphase.phases import IGNORE_INDEX, PhaseTable
-from matphase.reproduce import anatomy, trust
+from matphase.images.phases import IGNORE_INDEX, PhaseTable
+from matphase.learning.pairs import Pairs
 from matphase.reproduce.figures import WRONG, most_different, write_figures
 from matphase.reproduce.rows import FIGURE_UNITS, MATPHASE
 from matphase.reproduce.trial import Trial
 from matphase.reproduce.units import Unit
+from matphase.scores import anatomy, trust
+from matphase.support.errors import InputError
 
 NAMES = ["figure1", "figure2", "figure3", "reliability", "risk_coverage", "error_by_distance"]
 SHAPE = (3, 24, 30)

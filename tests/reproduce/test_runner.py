@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from matphase.errors import InputError, MatPhaseError, OutputError
-from matphase.metrics import confusion_matrix
-from matphase.models import zoo
-from matphase.phases import IGNORE_INDEX
+from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.trainer import save_weights
+from matphase.networks import zoo
 from matphase.reproduce import runner
 from matphase.reproduce.protocol import PRESETS, Protocol
 from matphase.reproduce.rows import TABLES, TARGETS, units_of
 from matphase.reproduce.runner import claim, result_of, run_units
 from matphase.reproduce.trial import UserSlices, trial
 from matphase.reproduce.units import FULL, VARIANTS, Unit, varied
+from matphase.scores.metrics import confusion_matrix
 from matphase.settings import Settings
-from matphase.training import save_weights
+from matphase.support.errors import InputError, MatPhaseError, OutputError
 
 ALL = (
     "ugsm",
@@ -242,7 +242,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
 
 PROGRAM = """
 import sys
-from matphase.errors import Interrupted
+from matphase.support.errors import Interrupted
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.runner import claim, run_units
 from matphase.reproduce.trial import UserSlices

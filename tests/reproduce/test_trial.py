@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import matphase as mp
-from matphase.data.splits import blocked_split
-from matphase.errors import InputError
-from matphase.phases import PhaseTable
+from matphase.images.phases import PhaseTable
+from matphase.learning.splits import blocked_split
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.trial import COPIES, Source, UserSlices, check_source, trial
+from matphase.support.errors import InputError
 
 PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))
 

@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 import matphase as mp
-from matphase import formats
 from matphase.cli import app
 from matphase.cli import simulate as simulate_verb
-from matphase.errors import InputError, OutputError
-from matphase.phases import IGNORE_INDEX
+from matphase.images import formats
+from matphase.images.phases import IGNORE_INDEX
+from matphase.support.errors import InputError, OutputError
 from matphase.virtual import Recipe, VirtualElectrode
 from matphase.virtual import electrode as electrode_module
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from matphase.phases import IGNORE_INDEX
+from matphase.images.phases import IGNORE_INDEX
 from matphase.virtual import Microstructure
 from matphase.virtual.ground_truth import _displacement, measured_labels
 from matphase.virtual.microstructure import grow

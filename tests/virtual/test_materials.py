@@ -1,6 +1,6 @@
 import pytest
 
-from matphase.errors import InputError
+from matphase.support.errors import InputError
 from matphase.virtual.materials import (
     Material,
     active_material,

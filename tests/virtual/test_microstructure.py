@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from matphase.errors import InputError
-from matphase.progress import Silent
+from matphase.support.errors import InputError
+from matphase.support.progress import Silent
 from matphase.virtual import Microstructure
 from matphase.virtual import microstructure as microstructure_module
 from matphase.virtual.microstructure import (

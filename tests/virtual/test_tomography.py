@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from matphase.errors import InputError
+from matphase.support.errors import InputError
 from matphase.virtual import Microstructure, Recipe, parallel
 from matphase.virtual.microstructure import grow
 from matphase.virtual.tomography import scan

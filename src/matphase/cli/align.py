@@ -37,17 +37,17 @@ def align(
     label at a pixel was before at the pixel plus the displacement), and alignment.json: how far
     labels moved, and what that did to the volume fractions.
     """
-    from matphase import formats
-    from matphase.files import check_output, written_whole
-    from matphase.phases import PhaseTable
-    from matphase.volume import Volume
+    from matphase.images import formats
+    from matphase.images.phases import PhaseTable
+    from matphase.images.volume import Volume
+    from matphase.support.files import check_output, written_whole
 
     check_output(out, overwrite=overwrite, replaces="alignment.json")
     keep_inputs(out, images, labels, model)
     phases = None if label_map is None else PhaseTable.parse(label_map)
     opened = formats.open(images), formats.open(labels)
 
-    from matphase.pipeline import load
+    from matphase.model import load
 
     trained = load(model)
     with progress(quiet=quiet) as reporter:

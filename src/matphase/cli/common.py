@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from matphase.errors import EndedElsewhere, InputError, MatPhaseError, OutputError
-from matphase.files import reason, written_whole
-from matphase.progress import Reporter, terminal_reporter
+from matphase.support.errors import EndedElsewhere, InputError, MatPhaseError, OutputError
+from matphase.support.files import reason, written_whole
+from matphase.support.progress import Reporter, terminal_reporter
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -124,7 +124,7 @@ def keep_inputs(out: Path, *sources: str | Path | None) -> None:
     Raises:
         OutputError: naming both.
     """
-    from matphase.formats.hdf5 import split_path
+    from matphase.images.formats.hdf5 import split_path
 
     if not out.exists():
         return

@@ -26,12 +26,12 @@ def demo(
     Takes a few minutes on two cores and writes DIR/metrics.json, overview.png, prediction.tif,
     entropy.tif, idk.tif and the model.
     """
-    from matphase.files import check_output
+    from matphase.support.files import check_output
 
     check_output(out, overwrite=overwrite, replaces="metrics.json")
 
     from matphase.demo import run_demo
-    from matphase.evaluation import rows_table, uncertainty_text
+    from matphase.scores.evaluation import rows_table, uncertainty_text
 
     with progress(quiet=quiet) as reporter:
         outcome = run_demo(out, seed=seed, smoke=smoke, overwrite=overwrite, reporter=reporter)

@@ -39,9 +39,10 @@ def evaluate(
     What is scored beyond the labels depends on the files beside them, as `matphase predict` wrote
     them; the calibration error needs its --probabilities.
     """
-    from matphase import formats
-    from matphase.errors import InputError
-    from matphase.evaluation import (
+    from matphase.images import formats
+    from matphase.images.phases import PhaseTable
+    from matphase.prediction.records import is_prediction, read_prediction, record_of
+    from matphase.scores.evaluation import (
         rows_table,
         score_row,
         score_trusted,
@@ -49,9 +50,8 @@ def evaluate(
         trusted_text,
         uncertainty_text,
     )
-    from matphase.files import check_output
-    from matphase.phases import PhaseTable
-    from matphase.records import is_prediction, read_prediction, record_of
+    from matphase.support.errors import InputError
+    from matphase.support.files import check_output
 
     phases = PhaseTable.parse(label_map) if label_map is not None else None
     record = [record_of(prediction)] if is_prediction(prediction) else []

@@ -43,9 +43,9 @@ def info(
     quiet: Quiet = False,
 ) -> None:
     """Show axes, voxel size, type and grey values of a volume, and what predicting it takes."""
-    from matphase import formats
-    from matphase.data.intensity import IntensityScale
-    from matphase.prediction import prediction_bytes
+    from matphase.images import formats
+    from matphase.images.grey_scale import IntensityScale
+    from matphase.prediction.prediction import prediction_bytes
 
     opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
     scale = IntensityScale.of(opened)
@@ -63,10 +63,10 @@ def info(
         "prediction_bytes": needed,
     }
     if model is not None:
-        from matphase.inference.estimate import estimate
-        from matphase.inference.predict import task_of
-        from matphase.inference.run import Outputs
-        from matphase.model_folder import read
+        from matphase.method.folder import read
+        from matphase.prediction.cost import estimate
+        from matphase.prediction.run import Outputs
+        from matphase.prediction.task import task_of
 
         trained = read(model)
         task = task_of(
@@ -90,7 +90,7 @@ def info(
         "predict needs": f"--memory; in Python {needed / 1e6:.0f} MB more for 3 phases",
     }
     if model is not None:
-        from matphase.inference.memory import amount_text
+        from matphase.prediction.plan import amount_text
 
         found = facts["prediction"]
         lines["predict needs"] = (

@@ -75,12 +75,8 @@ def measure(
     +- is half of the 90 % interval. Of a prediction made with --keep-samples it holds the error of
     the segmentation, too; of other labels, that of the finite volume alone.
     """
-    from matphase.curve_pictures import INDEX, draw_curves
-    from matphase.errors import InputError
-    from matphase.files import check_output, written_whole
-    from matphase.measuring import measure as measured
-    from matphase.measuring import properties_table
-    from matphase.phases import PhaseTable
+    from matphase.images.phases import PhaseTable
+    from matphase.prediction.records import recorded_files
     from matphase.properties.export import (
         NEEDED,
         ElectrodeParameters,
@@ -88,7 +84,11 @@ def measure(
         pybamm_parameters,
         with_properties,
     )
-    from matphase.records import recorded_files
+    from matphase.properties.front import measure as measured
+    from matphase.properties.front import properties_table
+    from matphase.show.curves import INDEX, draw_curves
+    from matphase.support.errors import InputError
+    from matphase.support.files import check_output, written_whole
 
     if (bpx is None) != (bpx_template is None):
         raise InputError("--bpx and --bpx-template belong together; give both")
@@ -145,7 +145,7 @@ def measure(
 
 
 def _listed(text: str) -> list[str]:
-    from matphase.errors import InputError
+    from matphase.support.errors import InputError
 
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or len(set(parts)) < len(parts):
@@ -154,7 +154,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _pairs(text: str | None, option: str) -> dict[str, str] | None:
-    from matphase.errors import InputError
+    from matphase.support.errors import InputError
 
     if text is None:
         return None
@@ -170,7 +170,7 @@ def _pairs(text: str | None, option: str) -> dict[str, str] | None:
 
 
 def _numbers(text: str | None, option: str) -> dict[str, float] | None:
-    from matphase.errors import InputError
+    from matphase.support.errors import InputError
 
     pairs = _pairs(text, option)
     if pairs is None:
@@ -184,7 +184,7 @@ def _numbers(text: str | None, option: str) -> dict[str, float] | None:
 
 
 def _read_json(path: Path) -> Any:
-    from matphase.errors import InputError
+    from matphase.support.errors import InputError
 
     try:
         return json_format.loads(path.read_text("utf-8"))

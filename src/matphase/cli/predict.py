@@ -22,7 +22,7 @@ from matphase.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from matphase.inference.run import Crew
+    from matphase.prediction.run import Crew
 
 
 @reports_errors
@@ -76,9 +76,8 @@ def predict(
     LCGAR's answers by a model that chooses where to take them (`idk.target`).
     After a kill the same command goes on with the blocks that are not finished.
     """
-    from matphase import formats
-    from matphase.errors import InputError, OutputError
-    from matphase.records import (
+    from matphase.images import formats
+    from matphase.prediction.records import (
         check_room,
         deferred_map,
         files_of,
@@ -87,6 +86,7 @@ def predict(
         sample_maps,
         trusted_map,
     )
+    from matphase.support.errors import InputError, OutputError
 
     available = parse_memory(memory)
     if workers is not None and scheduler is not None:
@@ -102,9 +102,9 @@ def predict(
         raise OutputError(f"{model} holds a model and nothing else; write {out.name} elsewhere")
     opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
 
-    from matphase.inference import run
-    from matphase.inference.predict import task_of
-    from matphase.model_folder import read
+    from matphase.method.folder import read
+    from matphase.prediction import run
+    from matphase.prediction.task import task_of
 
     trained = read(model)
     maps = probability_maps(out, trained.phases) if probabilities else []
@@ -154,7 +154,7 @@ def crew_of(workers: int | None, scheduler: str | None, model: Path) -> Iterator
     if workers is None and scheduler is None:
         yield None
         return
-    from matphase.inference.cluster import Cluster, cluster_at, local_cluster
+    from matphase.prediction.cluster import Cluster, cluster_at, local_cluster
 
     chosen = cluster_at(scheduler) if scheduler is not None else local_cluster(workers or 1)
     with chosen as client:

@@ -51,8 +51,8 @@ def reproduce(
     Every model on every seed is kept in the folder of results as soon as it is done. After a stop
     the same command goes on; with more seeds it adds to what is there.
     """
-    from matphase.errors import InputError
     from matphase.reproduce.protocol import Protocol
+    from matphase.support.errors import InputError
 
     protocol = Protocol.named(preset)
     if config is not None:

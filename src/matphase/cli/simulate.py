@@ -52,9 +52,9 @@ def simulate(
     Writes images.tif (attenuation in 1/cm), labels.tif, measured_labels.tif, recipe.toml and
     electrode.json to OUT_DIR. The same recipe and seed give the same electrode.
     """
-    from matphase.errors import InputError
-    from matphase.files import check_output
-    from matphase.phases import PhaseTable
+    from matphase.images.phases import PhaseTable
+    from matphase.support.errors import InputError
+    from matphase.support.files import check_output
     from matphase.virtual import Recipe, VirtualElectrode
 
     if (labels is None) != (label_map is None):
@@ -97,7 +97,7 @@ def simulate(
 
 
 def _shape(text: str) -> tuple[int, int, int]:
-    from matphase.errors import InputError
+    from matphase.support.errors import InputError
 
     match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text)
     if match is None:
@@ -108,8 +108,8 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 def _given(labels: str, voxel_size: float | None) -> "tuple[NDArray[Any], float]":
     """Labels of a file and the edge of their voxels in micrometres."""
-    from matphase import formats
-    from matphase.errors import InputError
+    from matphase.images import formats
+    from matphase.support.errors import InputError
 
     if voxel_size is not None:
         return formats.open(labels, axes="zyx").to_array(), voxel_size

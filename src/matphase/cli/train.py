@@ -70,11 +70,11 @@ def train(
 
     While it runs, its checkpoints lie in OUT.partial; after a stop, --resume goes on from there.
     """
-    from matphase import formats
-    from matphase.errors import InputError, Interrupted, OutputError
-    from matphase.files import check_output, remove
-    from matphase.phases import PhaseTable
+    from matphase.images import formats
+    from matphase.images.phases import PhaseTable
     from matphase.settings import Settings
+    from matphase.support.errors import InputError, Interrupted, OutputError
+    from matphase.support.files import check_output, remove
 
     phases = PhaseTable.parse(label_map)
     settings = Settings.preset(preset)
@@ -99,8 +99,8 @@ def train(
     if validation_images is not None and validation_labels is not None:
         validation = formats.open(validation_images), formats.open(validation_labels)
 
-    from matphase.fitting import check_run_folder
-    from matphase.pipeline import MatPhase
+    from matphase.method.fit import check_run_folder
+    from matphase.model import MatPhase
 
     check_run_folder(partial)
     keep_inputs(partial, images, labels, validation_images, validation_labels, config)

@@ -5,9 +5,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.errors import InputError
-from matphase.phases import IGNORE_INDEX
+from matphase.images.phases import IGNORE_INDEX
 from matphase.properties.labelled import Indices, Spacing
+from matphase.support.errors import InputError
 
 Bools: TypeAlias = NDArray[np.bool_]
 Counts: TypeAlias = NDArray[np.int64]

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from matphase.errors import InputError
 from matphase.properties.arrays import Bools, Counts, Floats, check_axis, check_mask, ratio
+from matphase.support.errors import InputError
 
 
 class ChordCounts(NamedTuple):

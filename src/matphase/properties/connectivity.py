@@ -16,8 +16,8 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from matphase.errors import InputError
 from matphase.properties.arrays import Bools, Counts, check_axis, check_mask
+from matphase.support.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

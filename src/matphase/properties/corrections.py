@@ -12,7 +12,7 @@ from matphase.properties import interfaces
 from matphase.properties.estimate import Key, Property, pair_keys, surface_keys
 from matphase.properties.labelled import Labelled
 from matphase.properties.plan import Roles
-from matphase.properties.validation import Corrected, Validation
+from matphase.scores.validation import Corrected, Validation
 
 
 def corrected(

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from matphase.errors import InputError
 from matphase.properties.arrays import (
     Bools,
     Counts,
@@ -27,6 +26,7 @@ from matphase.properties.arrays import (
     ratios,
 )
 from matphase.properties.labelled import Spacing
+from matphase.support.errors import InputError
 
 _NOISE = 0.02  # where rho is no longer told from 0, see `integral_range`
 

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.errors import InputError
 from matphase.properties.arrays import Bools, Counts, check_mask, check_spacing
 from matphase.properties.labelled import Spacing
+from matphase.support.errors import InputError
 
 
 def dispersion_index(binder: Bools, room: Bools, spacing: Spacing, box: float) -> float:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.errors import InputError
 from matphase.properties.sampling import half_width
+from matphase.support.errors import InputError
 
 
 class Key(NamedTuple):

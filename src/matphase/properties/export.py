@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
-from matphase.errors import InputError
 from matphase.properties.estimate import Measurements
 from matphase.properties.plan import Roles
+from matphase.support.errors import InputError
 
 MADE_OF = {
     "fractions": "volume_fraction",

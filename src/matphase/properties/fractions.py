@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from matphase.errors import InputError
 from matphase.properties.arrays import Counts, Floats, check_indices, ratios
 from matphase.properties.labelled import Indices
+from matphase.support.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.phases import IGNORE_INDEX
+from matphase.images.phases import IGNORE_INDEX
 from matphase.properties import (
     chords,
     connectivity,

@@ -23,8 +23,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.spatial import SphericalVoronoi
 
-from matphase.errors import InputError
-from matphase.phases import IGNORE_INDEX
+from matphase.images.phases import IGNORE_INDEX
 from matphase.properties.arrays import (
     Counts,
     Floats,
@@ -36,6 +35,7 @@ from matphase.properties.arrays import (
     shifted,
 )
 from matphase.properties.labelled import Indices, Spacing
+from matphase.support.errors import InputError
 
 
 def directions(ndim: int) -> tuple[tuple[int, ...], ...]:

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.errors import InputError
-from matphase.phases import PhaseTable
-from matphase.volume import Volume
+from matphase.images.phases import PhaseTable
+from matphase.images.volume import Volume
+from matphase.support.errors import InputError
 
 Indices: TypeAlias = NDArray[np.uint8]
 """Phase indices 0..n-1, and `IGNORE_INDEX` where a voxel does not count; (y, x) or (z, y, x)."""

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from scipy.linalg import eigvalsh_tridiagonal
 from scipy.sparse import csr_array
 
-from matphase.errors import InputError
 from matphase.properties.arrays import Bools, Floats
 from matphase.properties.multigrid import Multigrid
+from matphase.support.errors import InputError
 
 MAX_ITERATIONS = 500
 _MAX_ENTRIES = 2**31 - 1  # of a matrix with 32-bit indices, all that pyamg takes

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from matphase.errors import InputError
-from matphase.progress import Reporter
+from matphase.images.volume import Volume
 from matphase.properties import corrections
 from matphase.properties.estimate import PROPERTIES, Key, Measurements, Property, unit_of
 from matphase.properties.groups import GROUP_OF, WHOLE, Found, Subject, correlation_bytes
 from matphase.properties.labelled import Labelled
 from matphase.properties.plan import Plan
 from matphase.properties.sampling import needed_volume
-from matphase.properties.validation import Validation
-from matphase.volume import Volume
+from matphase.scores.validation import Validation
+from matphase.support.errors import InputError
+from matphase.support.progress import Reporter
 
 FEWEST_SAMPLES = 2
 FEWEST_SLICES = 4

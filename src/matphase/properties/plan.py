@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from matphase.errors import InputError
-from matphase.phases import PhaseTable
+from matphase.images.phases import PhaseTable
+from matphase.support.errors import InputError
 
 GROUPS = (
     "fractions",

@@ -20,9 +20,9 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.errors import InputError
 from matphase.properties.arrays import Bools, Floats, check_mask, check_spacing
 from matphase.properties.labelled import Spacing
+from matphase.support.errors import InputError
 
 Thickness: TypeAlias = NDArray[np.float32]
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from matphase.errors import InputError
-from matphase.phases import IGNORE_INDEX
+from matphase.images.phases import IGNORE_INDEX
 from matphase.properties import laplace
 from matphase.properties.arrays import check_axis, check_spacing
 from matphase.properties.connectivity import percolating
 from matphase.properties.labelled import Indices, Spacing
+from matphase.support.errors import InputError
 
 TOLERANCE = 1e-4
 """Relative error of the effective conductivity that the solver may leave, by its own estimate."""

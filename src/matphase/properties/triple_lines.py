@@ -18,8 +18,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.errors import InputError
-from matphase.phases import IGNORE_INDEX
+from matphase.images.phases import IGNORE_INDEX
 from matphase.properties.arrays import (
     Counts,
     check_indices,
@@ -29,6 +28,7 @@ from matphase.properties.arrays import (
     shifted,
 )
 from matphase.properties.labelled import Indices, Spacing
+from matphase.support.errors import InputError
 
 
 def triple_line_counts(slab: Indices, repeated: int = 0) -> Counts:

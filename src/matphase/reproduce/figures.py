@@ -14,17 +14,17 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
-from matphase.data.depth import central
-from matphase.errors import InputError
-from matphase.files import written_whole
-from matphase.phases import IGNORE_INDEX, PhaseTable
-from matphase.pictures import draw_scale_bar
+from matphase.images.neighbours import central
+from matphase.images.phases import IGNORE_INDEX, PhaseTable
+from matphase.images.volume import Volume
 from matphase.reproduce import curves
 from matphase.reproduce.rows import MATPHASE
 from matphase.reproduce.runner import result_of
 from matphase.reproduce.trial import Trial
 from matphase.reproduce.units import Unit
-from matphase.volume import Volume
+from matphase.show.figures import draw_scale_bar
+from matphase.support.errors import InputError
+from matphase.support.files import written_whole
 
 PANEL_INCHES = 3.1
 DPI = 100  # shown as they are on a page, and small enough to be committed

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from matphase.device import PrecisionSetting, best_device, resolve
+from matphase.support.device import PrecisionSetting, best_device, resolve
 
 
 def facts(precision: PrecisionSetting = "auto") -> dict[str, Any]:

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from matphase.reproduce.anatomy import BOUNDARY_WIDTH
 from matphase.reproduce.machine import described, machines_of
 from matphase.reproduce.protocol import SplitName
 from matphase.reproduce.rows import MATPHASE, TRUST_UNITS
@@ -25,6 +24,7 @@ from matphase.reproduce.tables import (
     split_text,
     write_files,
 )
+from matphase.scores.anatomy import BOUNDARY_WIDTH
 
 NAME = "trust"
 SPLIT: SplitName = "blocked"

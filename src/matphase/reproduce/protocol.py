@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from matphase.checked import CheckedSettings, first_problem
-from matphase.errors import InputError
 from matphase.settings import Settings
+from matphase.support.checked import CheckedSettings, first_problem
+from matphase.support.errors import InputError
 
 SplitName = Literal["blocked", "paper"]
 PRESETS = ("quick", "small", "paper")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matphase.models import zoo
+from matphase.networks import zoo
 from matphase.reproduce.figures import write_figures
 from matphase.reproduce.pages import write_trust
 from matphase.reproduce.protocol import Protocol

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from matphase.device import best_device
-from matphase.errors import InputError, Interrupted, MatPhaseError
-from matphase.files import written_whole
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.trial import Source, UserSlices, electrode
 from matphase.reproduce.units import RESULT, Unit, compute
+from matphase.support.device import best_device
+from matphase.support.errors import InputError, Interrupted, MatPhaseError
+from matphase.support.files import written_whole
 
 RECORD = "protocol.json"
 FORMAT = 1

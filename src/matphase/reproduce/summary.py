@@ -16,12 +16,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.reproduce.bootstrap import paired_difference
 from matphase.reproduce.machine import machines_of
 from matphase.reproduce.protocol import SplitName
 from matphase.reproduce.rows import MATPHASE, TableRow, TableSpec
 from matphase.reproduce.runner import RECORD, result_of
 from matphase.reproduce.units import Unit
+from matphase.scores.bootstrap import paired_difference
 
 Result = dict[str, Any]
 Results = dict[int, Result]

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matphase.files import written_whole
 from matphase.reproduce.machine import described
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.rows import TableSpec
@@ -21,6 +20,7 @@ from matphase.reproduce.summary import (
 )
 from matphase.reproduce.trial import COPIES
 from matphase.settings import IDKSettings, LCGARSettings, UGSMSettings
+from matphase.support.files import written_whole
 
 PAPER_PHASES = ["pore", "carbon", "nickel"]
 """The paper's F1 are of these."""

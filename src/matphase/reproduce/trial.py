@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase import formats
-from matphase.data.augment import row_removal
-from matphase.data.intensity import IntensityScale
-from matphase.data.pairs import Pairs
-from matphase.data.splits import PAPER_UNSEEN_SLICES, blocked_split, paper_split
-from matphase.phases import PhaseTable
+from matphase.images import formats
+from matphase.images.grey_scale import IntensityScale
+from matphase.images.phases import PhaseTable
+from matphase.images.volume import Volume
+from matphase.learning.augment import row_removal
+from matphase.learning.pairs import Pairs
+from matphase.learning.splits import PAPER_UNSEEN_SLICES, blocked_split, paper_split
 from matphase.reproduce.protocol import Protocol, SplitName
-from matphase.seeds import fingerprint, mix
+from matphase.support.seeds import fingerprint, mix
 from matphase.virtual import VirtualElectrode
-from matphase.volume import Volume
 
 COPIES = 10
 """The paper's split draws from so many row-removal copies of each slice."""

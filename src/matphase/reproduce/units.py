@@ -16,25 +16,26 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from matphase.data.pairs import Pairs
-from matphase.data.weights import phase_weights
-from matphase.evaluation import Row, score_row
-from matphase.files import remove, written_whole
-from matphase.fitting import partition_to_learn_from, predictions_to_learn_from
-from matphase.models import zoo
-from matphase.models.dense_lcgar import costs
-from matphase.models.lcgar import LCGAR
-from matphase.phases import IGNORE_INDEX
-from matphase.reproduce import anatomy, machine, trust
-from matphase.reproduce.bootstrap import block_confusions
+from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.pairs import Pairs
+from matphase.learning.trainer import Run, load_weights
+from matphase.learning.weights import phase_weights
+from matphase.method import hcl_idk, local, ugsm
+from matphase.method.aggregate import aggregate
+from matphase.method.fit import partition_to_learn_from, predictions_to_learn_from
+from matphase.method.results import GlobalPrediction, Partition
+from matphase.networks import zoo
+from matphase.networks.dense_lcgar import costs
+from matphase.networks.lcgar import LCGAR
+from matphase.reproduce import machine
 from matphase.reproduce.protocol import Protocol, SplitName
 from matphase.reproduce.trial import Source, Trial, trial
-from matphase.seeds import mix
+from matphase.scores import anatomy, trust
+from matphase.scores.bootstrap import block_confusions
+from matphase.scores.evaluation import Row, score_row
 from matphase.settings import Settings, USISettings
-from matphase.stages import hcl_idk, local, ugsm
-from matphase.stages.aggregate import aggregate
-from matphase.stages.results import GlobalPrediction, Partition
-from matphase.training import Run, load_weights
+from matphase.support.files import remove, written_whole
+from matphase.support.seeds import mix
 
 RESULT = "result.json"
 BEGUN = "built_on.txt"

@@ -11,16 +11,16 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase import formats
-from matphase.errors import InputError
-from matphase.files import written_whole
-from matphase.phases import IGNORE_INDEX, PhaseTable
-from matphase.progress import Reporter
+from matphase.images import formats
+from matphase.images.phases import IGNORE_INDEX, PhaseTable
+from matphase.images.volume import MIN_SIDE, Volume
+from matphase.support.errors import InputError
+from matphase.support.files import written_whole
+from matphase.support.progress import Reporter
 from matphase.virtual.ground_truth import measured_labels
 from matphase.virtual.microstructure import Labels, grow
 from matphase.virtual.recipes import Recipe
 from matphase.virtual.tomography import Image, Tomogram, scan
-from matphase.volume import MIN_SIDE, Volume
 
 Role = Literal["pore", "carbon", "nickel"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from matphase.phases import IGNORE_INDEX
-from matphase.seeds import mix
+from matphase.images.phases import IGNORE_INDEX
+from matphase.support.seeds import mix
 from matphase.virtual.noise import correlated_noise
 from matphase.virtual.recipes import GroundTruth
 

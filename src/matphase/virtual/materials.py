@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import xraydb
 
-from matphase.errors import InputError
+from matphase.support.errors import InputError
 
 MIN_ENERGY, MAX_ENERGY = 0.1, 800.0
 """keV, between which xraydb holds Elam's tables for reliable."""

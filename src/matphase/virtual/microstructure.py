@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.spatial import cKDTree
 
-from matphase.checked import CheckedSettings
-from matphase.errors import InputError
-from matphase.progress import Reporter, Silent
-from matphase.seeds import mix
+from matphase.support.checked import CheckedSettings
+from matphase.support.errors import InputError
+from matphase.support.progress import Reporter, Silent
+from matphase.support.seeds import mix
 from matphase.virtual.noise import correlated_noise
 
 PORE, CARBON, NICKEL = 0, 1, 2

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from matphase.progress import Reporter
+from matphase.support.progress import Reporter
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import Field, model_validator
 
-from matphase.checked import CheckedSettings, merged, read_toml
-from matphase.errors import InputError
+from matphase.support.checked import CheckedSettings, merged, read_toml
+from matphase.support.errors import InputError
 from matphase.virtual import materials
 from matphase.virtual.materials import Material, Medium
 from matphase.virtual.microstructure import Microstructure

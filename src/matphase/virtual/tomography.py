@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.errors import InputError
-from matphase.progress import Reporter, Silent
-from matphase.seeds import mix
+from matphase.support.errors import InputError
+from matphase.support.progress import Reporter, Silent
+from matphase.support.seeds import mix
 from matphase.virtual import detector, materials, projection, propagation
 from matphase.virtual.materials import Material
 from matphase.virtual.parallel import in_threads

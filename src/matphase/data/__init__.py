@@ -1,1 +1,0 @@
-"""From labelled slices to what the stages train on: splits, augmentation, smoothing, weights."""

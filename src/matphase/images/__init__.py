@@ -1,0 +1,1 @@
+"""Volumes, phases, grey scales, neighbouring slices, tiles; `formats/` reads and writes files."""

@@ -1,0 +1,97 @@
+"""PNG: grey slices of 8 or 16 bit. The format has no place for a voxel size."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+# The class itself and not `Image.open`: it reads PNG and nothing else, whatever the suffix says,
+# and knows no limit on the number of pixels, which a large slice would reach.
+from PIL.PngImagePlugin import PngImageFile
+
+from matphase.images.formats._reading import Header, reading, stack_of
+from matphase.images.volume import Volume
+from matphase.support.errors import FormatError, InputError, OutputError
+
+# Pillow's modes of one grey channel; grey of 2 and 4 bit becomes 8 bit.
+_DTYPES = {"1": np.dtype(bool), "L": np.dtype(np.uint8), "I;16": np.dtype(np.uint16)}
+
+
+def open_image(path: Path) -> Volume:
+    """Open one PNG as a 2D volume.
+
+    Raises:
+        FormatError: a file that is damaged or no PNG.
+        InputError: a picture in colour, or with transparency.
+    """
+    header = _read_header(path)
+    return Volume.from_source(_File(path, header), "yx", name=str(path))
+
+
+def open_folder(folder: Path, paths: list[Path]) -> Volume:
+    """Open PNG slices as a stack; see `stack_of` for what it raises."""
+    return stack_of(folder, paths, _read_header, _read)
+
+
+def save(path: Path, volume: Volume) -> None:
+    """Write a 2D volume of uint8 or uint16; its voxel size is not kept.
+
+    Raises:
+        OutputError: a stack, or values of another type.
+    """
+    if volume.ndim == 3:
+        raise OutputError(f"{path.name}: a PNG holds one slice; save a stack as .tif or .h5")
+    if volume.dtype not in (np.uint8, np.uint16):
+        raise OutputError(
+            f"{path.name}: a PNG holds uint8 or uint16, not {volume.dtype}; save it as .tif or .h5"
+        )
+    Image.fromarray(volume.slice(0)).save(path, format="PNG")
+
+
+class _File:
+    """The one slice of a file."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self._path = path
+        self.shape: tuple[int, ...] = header.shape
+        self.dtype = header.dtype
+
+    @property
+    def chunk_depth(self) -> int:
+        """1: there is one slice."""
+        return 1
+
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        """Read a window of the one slice, which is decoded whole."""
+        return _read(self._path)[np.newaxis, rows, columns]
+
+
+def _read_header(path: Path) -> Header:
+    with _opened(path) as image:
+        if image.mode not in _DTYPES:
+            raise InputError(f"{path} is a picture in {_colors(image.mode)}; convert it to grey")
+        return Header((image.height, image.width), _DTYPES[image.mode])
+
+
+def _read(path: Path) -> NDArray[Any]:
+    with _opened(path) as image:
+        return np.array(image, _DTYPES[image.mode])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[PngImageFile]:
+    with reading(path):
+        try:
+            image = PngImageFile(path)
+        except SyntaxError as error:  # Pillow's word for "not of this format"
+            raise FormatError(f"{path} is not a PNG file, or damaged; export it again") from error
+        with image:
+            yield image
+
+
+def _colors(mode: str) -> str:
+    return {"P": "palette colours", "LA": "grey with transparency"}.get(mode, mode)

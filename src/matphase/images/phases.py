@@ -1,0 +1,399 @@
+"""Phases: which label value means which material, and how it is drawn.
+
+Files label phases with any values (0/1/2, 0/128/255, with gaps); networks see indices 0..n-1 in
+the order of the table, and `IGNORE_INDEX` where a pixel does not count.
+"""
+
+import colorsys
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matphase.support.errors import InputError
+
+IGNORE_INDEX = 255
+"""Index of pixels that count neither in training nor in scores."""
+
+_MAX_PHASES = 200  # indices fit uint8, with room for IGNORE_INDEX and _UNKNOWN
+_UNKNOWN = 254
+
+_IGNORE_COLOR = "#808080"
+
+# Dark pores, mid carbon and bright active material, as in an electron micrograph. The lightness
+# differs so much that they are told apart in grey print and with any colour vision.
+_KNOWN_COLORS = {
+    "pore": "#1f2a44",
+    "carbon": "#c8553d",
+    "carbon_binder": "#c8553d",
+    "binder": "#c8553d",
+    "nickel": "#f4e3b5",
+    "active_material": "#f4e3b5",
+    "nmc": "#f4e3b5",
+}
+
+# For all other names. Blues, yellows and purples, which common colour blindness leaves apart,
+# no two of them (or of the colours above) of the same lightness.
+_PALETTE = (
+    "#0072b2",
+    "#f0e442",
+    "#cc79a7",
+    "#009e73",
+    "#7cc7f2",
+    "#7a1f3d",
+    "#e69f00",
+    "#a8d8b9",
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One material: its name, the value that marks it in label files, its colour '#rrggbb'."""
+
+    name: str
+    value: int
+    color: str
+
+
+@dataclass(frozen=True)
+class PhaseTable:
+    """The phases of a sample, in the order of the indices that networks see.
+
+    Attributes:
+        phases: 2 to 200 phases with names and values of their own.
+        ignore: label value of pixels that do not count; None where there are none.
+
+    Raises:
+        InputError: too few or too many phases, a name or value used twice or not usable, an
+            ignore value that is a phase's, or a colour that is not '#rrggbb'.
+    """
+
+    phases: tuple[Phase, ...]
+    ignore: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.phases) <= _MAX_PHASES:
+            raise InputError(
+                f"a phase table has 2 to {_MAX_PHASES} phases, not {len(self.phases)}; "
+                "name each phase once"
+            )
+        for phase in self.phases:
+            if phase.name != phase.name.strip() or not re.fullmatch(r"[^=,]+", phase.name):
+                raise InputError(
+                    f"{phase.name!r} cannot name a phase; use a word without '=' and ','"
+                )
+            if phase.name == "ignore":
+                raise InputError("'ignore' names the ignore value; give the phase another name")
+            if not re.fullmatch(r"#[0-9a-fA-F]{6}", phase.color):
+                raise InputError(
+                    f"colour {phase.color!r} of phase {phase.name} is not of the form '#rrggbb'"
+                )
+        if twice := _repeated(self.names):
+            raise InputError(f"phase {twice} is named twice; give each phase a name of its own")
+        values = [phase.value for phase in self.phases]
+        if (twice := _repeated(values)) is not None:
+            raise InputError(f"value {twice} stands for two phases; give each a value of its own")
+        if self.ignore in values:
+            raise InputError(
+                f"value {self.ignore} is phase {self.names[values.index(self.ignore)]} and also "
+                "the ignore value; it can be only one of them"
+            )
+        for value in self._all_values:
+            if not np.iinfo(np.int64).min <= value <= np.iinfo(np.int64).max:
+                raise InputError(f"label value {value} is beyond 64 bits; use smaller values")
+
+    @classmethod
+    def from_names(cls, names: Sequence[str]) -> "PhaseTable":
+        """Make a table with values 0, 1, 2... in the order of `names`, in default colours."""
+        return cls.from_mapping({name: value for value, name in enumerate(_distinct(names))})
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, int], ignore: int | None = None) -> "PhaseTable":
+        """Make a table of {name: label value}, in its order and in default colours."""
+        colors = _default_colors(values)
+        return cls(
+            tuple(
+                Phase(name, int(value), color)
+                for (name, value), color in zip(values.items(), colors, strict=True)
+            ),
+            ignore,
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> "PhaseTable":
+        """Read the form that the command line takes, such as 'pore=0,carbon=1,ignore=255'.
+
+        Raises:
+            InputError: a part that is not NAME=INTEGER, a name given twice, or no valid table.
+        """
+        values: dict[str, int] = {}
+        for part in text.split(","):
+            name, equals, number = (piece.strip() for piece in part.partition("="))
+            if not (equals and name and re.fullmatch(r"[+-]?\d+", number)):
+                raise InputError(
+                    f"{part.strip()!r} in label map {text!r} is not NAME=INTEGER; write it like "
+                    "'pore=0,carbon=1,ignore=255'"
+                )
+            if name in values:
+                raise InputError(f"label map {text!r} names {name} twice; give each name once")
+            values[name] = int(number)
+        ignore = values.pop("ignore", None)
+        return cls.from_mapping(values, ignore)
+
+    def __str__(self) -> str:
+        """Write the form that `parse` reads."""
+        parts = [f"{phase.name}={phase.value}" for phase in self.phases]
+        return ",".join(parts if self.ignore is None else [*parts, f"ignore={self.ignore}"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the table as the content of a readable `phases.json`."""
+        return {
+            "phases": [
+                {"name": phase.name, "value": phase.value, "color": phase.color}
+                for phase in self.phases
+            ],
+            "ignore": self.ignore,
+        }
+
+    @classmethod
+    def from_json(cls, content: Any) -> "PhaseTable":
+        """Read the table that `to_json` wrote.
+
+        Raises:
+            InputError: `content` is not such a table.
+        """
+        try:
+            phases = tuple(
+                Phase(entry["name"], entry["value"], entry["color"]) for entry in content["phases"]
+            )
+            ignore = content["ignore"]
+        except (TypeError, KeyError) as error:
+            raise InputError(
+                "a phase table needs 'phases', each with 'name', 'value' and 'color', and 'ignore'"
+            ) from error
+        numbers = [phase.value for phase in phases] + ([] if ignore is None else [ignore])
+        texts = [text for phase in phases for text in (phase.name, phase.color)]
+        # bool is an int to Python, but true is not a label value.
+        if any(type(number) is not int for number in numbers) or any(
+            type(text) is not str for text in texts
+        ):
+            raise InputError(
+                "in a phase table names and colours are texts and values whole numbers; correct it"
+            )
+        return cls(phases, ignore)
+
+    def __len__(self) -> int:
+        return len(self.phases)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the phases, in index order."""
+        return tuple(phase.name for phase in self.phases)
+
+    def index(self, name: str) -> int:
+        """Find the index of the phase `name`.
+
+        Raises:
+            InputError: there is no such phase.
+        """
+        if name not in self.names:
+            raise InputError(f"there is no phase {name!r}; the phases are {', '.join(self.names)}")
+        return self.names.index(name)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Smallest integer type that holds all values; unsigned where none is negative."""
+        low, high = min(self._all_values), max(self._all_values)
+        kinds = (np.uint8, np.uint16, np.uint32) if low >= 0 else (np.int8, np.int16, np.int32)
+        for kind in kinds:
+            if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+                return np.dtype(kind)
+        return np.dtype(np.int64)
+
+    def encode(self, labels: NDArray[Any], where: str = "the labels") -> NDArray[np.uint8]:
+        """Turn label values into indices.
+
+        Args:
+            labels: integer or bool array of any shape; floats that are whole numbers will do.
+            where: the file or slice that the labels are from, for the message.
+
+        Returns:
+            uint8 array of the same shape: 0..n-1, and `IGNORE_INDEX` for the ignore value.
+
+        Raises:
+            InputError: values that are not in the table, or that are not whole numbers.
+        """
+        labels = np.asarray(labels)
+        if labels.dtype.kind == "f":
+            labels = _whole(labels, where)
+        elif labels.dtype.kind == "b":
+            labels = labels.view(np.uint8)
+        elif labels.dtype.kind not in "iu":
+            raise InputError(f"{where} hold {labels.dtype} values; labels are whole numbers")
+        indices = self._looked_up(labels)
+        unknown = indices == _UNKNOWN
+        if unknown.any():
+            values = np.unique(labels[unknown])
+            shown = ", ".join(str(value) for value in values[:5])
+            more = f" and {values.size - 5} more" if values.size > 5 else ""
+            raise InputError(
+                f"{where} hold label value{'s' if values.size > 1 else ''} {shown}{more}, not in "
+                f"the label map {self}; add a phase or an ignore value for it"
+            )
+        return indices
+
+    def decode(self, indices: NDArray[Any]) -> NDArray[Any]:
+        """Turn indices into label values: the inverse of `encode`, of type `dtype`.
+
+        Raises:
+            InputError: an index that no phase has.
+        """
+        table = np.zeros(256, self.dtype)
+        for index, value in self._pairs():
+            table[index] = value
+        values: NDArray[Any] = table[self._checked(indices, ignore=self.ignore is not None)]
+        return values
+
+    def to_rgb(self, indices: NDArray[Any]) -> NDArray[np.uint8]:
+        """Turn indices into colours: uint8 of shape (..., 3), mid grey where pixels are ignored.
+
+        Raises:
+            InputError: an index that no phase has.
+        """
+        table = np.zeros((256, 3), np.uint8)
+        for index, phase in enumerate(self.phases):
+            table[index] = list(bytes.fromhex(phase.color[1:]))
+        table[IGNORE_INDEX] = list(bytes.fromhex(_IGNORE_COLOR[1:]))
+        colors: NDArray[np.uint8] = table[self._checked(indices, ignore=True)]
+        return colors
+
+    @property
+    def _all_values(self) -> list[int]:
+        return [value for _, value in self._pairs()]
+
+    def _pairs(self) -> Iterator[tuple[int, int]]:
+        """Yield each index with its label value; `IGNORE_INDEX` last, if there is such a value."""
+        for index, phase in enumerate(self.phases):
+            yield index, phase.value
+        if self.ignore is not None:
+            yield IGNORE_INDEX, self.ignore
+
+    def _looked_up(self, labels: NDArray[Any]) -> NDArray[np.uint8]:
+        """Look up integer labels; `_UNKNOWN` stands for values that the table does not have."""
+        if labels.dtype.itemsize > 2 and labels.size:
+            narrow = np.int16 if labels.min() < 0 else np.uint16
+            if np.iinfo(narrow).min <= labels.min() and labels.max() <= np.iinfo(narrow).max:
+                labels = labels.astype(narrow)
+        limits = np.iinfo(labels.dtype)
+        pairs = sorted(
+            (value, index) for index, value in self._pairs() if limits.min <= value <= limits.max
+        )
+        if labels.dtype.itemsize <= 2:
+            # One table look-up a pixel. A negative value counts from the end of the table, which
+            # is where the same assignment has put its index.
+            table = np.full(2 ** (8 * labels.dtype.itemsize), _UNKNOWN, np.uint8)
+            for value, index in pairs:
+                table[value] = index
+            found: NDArray[np.uint8] = table[labels]
+            return found
+        if not pairs:
+            return np.full(labels.shape, _UNKNOWN, np.uint8)
+        values = np.array([value for value, _ in pairs], labels.dtype)
+        indices = np.array([index for _, index in pairs], np.uint8)
+        place = np.searchsorted(values, labels).clip(max=values.size - 1)
+        return np.where(values[place] == labels, indices[place], np.uint8(_UNKNOWN))
+
+    def _checked(self, indices: NDArray[Any], *, ignore: bool) -> NDArray[Any]:
+        """Check that each index is a phase's, or `IGNORE_INDEX` where `ignore` allows it."""
+        indices = np.asarray(indices)
+        allowed = np.zeros(256, bool)
+        allowed[: len(self)] = True
+        allowed[IGNORE_INDEX] = ignore
+        if indices.dtype.kind not in "iu":
+            raise InputError(f"phase indices are whole numbers, not {indices.dtype}")
+        if indices.size and not (
+            indices.min() >= 0 and indices.max() < 256 and allowed[indices].all()
+        ):
+            raise InputError(
+                f"there are indices beyond the {len(self)} phases {', '.join(self.names)}; "
+                "use the table that the indices were made with"
+            )
+        return indices
+
+
+Phases: TypeAlias = PhaseTable | Sequence[str] | Mapping[str, int]
+"""What a user may name phases by: a table, names in the order of 0, 1, ..., or name to value."""
+
+
+def as_phase_table(phases: Phases) -> PhaseTable:
+    """The table that `phases` describe.
+
+    Raises:
+        InputError: they describe none.
+    """
+    if isinstance(phases, PhaseTable):
+        return phases
+    if isinstance(phases, Mapping):
+        return PhaseTable.from_mapping(phases)
+    return PhaseTable.from_names(list(phases))
+
+
+def _whole(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
+    """Turn float labels into integers.
+
+    Raises:
+        InputError: a value that is not a whole number (NaN included).
+    """
+    # Beyond 2^53 neighbouring whole numbers share a float64, so such a value names no label.
+    whole = (labels == np.rint(labels)) & (np.abs(labels) <= 2.0**53)
+    if not whole.all():
+        example = labels[~whole].flat[0]
+        raise InputError(f"{where} hold {example}; labels are whole numbers, one a phase")
+    return labels.astype(np.int64)
+
+
+def _repeated(items: Sequence[Any]) -> Any:
+    """Find the first item that occurs a second time; None where there is none."""
+    seen = set()
+    for item in items:
+        if item in seen:
+            return item
+        seen.add(item)
+    return None
+
+
+def _distinct(names: Sequence[str]) -> Sequence[str]:
+    """Check that `names` differ: a mapping made of them would drop the second silently."""
+    if twice := _repeated(names):
+        raise InputError(f"phase {twice} is named twice; give each phase a name of its own")
+    return names
+
+
+def _default_colors(names: Mapping[str, int]) -> list[str]:
+    """Choose a colour for each name, no two the same: the field's, or the next of the palette."""
+    chosen: list[str] = []
+    reserved = {_KNOWN_COLORS[name] for name in names if name in _KNOWN_COLORS}
+    others = (color for color in _more_colors() if color not in reserved)
+    for name in names:
+        known = _KNOWN_COLORS.get(name)
+        chosen.append(known if known and known not in chosen else next(others))
+    return chosen
+
+
+def _more_colors() -> Iterator[str]:
+    """Yield endless different colours: the palette, then hues that turn by the golden angle."""
+    seen = set(_PALETTE)
+    yield from _PALETTE
+    step = 0
+    while True:
+        step += 1
+        hue = step * 0.618034 % 1
+        lightness = 0.25 + 0.55 * (step * 0.754878 % 1)
+        rgb = colorsys.hls_to_rgb(hue, lightness, 0.65)
+        color = "#" + "".join(f"{round(255 * channel):02x}" for channel in rgb)
+        if color not in seen:
+            seen.add(color)
+            yield color

@@ -1,0 +1,1 @@
+"""How any network is trained: examples, augmentation, splits, the training loop."""

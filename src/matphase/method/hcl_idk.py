@@ -1,0 +1,158 @@
+"""HCL-IDK, the coarse curriculum: which pixels does UGSM not know? (paper section 3.2)."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.trainer import Draw, Run, Shuffled, epochs_needed, train
+from matphase.method.results import GlobalPrediction, Partition
+from matphase.networks.idk import IDKClassifier
+from matphase.settings import IDKSettings
+from matphase.support.device import running
+from matphase.support.seeds import mix
+
+PIXELS_PER_PASS = 2**14
+"""What the layers make of so many pixels is small beside a pass of UGSM."""
+
+
+def build(n_phases: int, settings: IDKSettings) -> IDKClassifier:
+    """The untrained network for `n_phases` logits and the uncertainty."""
+    return IDKClassifier(n_phases + 1, settings.dropout)
+
+
+def fit(
+    known: GlobalPrediction, labels: NDArray[np.uint8], settings: IDKSettings, run: Run
+) -> IDKClassifier:
+    """Learn where UGSM is wrong, from its mean logits and its uncertainty.
+
+    In each image as many right pixels as wrong ones take part, drawn at random. Where UGSM is
+    right everywhere there is nothing to learn, and the classifier calls no pixel IDK.
+
+    Args:
+        known: UGSM's prediction of the training slices.
+        labels: (n, height, width) their true phase indices.
+        settings: of the classifier and its training.
+        run: seed, precision, folder, reporter.
+
+    Raises:
+        Interrupted: the user stopped it.
+    """
+    torch.manual_seed(mix(run.seed, "idk", "weights"))
+    network = build(known.logits.shape[1], settings)
+    pixels, wrong = _balanced(known.labels, labels, settings.pixels_per_image, run.seed)
+    if len(pixels) == 0:
+        answer_never(network)
+        return network
+    train_on_pixels(network, features(known)[pixels], wrong, settings, run, name="idk")
+    return network
+
+
+def train_on_pixels(
+    network: IDKClassifier,
+    values: NDArray[np.float32],
+    target: NDArray[np.bool_],
+    settings: IDKSettings,
+    run: Run,
+    *,
+    name: str,
+) -> None:
+    """Train a classifier of pixels in place, by binary cross-entropy.
+
+    Args:
+        network: what `build`, or `deferral.build`, made.
+        values: (pixels, features).
+        target: (pixels,) such as that UGSM is wrong.
+        settings: of the training.
+        run: seed, precision, folder, reporter.
+        name: names the files and the random draws.
+
+    Raises:
+        Interrupted: the user stopped it.
+    """
+    order = Shuffled(len(values), settings.batch_size, mix(run.seed, name))
+    train(
+        network,
+        _Pixels(values, target),
+        order,
+        F.binary_cross_entropy_with_logits,
+        name=name,
+        epochs=epochs_needed(settings.epochs, settings.min_steps, order.steps_per_epoch),
+        learning_rate=settings.learning_rate,
+        # so small a network gains nothing from short numbers
+        run=run.in_full_precision(),
+    )
+
+
+def predict(network: IDKClassifier, known: GlobalPrediction, settings: IDKSettings) -> Partition:
+    """Split the pixels of a prediction into known and IDK."""
+    pixels = torch.from_numpy(features(known))
+    with running(network, "float32") as device:
+        scores = [
+            network(chunk.to(device)).sigmoid().cpu()
+            for chunk in torch.split(pixels, PIXELS_PER_PASS)
+        ]
+    score = torch.cat(scores).numpy().reshape(known.labels.shape)
+    return Partition(idk=score >= settings.threshold, score=score)
+
+
+def tuned_threshold(score: NDArray[np.float32], wrong: NDArray[np.bool_], recall: float) -> float:
+    """The highest threshold that still finds the share `recall` of the wrong pixels.
+
+    At least .01: a classifier that scores wrong pixels lower has not learned to find them, and a
+    lower threshold would call everything IDK.
+    """
+    if not wrong.any():
+        return 0.5
+    return max(0.01, float(np.quantile(score[wrong], 1 - recall, method="lower")))
+
+
+def features(known: GlobalPrediction) -> NDArray[np.float32]:
+    """The input of the classifier: (pixels, phases + 1), mean logits F and uncertainty u."""
+    stacked = np.concatenate([known.logits, known.entropy[:, None]], axis=1)
+    return np.moveaxis(stacked, 1, -1).reshape(-1, stacked.shape[1])
+
+
+def _balanced(
+    predicted: NDArray[np.uint8], labels: NDArray[np.uint8], limit: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Flat indices of the pixels to learn from, and which of them are wrong."""
+    rng = np.random.default_rng(mix(seed, "idk", "balance"))
+    n_pixels = labels[0].size
+    chosen, targets = [], []
+    for number, (answer, truth) in enumerate(zip(predicted, labels, strict=True)):
+        counted = truth.ravel() != IGNORE_INDEX
+        mistaken = (answer != truth).ravel()
+        wrong = np.flatnonzero(counted & mistaken)
+        right = np.flatnonzero(counted & ~mistaken)
+        size = min(len(wrong), len(right), (limit or n_pixels) // 2)
+        for pixels, is_wrong in ((wrong, True), (right, False)):
+            chosen.append(number * n_pixels + rng.choice(pixels, size, replace=False))
+            targets.append(np.full(size, is_wrong))
+    return np.concatenate(chosen), np.concatenate(targets)
+
+
+def answer_never(network: IDKClassifier) -> None:
+    """Make the classifier call no pixel IDK: for where LCGAR has nothing to learn from."""
+    last = network.layers[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.constant_(last.bias, -20.0)
+    network.eval()
+
+
+class _Pixels:
+    """Pixels with their features and a binary target, such as that UGSM is wrong."""
+
+    def __init__(self, values: NDArray[np.float32], target: NDArray[np.bool_]) -> None:
+        self._values = torch.from_numpy(values)
+        self._target = torch.from_numpy(target.astype(np.float32))
+
+    def __len__(self) -> int:
+        return len(self._target)
+
+    def batch(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        indices = torch.from_numpy(draw.indices)
+        return self._values[indices], self._target[indices]

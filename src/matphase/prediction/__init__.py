@@ -1,0 +1,1 @@
+"""Prediction of volumes by blocks, in memory or into files."""

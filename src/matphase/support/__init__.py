@@ -1,0 +1,1 @@
+"""Errors, files, progress, seeds, devices: what every room needs."""

@@ -1,0 +1,299 @@
+"""What holds for every format: round trips, folders, and paths that cannot be used."""
+
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from PIL import Image
+
+from matphase.images import formats
+from matphase.images.volume import Volume
+from matphase.support.errors import FormatError, InputError, OutputError
+from matphase.support.files import remove
+
+SUFFIXES = [".tif", ".ome.tif", ".h5", ".ome.zarr"]
+EXACT = (".h5", ".ome.zarr")  # hold every type of number
+DTYPES = [
+    "uint8",
+    "uint16",
+    "float32",
+    "int8",
+    "int16",
+    "int32",
+    "uint32",
+    "float64",
+    "float16",
+    "bool",
+    "int64",
+    "uint64",
+]
+RNG = np.random.default_rng(0)
+STACK = RNG.integers(0, 60_000, (4, 33, 37)).astype(np.uint16)
+
+lengths = st.one_of(st.sampled_from([0.2, 0.065, 1.0, 0.1, 3, 12.5, 1 / 3]), st.floats(1e-6, 1e6))
+
+
+@st.composite
+def volumes(draw: st.DrawFn) -> Volume:
+    ndim = draw(st.sampled_from([2, 3]))
+    # A stack of one slice is one page in TIFF, which does not tell it from a slice.
+    shape = draw(st.tuples(*[st.integers(2, 5)] * (ndim - 2), st.integers(1, 6), st.integers(1, 6)))
+    dtype = np.dtype(draw(st.sampled_from(DTYPES)))
+    array = draw(npst.arrays(dtype, shape))
+    size = draw(st.none() | st.tuples(*[lengths] * ndim))
+    if size is not None and ndim == 3 and draw(st.booleans()):
+        size = (None, *size[1:])
+    unit = None if size is None else draw(st.sampled_from(["nm", "um", "mm", "cm", "m"]))
+    return Volume.from_array(array, "zyx"[-ndim:], size, unit)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(volume=volumes(), compress=st.booleans())
+def test_a_saved_volume_comes_back(
+    tmp_path: Path, suffix: str, volume: Volume, compress: bool
+) -> None:
+    path = tmp_path / f"volume{suffix}"
+    if suffix not in EXACT and volume.dtype.itemsize == 8 and volume.dtype.kind in "iu":
+        with pytest.raises(OutputError, match=r"save it as \.h5"):
+            formats.save(path, volume, overwrite=True)
+        return
+    formats.save(path, volume, overwrite=True, compress=compress)
+    again = formats.open(path)
+    np.testing.assert_array_equal(again.to_array(), volume.to_array())
+    if suffix in EXACT or volume.dtype.name not in ("bool", "float16"):
+        assert again.dtype == volume.dtype
+    assert (again.axes, again.unit) == (volume.axes, volume.unit)
+    if volume.voxel_size is None:
+        assert again.voxel_size is None
+    else:
+        assert again.voxel_size is not None
+        for length, expected in zip(again.voxel_size, volume.voxel_size, strict=True):
+            assert length == (expected if expected is None else pytest.approx(expected, rel=1e-6))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("length", [0.2, 0.065, 0.35, 1.0, 62.5])
+def test_a_length_that_people_type_comes_back_exactly(
+    tmp_path: Path, suffix: str, length: float
+) -> None:
+    formats.save(tmp_path / f"a{suffix}", Volume.from_array(STACK, voxel_size=length, unit="um"))
+    assert formats.open(tmp_path / f"a{suffix}").voxel_size == (length,) * 3
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".png"])
+def test_reading_is_lazy_and_names_the_file_that_has_gone(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    formats.save(path, Volume.from_array(STACK[0]))
+    volume = formats.open(path)
+    remove(path)
+    with pytest.raises(FormatError, match=f"a{suffix}(/0)? cannot be read"):
+        volume.slice(0)
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".png"])
+def test_slices_can_be_written_to(tmp_path: Path, suffix: str) -> None:
+    formats.save(tmp_path / f"a{suffix}", Volume.from_array(STACK[0]))
+    plane = formats.open(tmp_path / f"a{suffix}").slice(0)
+    plane[0, 0] = 1
+    assert plane.dtype.isnative
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".png"])
+@pytest.mark.parametrize("compress", [True, False])
+def test_blocks(tmp_path: Path, suffix: str, compress: bool) -> None:
+    path = tmp_path / f"a{suffix}"
+    array = STACK[0] if suffix == ".png" else STACK
+    formats.save(path, Volume.from_array(array), compress=compress)
+    volume = formats.open(path)
+    for z in (slice(0, 1), slice(0, 4), slice(2, 4)):
+        window = (slice(0, 1) if suffix == ".png" else z, slice(3, 30), slice(36, 37))
+        block = volume.block(*window)
+        np.testing.assert_array_equal(block, STACK[window])
+        assert (block.dtype, block.flags.writeable) == (STACK.dtype, True)
+
+
+def test_blocks_of_a_folder(tmp_path: Path) -> None:
+    for z, plane in enumerate(STACK):
+        Image.fromarray(plane).save(tmp_path / f"{z}.png")
+    window = slice(1, 3), slice(3, 30), slice(0, 37)
+    np.testing.assert_array_equal(formats.open(tmp_path).block(*window), STACK[window])
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".png"])
+def test_volumes_travel_to_other_processes(tmp_path: Path, suffix: str) -> None:
+    formats.save(tmp_path / f"a{suffix}", Volume.from_array(STACK[0]))
+    copy = pickle.loads(pickle.dumps(formats.open(tmp_path / f"a{suffix}")))
+    np.testing.assert_array_equal(copy.to_array(), STACK[0])
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".png"])
+def test_a_missing_file(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(FormatError, match="does not exist; check the path"):
+        formats.open(tmp_path / f"missing{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".png"])
+@pytest.mark.parametrize("content", [b"", b"\0", b"no image at all, but some text of a page"])
+def test_a_file_that_holds_no_image(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=f"a{suffix} "):
+        formats.open(path)
+
+
+@pytest.mark.parametrize("name", ["scan.jpg", "scan.raw", "scan"])
+def test_a_kind_of_file_that_is_not_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"abc")
+    with pytest.raises(FormatError, match=r"not read here; give a TIFF .* HDF5"):
+        formats.open(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a", "a.nxs", "a.ome.zarr.zip"])
+def test_a_suffix_that_is_not_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"suffixes \.tif, \.tiff, \.ome\.tif, \.h5"):
+        formats.save(tmp_path / name, Volume.from_array(STACK))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_existing_file_stays_unless_told(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"precious")
+    with pytest.raises(OutputError, match="exists"):
+        formats.save(path, Volume.from_array(STACK))
+    assert path.read_bytes() == b"precious"
+    formats.save(path, Volume.from_array(STACK), overwrite=True)
+    np.testing.assert_array_equal(formats.open(path).to_array(), STACK)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_source_that_fails_leaves_nothing_behind(tmp_path: Path, suffix: str) -> None:
+    for z, plane in enumerate(STACK):
+        tifffile.imwrite(tmp_path / f"{z}.tif", plane, photometric="minisblack")
+    volume = formats.open(tmp_path)
+    (tmp_path / "3.tif").unlink()
+    with pytest.raises(FormatError, match=r"3\.tif"):
+        formats.save(tmp_path / "out" / f"a{suffix}", volume)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_the_user_says_comes_before_the_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    formats.save(path, Volume.from_array(STACK, voxel_size=0.5, unit="mm"))
+    volume = formats.open(path, voxel_size=(0.3, 0.2, 0.1), unit="micron")
+    assert (volume.voxel_size, volume.unit) == ((0.3, 0.2, 0.1), "um")
+    with pytest.raises(InputError, match=f"a{suffix}.*give the unit too"):
+        formats.open(path, voxel_size=0.2)
+    with pytest.raises(InputError, match="above zero"):
+        formats.open(path, voxel_size=-1, unit="um")
+    with pytest.raises(InputError, match="pass 'zyx'"):
+        formats.open(path, axes="yx")
+    with pytest.raises(InputError, match="axes 'xyz' are not known"):
+        formats.open(path, axes="xyz")
+
+
+def test_a_single_page_can_be_read_as_a_stack(tmp_path: Path) -> None:
+    single = Volume.from_array(STACK[:1], voxel_size=(0.5, 0.2, 0.2), unit="um")
+    formats.save(tmp_path / "a.tif", single)
+    assert formats.open(tmp_path / "a.tif").axes == "yx"
+    volume = formats.open(tmp_path / "a.tif", axes="zyx")
+    assert (volume.shape, volume.voxel_size) == ((1, 33, 37), (0.5, 0.2, 0.2))
+    np.testing.assert_array_equal(volume.to_array(), STACK[:1])
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".TIF"])
+def test_a_folder_is_a_stack_in_the_order_of_its_numbers(tmp_path: Path, suffix: str) -> None:
+    for z, number in enumerate([2, 9, 10, 100]):
+        path = tmp_path / f"slice_{number}{suffix}"
+        if suffix == ".png":
+            Image.fromarray(STACK[z]).save(path)
+        else:
+            tifffile.imwrite(path, STACK[z])
+    for other in ("Thumbs.db", "notes.txt", f".hidden{suffix}"):
+        (tmp_path / other).write_text("not an image")
+    (tmp_path / f"folder{suffix}").mkdir()
+    volume = formats.open(tmp_path)
+    assert (volume.axes, volume.voxel_size) == ("zyx", None)
+    np.testing.assert_array_equal(volume.to_array(), STACK)
+
+
+def test_a_folder_of_one_slice_is_a_stack_of_one(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0])
+    assert formats.open(tmp_path).shape == (1, 33, 37)
+
+
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(FormatError, match=r"holds no images; give one with \.tif"):
+        formats.open(tmp_path)
+
+
+def test_a_folder_of_two_kinds(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0])
+    Image.fromarray(STACK[0]).save(tmp_path / "b.png")
+    with pytest.raises(FormatError, match=r"mixes \.png and \.tif"):
+        formats.open(tmp_path)
+
+
+@pytest.mark.parametrize("odd", [STACK[0, 1:], STACK[0].astype(np.float32)])
+def test_a_folder_of_slices_that_differ(tmp_path: Path, odd: np.ndarray) -> None:
+    for z in (0, 1):
+        tifffile.imwrite(tmp_path / f"{z}.tif", STACK[z])
+    tifffile.imwrite(tmp_path / "2.tif", odd)
+    with pytest.raises(FormatError, match=r"2\.tif holds .* but 0\.tif 33 x 37 px of uint16"):
+        formats.open(tmp_path)
+
+
+def test_a_folder_with_a_damaged_slice(tmp_path: Path) -> None:
+    for z in (0, 1):
+        tifffile.imwrite(tmp_path / f"{z}.tif", STACK[z])
+    whole = (tmp_path / "1.tif").read_bytes()
+    (tmp_path / "1.tif").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FormatError, match=r"1\.tif"):
+        formats.open(tmp_path)
+
+
+def test_a_slice_that_is_replaced_after_opening(tmp_path: Path) -> None:
+    for z in (0, 1):
+        tifffile.imwrite(tmp_path / f"{z}.tif", STACK[z])
+    volume = formats.open(tmp_path)
+    tifffile.imwrite(tmp_path / "1.tif", STACK[1, 1:])
+    with pytest.raises(FormatError, match=r"1\.tif has changed"):
+        volume.to_array()
+
+
+def test_a_folder_of_stacks(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "0.tif", STACK, photometric="minisblack")
+    with pytest.raises(FormatError, match=r"0\.tif holds 4 pages"):
+        formats.open(tmp_path)
+
+
+@pytest.mark.parametrize("spacing", [None, 0.5])
+def test_a_folder_has_the_pixel_size_of_its_slices(tmp_path: Path, spacing: float | None) -> None:
+    metadata = {"axes": "YX", "unit": "um"} | ({} if spacing is None else {"spacing": spacing})
+    for z, plane in enumerate(STACK):
+        tifffile.imwrite(
+            tmp_path / f"{z}.tif", plane, imagej=True, resolution=(4, 5), metadata=metadata
+        )
+    volume = formats.open(tmp_path)
+    assert (volume.voxel_size, volume.unit) == ((spacing, 0.2, 0.25), "um")
+
+
+def test_unknown_is_not_not_a_number(tmp_path: Path) -> None:
+    volume = Volume.from_array(STACK, voxel_size=(None, 0.2, 0.2), unit="um")
+    for suffix in SUFFIXES:
+        formats.save(tmp_path / f"a{suffix}", volume)
+        size = formats.open(tmp_path / f"a{suffix}").voxel_size
+        assert size is not None
+        assert size[0] is None
+        assert not any(length is not None and math.isnan(length) for length in size)

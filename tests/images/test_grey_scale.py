@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from matphase.images.grey_scale import IntensityScale
+from matphase.images.volume import Volume
+from matphase.support.errors import InputError
+
+
+def test_percentiles_of_the_whole_volume_map_to_the_ends() -> None:
+    ramp = np.linspace(0, 1000, 5 * 40 * 50).reshape(5, 40, 50)
+    scale = IntensityScale.of(Volume.from_array(ramp))
+    assert (scale.low, scale.high) == pytest.approx((1, 999), abs=0.1)
+    scaled = scale.apply(np.array([[-50, 1, 500, 999, 2000]], np.float32))
+    np.testing.assert_allclose(scaled, [[-1, -1, 0, 1, 1]], atol=1e-3)
+    assert scaled.dtype == np.float32
+
+
+def test_a_few_bright_pixels_do_not_decide_but_can_serve() -> None:
+    image = np.zeros((100, 100), np.float32)
+    image[0, :3] = 7
+    assert IntensityScale.of(Volume.from_array(image)) == IntensityScale(0, 7)
+
+
+def test_every_slice_of_a_short_volume_and_64_of_a_long_one_are_looked_at() -> None:
+    short = np.zeros((64, 32, 32), np.float32)
+    short[63] = 1
+    assert IntensityScale.of(Volume.from_array(short)).high == 1
+    asked = []
+
+    class Source:
+        shape = (1000, 32, 32)
+        dtype = np.dtype(np.uint8)
+        chunk_depth = 1
+
+        def read_block(self, z: slice, rows: slice, columns: slice) -> np.ndarray:
+            asked.append(z.start)
+            return np.full((1, 32, 32), z.start % 200, np.uint8)
+
+    IntensityScale.of(Volume.from_source(Source()))
+    assert 32 < len(asked) <= 64
+
+
+def test_one_value_is_refused() -> None:
+    with pytest.raises(InputError, match="all pixels have the value 4"):
+        IntensityScale.of(Volume.from_array(np.full((2, 40, 40), 4.0), name="flat.tif"))
+
+
+@pytest.mark.parametrize(
+    ("other", "fits"), [((0, 100), True), ((20, 120), True), ((0, 160), False), ((-70, 100), False)]
+)
+def test_another_grey_scale_is_refused(other: tuple[float, float], fits: bool) -> None:
+    scale = IntensityScale(0, 100)
+    if fits:
+        scale.check_fits(IntensityScale(*other), "scan.tif")
+    else:
+        with pytest.raises(InputError, match=r"scan\.tif.*intensity 'volume'"):
+            scale.check_fits(IntensityScale(*other), "scan.tif")
+
+
+def test_a_drifting_stack_is_scaled_slice_by_slice() -> None:
+    rng = np.random.default_rng(0)
+    stack = rng.normal(100, 10, (8, 40, 40)).astype(np.float32)
+    steady = IntensityScale.of(Volume.from_array(stack), "auto")
+    assert not steady.per_slice
+    drifting = stack + 10 * np.arange(8, dtype=np.float32)[:, None, None]
+    scale = IntensityScale.of(Volume.from_array(drifting), "auto")
+    assert scale.per_slice
+    for one, moved in zip(stack, drifting, strict=True):
+        np.testing.assert_allclose(scale.apply(moved), scale.apply(one), atol=1e-4)
+    assert not IntensityScale.of(Volume.from_array(drifting), "volume").per_slice
+    assert IntensityScale.of(Volume.from_array(stack), "slice").per_slice
+    # an empty slice is no reason to fail, and other grey values are none to refuse
+    assert not scale.apply(np.full((40, 40), 5, np.float32)).any()
+    scale.check_fits(IntensityScale(-1000, 1000), "other scan")

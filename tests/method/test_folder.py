@@ -1,0 +1,187 @@
+import json
+import os
+import shutil
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomli_w
+
+import matphase as mp
+from matphase.method import folder as folders
+from matphase.method.folder import MANIFEST
+from matphase.support.errors import InputError, ModelError, OutputError
+from samples import Sample
+
+
+@pytest.fixture
+def copied(model_folder: Path, tmp_path: Path) -> Path:
+    """A model that may be spoiled."""
+    return Path(shutil.copytree(model_folder, tmp_path / "model"))
+
+
+def sign_again(folder: Path) -> None:
+    """Make the checksums fit, as somebody would who changes a model on purpose."""
+    sums = {
+        path.name: folders._checksum(path) for path in folder.iterdir() if path.name != MANIFEST
+    }
+    (folder / MANIFEST).write_text(json.dumps(sums), "utf-8")
+
+
+def change(folder: Path, **values: object) -> None:
+    path = folder / "config.toml"
+    config = tomllib.loads(path.read_text("utf-8")) | values
+    path.write_text(tomli_w.dumps(config), "utf-8")
+    sign_again(folder)
+
+
+def test_a_saved_model_predicts_the_same(
+    model: mp.MatPhase, model_folder: Path, sample: Sample
+) -> None:
+    before, after = model.predict(sample.images), mp.load(model_folder).predict(sample.images)
+    for name in ("labels", "probabilities", "entropy", "idk", "idk_score", "global_probabilities"):
+        np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
+def test_a_model_survives_being_saved_twice(model_folder: Path, tmp_path: Path) -> None:
+    mp.load(model_folder).save(tmp_path / "again")
+    for path in model_folder.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_network_for_whole_slices_survives_being_saved(
+    model: mp.MatPhase, sample: Sample, tmp_path: Path
+) -> None:
+    settings = model.settings.lcgar.model_copy(update={"padding": "image"})
+    other = model.refit_local(sample.images, sample.labels, lcgar_settings=settings)
+    other.save(tmp_path / "model")
+    loaded = mp.load(tmp_path / "model")
+    assert loaded.settings.lcgar.padding == "image"
+    before, after = (each.predict(sample.images) for each in (other, loaded))
+    assert before.idk.any()
+    np.testing.assert_array_equal(before.probabilities, after.probabilities)
+
+
+def test_all_that_is_known_of_a_model_comes_back(model: mp.MatPhase, model_folder: Path) -> None:
+    loaded = mp.load(model_folder)
+    assert loaded.settings == model.settings
+    assert loaded.phases == model.phases
+    assert loaded.seed == model.seed
+
+
+def test_the_folder_is_readable_by_people(model_folder: Path, model: mp.MatPhase) -> None:
+    config = tomllib.loads((model_folder / "config.toml").read_text("utf-8"))
+    assert config["matphase"] == mp.__version__
+    assert config["settings"]["ugsm"]["width"] == 4
+    assert config["intensity"]["low"] < config["intensity"]["high"]
+    phases = json.loads((model_folder / "phases.json").read_text("utf-8"))
+    assert [phase["name"] for phase in phases["phases"]] == ["pore", "carbon", "nickel"]
+
+
+def test_everybody_may_read_it_whom_the_umask_allows(model: mp.MatPhase, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        model.save(tmp_path / "model")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "model").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o644, path.name
+
+
+def test_an_existing_folder_stays_unless_told(model: mp.MatPhase, copied: Path) -> None:
+    (copied / "notes.txt").write_text("mine", "utf-8")
+    with pytest.raises(OutputError, match="model exists"):
+        model.save(copied)
+    assert (copied / "notes.txt").read_text("utf-8") == "mine"
+    model.save(copied, overwrite=True)
+    mp.load(copied)
+
+
+def test_an_untrained_model_cannot_be_saved(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not trained yet"):
+        mp.MatPhase("quick").save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- what is not a model --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [None, "phases.json", "config.toml", "lcgar.safetensors"])
+def test_a_file_that_is_missing(copied: Path, name: str | None) -> None:
+    (copied / (name or MANIFEST)).unlink()
+    with pytest.raises(ModelError, match=f"{name or MANIFEST}"):
+        mp.load(copied)
+
+
+def test_a_network_that_the_manifest_does_not_list(copied: Path) -> None:
+    (copied / "idk.safetensors").unlink()
+    sign_again(copied)
+    with pytest.raises(ModelError, match=r"idk\.safetensors is missing"):
+        mp.load(copied)
+
+
+def test_a_folder_inside(copied: Path) -> None:
+    (copied / "old").mkdir()
+    with pytest.raises(ModelError, match="old does not belong to the model"):
+        mp.load(copied)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"ugsm"'])
+def test_a_damaged_manifest(copied: Path, text: str) -> None:
+    (copied / MANIFEST).write_text(text, "utf-8")
+    with pytest.raises(ModelError, match=r"manifest\.json cannot be read; copy the folder again"):
+        mp.load(copied)
+
+
+def test_a_manifest_that_names_files_elsewhere(copied: Path) -> None:
+    sums = json.loads((copied / MANIFEST).read_text("utf-8")) | {"../secret": "0"}
+    (copied.parent / "secret").write_text("x", "utf-8")
+    (copied / MANIFEST).write_text(json.dumps(sums), "utf-8")
+    with pytest.raises(ModelError, match="secret is missing"):
+        mp.load(copied)
+
+
+def test_a_newer_format(copied: Path) -> None:
+    change(copied, format=99, matphase="9.0")
+    with pytest.raises(ModelError, match=r"MatPhase 9\.0 in model format 99.*update matphase"):
+        mp.load(copied)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"settings": {"ugsm": {"epochs": -1}}},
+        {"settings": {"unheard": {}}},
+        {"intensity": {"low": 0.0}},
+        {"seed": "first"},
+    ],
+)
+def test_a_config_that_describes_no_model(copied: Path, values: dict[str, object]) -> None:
+    change(copied, **values)
+    with pytest.raises(ModelError, match="does not describe a model"):
+        mp.load(copied)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"phases": []}'])
+def test_phases_that_are_none(copied: Path, text: str) -> None:
+    (copied / "phases.json").write_text(text, "utf-8")
+    sign_again(copied)
+    with pytest.raises(ModelError, match="does not describe a model"):
+        mp.load(copied)
+
+
+def test_weights_of_another_network(copied: Path) -> None:
+    config = tomllib.loads((copied / "config.toml").read_text("utf-8"))
+    config["settings"]["ugsm"]["width"] = 8
+    change(copied, settings=config["settings"])
+    with pytest.raises(ModelError, match=r"ugsm\.safetensors does not hold the weights"):
+        mp.load(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"\xff" * 64])
+def test_weights_that_are_none(copied: Path, content: bytes) -> None:
+    (copied / "lcgar.safetensors").write_bytes(content)
+    sign_again(copied)
+    with pytest.raises(ModelError, match=r"lcgar\.safetensors does not hold the weights"):
+        mp.load(copied)

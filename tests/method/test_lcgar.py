@@ -1,0 +1,178 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.trainer import Run
+from matphase.method import lcgar
+from matphase.method.results import GlobalPrediction, Partition
+from matphase.settings import LCGARSettings, USISettings
+
+
+@pytest.fixture
+def scene() -> tuple[np.ndarray, GlobalPrediction, Partition]:
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (2, 34, 40)).astype(np.float32)
+    logits = rng.normal(size=(2, 3, 34, 40)).astype(np.float32)
+    labels = logits.argmax(1).astype(np.uint8)
+    idk = rng.random(labels.shape) < 0.3
+    known = GlobalPrediction(labels, logits, rng.random(labels.shape).astype(np.float32))
+    return images, known, Partition(idk, idk.astype(np.float32))
+
+
+@pytest.mark.parametrize(("padding", "margin"), [("zeros", 2), ("image", 2 + 6)])
+def test_inputs_are_those_of_the_paper(
+    scene: tuple[np.ndarray, GlobalPrediction, Partition], padding: str, margin: int
+) -> None:
+    images, known, partition = scene
+    settings = LCGARSettings.model_validate({"h": 5, "padding": padding})
+    inputs = lcgar.LocalInputs(images, known, partition, settings)
+    patches, logits = inputs.gather(torch.tensor([1]), torch.tensor([10]), torch.tensor([20]))
+    window = np.s_[1, 10 - margin : 11 + margin, 20 - margin : 21 + margin]
+    np.testing.assert_array_equal(patches[0, 0], images[window])
+    for phase in range(3):
+        one_hot = (known.labels[window] == phase) & ~partition.idk[window]
+        np.testing.assert_array_equal(patches[0, 1 + phase], one_hot)
+    assert partition.idk[window].any()
+    np.testing.assert_array_equal(logits[0], known.logits[1, :, 10, 20])
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "logits"),
+    [choice for choice in itertools.product([True, False], repeat=3) if choice[0] or choice[1]],
+)
+def test_every_choice_of_inputs_trains_and_predicts(
+    scene: tuple[np.ndarray, GlobalPrediction, Partition], image: bool, labels: bool, logits: bool
+) -> None:
+    images, known, partition = scene
+    settings = LCGARSettings(
+        h=5, image=image, labels=labels, logits=logits, epochs=1, batch_size=256
+    )
+    truth = known.labels
+    weights = np.ones(3, np.float32)
+    network = lcgar.fit(images, known, partition, truth, weights, settings, USISettings(), Run())
+    local = lcgar.predict(network, images, known, partition, settings)
+    assert local.labels.shape == (partition.idk.sum(),)
+    np.testing.assert_allclose(local.probabilities.sum(1), 1, atol=1e-5)
+
+
+def test_learns_what_only_the_patch_shows() -> None:
+    """The phase is the sign of the grey value; UGSM's logits say nothing."""
+    rng = np.random.default_rng(1)
+    images = rng.choice([-0.5, 0.5], (3, 40, 40)).astype(np.float32)
+    truth = (images > 0).astype(np.uint8)
+    flat = np.zeros((3, 40, 40), np.float32)
+    known = GlobalPrediction(np.zeros_like(truth), np.zeros((3, 2, 40, 40), np.float32), flat)
+    partition = Partition(np.ones(truth.shape, bool), flat)
+    settings = LCGARSettings(h=5, epochs=8, batch_size=128)
+    weights = np.ones(2, np.float32)
+    network = lcgar.fit(images, known, partition, truth, weights, settings, USISettings(), Run())
+    local = lcgar.predict(network, images, known, partition, settings)
+    assert (local.labels == truth[partition.idk]).mean() > 0.98
+
+
+def test_learns_without_padding_and_answers_for_whole_slices() -> None:
+    """The phase is the sign of a smooth grey value; UGSM's logits say nothing."""
+    noise = np.random.default_rng(1).normal(size=(3, 40, 40))
+    truth = (ndimage.gaussian_filter(noise, (0, 2.5, 2.5), mode="wrap") > 0).astype(np.uint8)
+    flat = np.zeros(truth.shape, np.float32)
+    known = GlobalPrediction(np.zeros_like(truth), np.zeros((3, 2, 40, 40), np.float32), flat)
+    partition = Partition(np.ones(truth.shape, bool), flat)
+    settings = LCGARSettings(
+        h=5, padding="image", epochs=6, batch_size=128, pixels_per_image=300, learning_rate=4e-3
+    )
+    images, weights = truth.astype(np.float32) - 0.5, np.ones(2, np.float32)
+    network = lcgar.fit(images, known, partition, truth, weights, settings, USISettings(), Run())
+    local = lcgar.predict(network, images, known, partition, settings)
+    assert (local.labels == truth[partition.idk]).mean() > 0.9
+
+
+def test_only_known_idk_pixels_take_part(
+    scene: tuple[np.ndarray, GlobalPrediction, Partition],
+) -> None:
+    _, known, partition = scene
+    truth = known.labels.copy()
+    truth[0, :20] = IGNORE_INDEX
+    pixels = lcgar._chosen(lcgar._hard(partition, truth), 0, seed=0)
+    assert partition.idk[pixels].all()
+    assert (truth[pixels] != IGNORE_INDEX).all()
+    assert len(pixels[0]) == (partition.idk & (truth != IGNORE_INDEX)).sum()
+    few = lcgar._chosen(lcgar._hard(partition, truth), 50, seed=0)
+    assert np.bincount(few[0]).tolist() == [50, 50]
+    assert partition.idk.any()
+
+
+def test_without_idk_pixels_there_is_nothing_to_do(
+    scene: tuple[np.ndarray, GlobalPrediction, Partition],
+) -> None:
+    images, known, partition = scene
+    none = Partition(np.zeros_like(partition.idk), partition.score)
+    settings = LCGARSettings(h=5)
+    weights = np.ones(3, np.float32)
+    network = lcgar.fit(images, known, none, known.labels, weights, settings, USISettings(), Run())
+    assert len(lcgar.predict(network, images, known, none, settings).labels) == 0
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "logits", "h"),
+    [
+        *(
+            (*choice, 11)
+            for choice in itertools.product([True, False], repeat=3)
+            if any(choice[:2])
+        ),
+        *((True, True, True, h) for h in (17, 25)),
+    ],
+)
+def test_whole_slices_answer_as_their_patches_do(
+    scene: tuple[np.ndarray, GlobalPrediction, Partition],
+    image: bool,
+    labels: bool,
+    logits: bool,
+    h: int,
+) -> None:
+    images, known, partition = scene
+    settings = LCGARSettings(h=h, padding="image", image=image, labels=labels, logits=logits)
+    torch.manual_seed(h)
+    network = lcgar.build(3, settings).eval()
+    inputs = lcgar.LocalInputs(images, known, partition, settings)
+    with torch.no_grad():
+        batches = inputs.batches(np.nonzero(partition.idk), 512)
+        expected = torch.cat([network(*batch).softmax(1) for batch in batches]).numpy()
+    # the smaller memory holds but a few rows at once
+    for memory in (10**9, 10**6):
+        local = lcgar.predict(
+            network, images, known, partition, settings, precision="float32", memory=memory
+        )
+        np.testing.assert_allclose(local.probabilities, expected, atol=1e-5)
+        np.testing.assert_array_equal(local.labels, expected.argmax(1))
+
+
+def test_each_slice_is_evaluated_in_the_cheaper_way(
+    scene: tuple[np.ndarray, GlobalPrediction, Partition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, known, partition = scene
+    idk = partition.idk.copy()
+    idk[1] = False
+    idk[1, [3, 30], [0, 39]] = True
+    settings = LCGARSettings(padding="image")
+    network = lcgar.build(3, settings)
+    seen: list[torch.Size] = []
+    network.register_forward_hook(lambda _network, inputs, _output: seen.append(inputs[0].shape))
+    both = lcgar.predict(network, images, known, Partition(idk, partition.score), settings)
+    assert seen == [(2, 4, 23, 23)], "many pixels come from maps, two from their patches"
+    for number in (0, 1):
+        one = np.s_[number : number + 1]
+        alone = lcgar.predict(
+            network,
+            images[one],
+            replace(known, labels=known.labels[one], logits=known.logits[one]),
+            Partition(idk[one], partition.score[one]),
+            settings,
+        )
+        own = both.probabilities[np.nonzero(idk)[0] == number]
+        np.testing.assert_array_equal(alone.probabilities, own)

@@ -1,0 +1,199 @@
+"""Predictions by several processes: the same files, also where a worker is killed."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client
+
+import matphase as mp
+from matphase.method.folder import checksum_of, read
+from matphase.prediction import cluster, run
+from matphase.prediction.task import task_of
+from matphase.support.device import arithmetic
+from matphase.support.errors import InputError, MatPhaseError
+from matphase.support.progress import Silent
+from samples import striped
+
+SMALL = 3 * 10**6
+"""Memory for blocks that are rectangles of the slices below."""
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scan") / "scan.tif"
+    mp.save(path, mp.Volume.from_array(striped(3, 121, 133).images))
+    return path
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with cluster.local_cluster(2) as made:
+        yield made
+
+
+def predicted(
+    folder: Path, scan: Path, out: Path, crew: run.Crew | None, reporter: Silent | None = None
+) -> list[np.ndarray]:
+    model, volume = read(folder), mp.open(scan)
+    task = task_of(model, volume, memory=SMALL)
+    files, _ = run.predict_to_files(
+        *(model, volume, task, out),
+        folder=folder,
+        probabilities=True,
+        crew=crew,
+        reporter=reporter or Silent(),
+    )
+    return [mp.open(file).to_array() for file in files if file.suffix == ".tif"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    model_folder: Path, scan: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[np.ndarray]:
+    return predicted(model_folder, scan, tmp_path_factory.mktemp("one") / "out.tif", None)
+
+
+class Killing(Silent):
+    """A reporter that kills a worker when some blocks are done."""
+
+    def __init__(self, client: Client, after: int = 1) -> None:
+        self.client, self.left = client, after
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(next(iter(self.client.run(os.getpid).values())), signal.SIGKILL)
+
+
+def test_two_workers_write_what_one_process_writes(
+    client: Client, model_folder: Path, scan: Path, tmp_path: Path, undisturbed: list[np.ndarray]
+) -> None:
+    crew = cluster.Cluster(client, model_folder)
+    for one, other in zip(
+        predicted(model_folder, scan, tmp_path / "out.tif", crew), undisturbed, strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_workers_keep_memory_as_other_processes_do(client: Client) -> None:
+    """Two times as fast as with what Dask sets, by benchmarks/workers.py."""
+    (found,) = set(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values())
+    assert found == os.environ.get("MALLOC_TRIM_THRESHOLD_")
+
+
+@pytest.mark.parametrize("after", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5))])
+def test_a_worker_that_is_killed_costs_only_time(
+    client: Client,
+    model_folder: Path,
+    scan: Path,
+    tmp_path: Path,
+    undisturbed: list[np.ndarray],
+    after: int,
+) -> None:
+    crew, killing = cluster.Cluster(client, model_folder), Killing(client, after)
+    found = predicted(model_folder, scan, tmp_path / "out.tif", crew, killing)
+    assert killing.left <= 0
+    for one, other in zip(found, undisturbed, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_blocks_that_end_workers_are_given_up(
+    model_folder: Path, scan: Path, tmp_path: Path
+) -> None:
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        cluster.local_cluster(1) as weak,
+    ):
+        crew, killing = cluster.Cluster(weak, model_folder), Killing(weak)
+        with pytest.raises(MatPhaseError, match=r"block \d+ ended several workers"):
+            predicted(model_folder, scan, tmp_path / "out.tif", crew, killing)
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_goes_while_blocks_are_predicted(
+    model_folder: Path, scan: Path, tmp_path: Path, undisturbed: list[np.ndarray]
+) -> None:
+    with cluster.local_cluster(1) as client:
+
+        class Closing(Silent):
+            def advance(self, steps: int = 1, note: str = "") -> None:
+                client.cluster.close()
+
+        crew = cluster.Cluster(client, model_folder)
+        with pytest.raises(MatPhaseError, match="the Dask scheduler has gone; start one again"):
+            predicted(model_folder, scan, tmp_path / "out.tif", crew, Closing())
+    found = predicted(model_folder, scan, tmp_path / "out.tif", None)
+    for one, other in zip(found, undisturbed, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_what_a_worker_refuses_is_told_here(model_folder: Path, scan: Path, tmp_path: Path) -> None:
+    with cluster.local_cluster(1) as client:
+        crew = cluster.Cluster(client, model_folder)
+
+        def unseen(job: run.Job, todo: Any) -> Any:
+            elsewhere = replace(job.store, folder=Path("/where/no/worker/looks"))
+            return crew(replace(job, store=elsewhere), todo)
+
+        with pytest.raises(InputError, match="worker does not see /where/no/worker/looks; let all"):
+            predicted(model_folder, scan, tmp_path / "out.tif", unseen)
+        client.run(setattr, cluster, "version", str)
+        with pytest.raises(InputError, match=r"a Dask worker has MatPhase matphase, but this is"):
+            predicted(model_folder, scan, tmp_path / "out.tif", crew)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "SECONDS_TO_ANSWER", 1)
+    with (
+        pytest.raises(InputError, match="no Dask scheduler answers at tcp"),
+        cluster.cluster_at("tcp://127.0.0.1:9"),
+    ):
+        pass
+    with pytest.raises(InputError, match="as tcp://HOST:8786"), cluster.cluster_at("nonsense://x"):
+        pass
+
+
+def test_workers_with_another_version_or_model(model_folder: Path) -> None:
+    checksum, here = checksum_of(model_folder), arithmetic("auto")
+    with pytest.raises(InputError, match="install the same version"):
+        cluster._work(("0.0.0", here), model_folder, checksum, None, None)  # type: ignore[arg-type]
+    other = version("matphase"), "bfloat16 on a machine of its own"
+    with pytest.raises(InputError, match="take workers of one kind"):
+        cluster._work(other, model_folder, checksum, None, None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="sees another model"):
+        cluster._model(model_folder, "of another")
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as it was: dask-jobqueue takes it over on import, for this process and for good."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.filterwarnings("ignore:Port:UserWarning")
+def test_the_manual_has_a_script_for_slurm() -> None:
+    pytest.importorskip("dask_jobqueue")
+    manual = Path(__file__).parents[2].joinpath("docs/volumes.md").read_text("utf-8")
+    (script,) = re.findall(r"```python\n(from dask_jobqueue.*?)```", manual, re.DOTALL)
+    made: dict[str, object] = {}
+    exec(script.split("cluster.scale")[0], made)
+    with made["cluster"] as slurm:  # type: ignore[attr-defined]
+        job = slurm.job_script()
+    assert "#SBATCH --cpus-per-task=16" in job
+    assert "#SBATCH --mem=30G" in job
+    assert re.search(r"--nthreads 1\b", job)
+    assert "OMP_NUM_THREADS=16" in job
+    assert "MALLOC_TRIM_THRESHOLD_=67108864" in job

@@ -1,0 +1,435 @@
+"""Predictions into files: what comes out, what is kept after a kill, and what is refused."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import matphase as mp
+from matphase.images.grey_scale import IntensityScale
+from matphase.images.phases import PhaseTable
+from matphase.method.folder import Trained, read, write
+from matphase.networks import zoo
+from matphase.prediction import records, run
+from matphase.prediction.task import blocks_of, task_of
+from matphase.settings import Settings
+from matphase.support.errors import Interrupted, OutputError
+from matphase.support.progress import Silent
+from samples import striped
+
+SMALL = 3 * 10**6
+"""Memory for blocks that are rectangles of the volume below."""
+
+
+@pytest.fixture(scope="module")
+def volume() -> mp.Volume:
+    images = striped(2, 121, 133).images
+    return mp.Volume.from_array(images, voxel_size=(0.4, 0.2, 0.2), unit="um", name="scan")
+
+
+def random_model(folder: Path, seed: int) -> Path:
+    """A model folder with random weights and no local network, which takes most of the time."""
+    settings = Settings.from_mapping(
+        {"model": "ugsm", "ugsm": {"width": 4, "depth": 2, "samples": 2, "dropout": 0.2}}
+    )
+    torch.manual_seed(seed)
+    network = zoo.segmenter("mcd_unet", 1, 3, settings.ugsm)
+    phases = PhaseTable.from_names(["pore", "carbon", "nickel"])
+    write(Trained(settings, phases, IntensityScale(-10, 90), 0, network, None, None, {}), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quick_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_model(tmp_path_factory.mktemp("models") / "random", seed=0)
+
+
+def predicted(
+    folder: Path,
+    volume: mp.Volume,
+    out: Path,
+    *,
+    memory: int = SMALL,
+    seed: int = 0,
+    keep_samples: bool = False,
+    probabilities: bool = False,
+    restart: bool = False,
+    reporter: Any = None,
+    crew: run.Crew | None = None,
+) -> dict[str, Any]:
+    model = read(folder)
+    task = task_of(model, volume, memory=memory, seed=seed, keep_samples=keep_samples)
+    written, record = run.predict_to_files(
+        model,
+        volume,
+        task,
+        out,
+        folder=folder,
+        probabilities=probabilities,
+        restart=restart,
+        crew=crew,
+        reporter=reporter or Silent(),
+    )
+    assert set(written) <= set(out.parent.iterdir())
+    return record
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    quick_folder: Path, volume: mp.Volume, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("undisturbed") / "out.tif"
+    predicted(quick_folder, volume, out)
+    return contents(out.parent)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files, hidden ones too; of the record what does not tell of times."""
+    found = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    record = json.loads(found.pop("out.json"))
+    kept = {name: record[name] for name in ("files", "volume_fractions", "idk_share", "phases")}
+    return {**found, "out.json": json.dumps(kept).encode()}
+
+
+# --- what comes out -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".h5", ".ome.zarr"])
+def test_files_hold_what_a_prediction_in_memory_holds(
+    quick_folder: Path, model_folder: Path, volume: mp.Volume, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    folder = model_folder if suffix == ".h5" else quick_folder
+    record = predicted(folder, volume, out, keep_samples=True, probabilities=True)
+    expected = mp.load(folder).predict(volume, keep_samples=True)
+    stored = records.read_prediction(out, None)
+    assert stored.entropy is not None
+    assert stored.probabilities is not None
+    np.testing.assert_array_equal(stored.labels, stored.phases.encode(expected.labels))
+    np.testing.assert_allclose(stored.entropy, expected.entropy, atol=1e-5)
+    np.testing.assert_allclose(
+        stored.probabilities, expected.probabilities.swapaxes(0, 1), atol=1e-5
+    )
+    opened = records.open_prediction(out)
+    assert opened is not None
+    assert opened.labels.voxel_size == volume.voxel_size
+    assert expected.samples is not None
+    for one, samples in zip(opened.samples, expected.samples, strict=True):
+        np.testing.assert_array_equal(one.to_array(), samples)
+    assert record["volume_fractions"] == expected.volume_fractions()
+    assert record["idk_share"] == expected.idk.mean()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_slice_gives_a_slice(quick_folder: Path, volume: mp.Volume, tmp_path: Path) -> None:
+    plane = mp.Volume.from_array(volume.to_array()[0])
+    predicted(quick_folder, plane, tmp_path / "out.h5")
+    stored = mp.open(tmp_path / "out.h5")
+    assert (stored.axes, stored.shape) == ("yx", (121, 133))
+    np.testing.assert_array_equal(stored.to_array(), mp.load(quick_folder).predict(plane).labels)
+
+
+def test_what_a_block_takes_can_be_pickled(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path
+) -> None:
+    """So that it can be computed by another process."""
+    mp.save(tmp_path / "scan.h5", volume)
+    opened, model = mp.open(tmp_path / "scan.h5"), read(quick_folder)
+    task = task_of(model, opened, memory=SMALL)
+    block = blocks_of(model, opened, task)[-1]
+    again = pickle.loads(pickle.dumps((opened, block, task, run.Outputs())))
+    there, block, task, _ = again
+    one, other = (
+        run.block_maps(model, run.block_images(model, of, block, task), block, task)
+        for of in (opened, there)
+    )
+    np.testing.assert_array_equal(one["labels"], other["labels"])
+
+
+# --- stopping and going on ------------------------------------------------------------------------
+
+
+class Counting(Silent):
+    """A reporter that counts predicted voxels and stops the work after some blocks."""
+
+    def __init__(self, stop_after: int = -1) -> None:
+        self.blocks = self.voxels = self.total = self.done = 0
+        self._stop_after = stop_after
+        self._title = ""
+
+    def start(self, title: str, total: int, done: int = 0) -> None:
+        self.total, self.done, self._title = total, done, title
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        if self._title != "predict":
+            return
+        self.blocks += 1
+        self.voxels += steps
+        if self.blocks == self._stop_after:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_prediction_goes_on_with_what_is_not_finished(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    out, first, second = tmp_path / "out.tif", Counting(stop_after=3), Counting()
+    with pytest.raises(Interrupted, match=r"stopped; finished blocks are kept in .*\.out\.tif"):
+        predicted(quick_folder, volume, out, reporter=first)
+    assert not out.exists()
+    assert first.total == second.total + 2 * 121 * 133
+    predicted(quick_folder, volume, out, reporter=second)
+    assert second.done == first.voxels > 0
+    assert second.done + second.voxels == second.total
+    assert contents(tmp_path) == undisturbed
+
+
+def test_nothing_is_left_where_no_block_was_finished(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "block_maps", stop)
+    with pytest.raises(Interrupted, match="stopped; nothing was written"):
+        predicted(quick_folder, volume, tmp_path / "out.tif")
+    assert list(tmp_path.iterdir()) == []
+
+
+def stopped(quick_folder: Path, volume: mp.Volume, out: Path, **options: Any) -> Path:
+    """A prediction that was stopped after three blocks; its working folder."""
+    with pytest.raises(Interrupted):
+        predicted(quick_folder, volume, out, reporter=Counting(stop_after=3), **options)
+    return records.working_folder(out)
+
+
+def test_a_block_that_was_damaged_is_predicted_again(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    out = tmp_path / "out.tif"
+    work = stopped(quick_folder, volume, out)
+    kept = Counting()
+    (maps,) = work.glob("maps-*")
+    chunks = sorted((maps / "entropy.zarr" / "c").rglob("0"))
+    chunk = next(path for path in chunks if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-20])
+    note = max((maps / "blocks").glob("*.json"))
+    note.write_text("{", "utf-8")
+    predicted(quick_folder, volume, out, reporter=kept)
+    assert kept.done < kept.total
+    assert kept.blocks == 2 + len(list_of_blocks(quick_folder, volume)) - 3
+    assert contents(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("when", ["half way", "when all but the names is done"])
+def test_what_changed_in_the_volume_is_predicted_again(
+    quick_folder: Path,
+    volume: mp.Volume,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+) -> None:
+    """Whatever of it changed: a single voxel will do."""
+    first, second = tmp_path / "first" / "out.tif", tmp_path / "second" / "out.tif"
+    if when == "half way":
+        stopped(quick_folder, volume, first)
+    else:
+
+        def stop(_: Path) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "take_places", stop)
+            with pytest.raises(Interrupted):
+                predicted(quick_folder, volume, first)
+    grey = volume.to_array().copy()
+    grey[0, 5, 5] += 40
+    changed = mp.Volume.from_array(grey, voxel_size=(0.4, 0.2, 0.2), unit="um", name="scan")
+    again = Counting()
+    predicted(quick_folder, changed, first, reporter=again)
+    predicted(quick_folder, changed, second)
+    assert 0 < again.done < again.total
+    assert contents(first.parent) == contents(second.parent)
+
+
+def test_a_process_whose_place_another_took_writes_nothing_more(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path
+) -> None:
+    """As a worker may that was still at a block when its run was stopped."""
+    out = tmp_path / "out.tif"
+    late: list[run.Job] = []
+
+    def crew(job: run.Job, todo: Any) -> Any:
+        late.append(job)
+        return run.one_by_one(read(quick_folder))(job, todo)
+
+    stopped(quick_folder, volume, out, crew=crew)
+    stopped(quick_folder, volume, out, seed=1, restart=True)
+    model, first = read(quick_folder), list_of_blocks(quick_folder, volume)[0]
+    expected = tmp_path / "expected.tif"
+    predicted(quick_folder, volume, expected, seed=1)
+    with pytest.raises(OutputError, match="taken over by another prediction of that name"):
+        run.predict_block(model, late[0], first)
+    # also one that had opened the maps before
+    again: list[run.Job] = []
+
+    def opened(job: run.Job, todo: Any) -> Any:
+        again.append(job)
+        yield first, run.predict_block(model, job, first)
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        predicted(quick_folder, volume, out, restart=True, crew=opened)
+    stopped(quick_folder, volume, out, seed=1, restart=True)
+    with pytest.raises(OutputError, match="taken over by another prediction of that name"):
+        run.predict_block(model, again[0], first)
+    predicted(quick_folder, volume, out, seed=1)
+    assert out.read_bytes() == expected.read_bytes()
+
+
+def list_of_blocks(quick_folder: Path, volume: mp.Volume) -> list[Any]:
+    model = read(quick_folder)
+    return blocks_of(model, volume, task_of(model, volume, memory=SMALL))
+
+
+def test_an_unfinished_prediction_of_something_else_is_refused(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.tif"
+    work = stopped(quick_folder, volume, out)
+    before = sorted(path.name for path in work.rglob("*"))
+    coarser = mp.Volume.from_array(volume.to_array(), voxel_size=0.3, unit="um")
+    other = random_model(tmp_path / "other model", seed=1)
+    for says, call in {
+        "another seed;": lambda: predicted(quick_folder, volume, out, seed=1),
+        "another memory limit": lambda: predicted(quick_folder, volume, out, memory=10**7),
+        "another set of maps": lambda: predicted(quick_folder, volume, out, probabilities=True),
+        "another voxel size": lambda: predicted(quick_folder, coarser, out),
+        "another model": lambda: predicted(other, volume, out),
+    }.items():
+        with pytest.raises(OutputError, match=rf"{says}.*--restart"):
+            call()
+    assert sorted(path.name for path in work.rglob("*")) == before
+    predicted(quick_folder, volume, out, seed=1, restart=True)
+    assert not work.exists()
+
+
+def test_a_folder_that_was_killed_before_it_began_is_no_hindrance(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    work = stopped(quick_folder, volume, tmp_path / "out.tif")
+    (work / "run.json").unlink()
+    predicted(quick_folder, volume, tmp_path / "out.tif")
+    assert contents(tmp_path) == undisturbed
+
+
+def test_room_on_the_disk_is_seen_to_before_the_start(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    needed = run.disk_bytes(read(quick_folder), volume.shape, run.Outputs())
+    assert needed == int((1 + 8 / 7) * 2 * 121 * 133 * (1 + 1 + 4 + 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
+    with pytest.raises(OutputError, match=r"takes up to .* GB of disk .* make room"):
+        predicted(quick_folder, volume, tmp_path / "out.tif")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))
+    predicted(quick_folder, volume, tmp_path / "out.tif")
+
+
+def test_files_that_went_while_they_took_their_places_are_written_again(
+    quick_folder: Path,
+    volume: mp.Volume,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: dict[str, bytes],
+) -> None:
+    out, moved = tmp_path / "out.tif", []
+    replace = records.replace
+
+    def stopping(source: Path, target: Path) -> None:
+        if len(moved) == 2:
+            raise KeyboardInterrupt
+        replace(source, target)
+        moved.append(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "replace", stopping)
+        with pytest.raises(Interrupted):
+            predicted(quick_folder, volume, out)
+    for path in moved:
+        path.unlink()
+    predicted(quick_folder, volume, out)
+    assert contents(tmp_path) == undisturbed
+
+
+def test_a_scale_that_changed_begins_anew_by_itself(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path
+) -> None:
+    """What the networks would see is another, so no block is kept."""
+    out, again = tmp_path / "out.tif", Counting()
+    stopped(quick_folder, volume, out)
+    brighter = mp.Volume.from_array(
+        volume.to_array() + 1, voxel_size=(0.4, 0.2, 0.2), unit="um", name="scan"
+    )
+    predicted(quick_folder, brighter, out, reporter=again)
+    assert again.done == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
+@pytest.mark.parametrize(
+    ("where", "call"),
+    [
+        ("matphase.prediction.store.Store.put", 3),
+        ("matphase.prediction.store.write_json", 4),
+        ("matphase.images.formats.write", 2),
+        ("matphase.prediction.records.replace", 2),
+        ("matphase.prediction.records.tidy", 1),
+    ],
+)
+def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_files(
+    quick_folder: Path,
+    volume: mp.Volume,
+    tmp_path: Path,
+    undisturbed: dict[str, bytes],
+    where: str,
+    call: int,
+) -> None:
+    """The process kills itself at the n-th call of a function."""
+    mp.save(tmp_path / "scan.h5", volume)
+    out = tmp_path / "there" / "out.tif"
+    code = (
+        "import os, signal, sys, pkgutil\n"
+        "from matphase.cli import main\n"
+        "import matphase.prediction.run\n"
+        "where, call = sys.argv.pop(1), int(sys.argv.pop(1))\n"
+        "holder, name = where.rsplit('.', 1)\n"
+        "holder = pkgutil.resolve_name(holder)\n"
+        "real, calls = getattr(holder, name), []\n"
+        "def killing(*args, **kwargs):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == call:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(*args, **kwargs)\n"
+        "setattr(holder, name, killing)\n"
+        "main()\n"
+    )
+    words = ["predict", str(quick_folder), str(tmp_path / "scan.h5"), "--out", str(out)]
+    words += ["--memory", "3MB"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done: Callable[..., Any] = subprocess.run
+    killed = done([sys.executable, "-c", code, where, str(call), *words], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    again = done([sys.executable, "-m", "matphase", *words], env=environment, capture_output=True)
+    assert (again.returncode, again.stderr) == (0, b"")
+    assert contents(out.parent) == undisturbed

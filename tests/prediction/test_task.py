@@ -1,0 +1,319 @@
+"""Blocks answer as the whole does, whatever their size, for every kind of model."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import matphase as mp
+from matphase.cli.common import parse_memory
+from matphase.images.grey_scale import IntensityScale
+from matphase.images.phases import PhaseTable
+from matphase.images.tiles import Block, Shape, tiles
+from matphase.method import deferral, hcl_idk, local
+from matphase.method.conformal import Promise
+from matphase.method.folder import Trained
+from matphase.method.scaling import Scaling
+from matphase.networks import zoo
+from matphase.networks.unet import UNet
+from matphase.prediction.plan import array_bytes, pass_bytes, plan
+from matphase.prediction.task import Maps, Task, block_images, block_maps, blocks_of, task_of
+from matphase.settings import Settings
+from matphase.support.errors import InputError
+from samples import striped
+
+SHAPE = (2, 91, 101)
+SMALL = {"ugsm": {"width": 3, "depth": 2, "samples": 2}, "precision": "float32"}
+BLOCKS: list[Shape] = [(1, 91, 101), (2, 48, 52), (1, 91, 32)]
+
+
+def model_of(**sections: Any) -> Trained:
+    """A model with random weights, which still says something else of every pixel."""
+    settings = Settings.from_mapping(SMALL).updated(sections)
+    phases = PhaseTable.from_mapping({"pore": 0, "carbon": 128, "nickel": 255})
+    torch.manual_seed(3)
+    kind = zoo.KINDS[settings.model]
+    network = zoo.segmenter(kind.network, settings.ugsm.slices, 3, settings.ugsm).eval()
+    speaking_of_all_phases(network)
+    scale = IntensityScale(-10, 90, per_slice=sections.get("data", {}).get("scale") == "slice")
+    bare = Trained(settings, phases, scale, 0, network, None, None, {})
+    if kind.local is None:
+        return bare
+    classifier = hcl_idk.build(3, settings.idk)
+    with torch.no_grad():
+        # as it is, many pixels share the highest score, and few the lowest
+        classifier.layers[-1].weight.neg_()
+    answering = local.build(3, settings).eval()
+    never = settings.updated({"idk": {"threshold": 1.0}})
+    first = whole(Trained(never, phases, scale, 0, network, classifier, answering, {}))
+    # a few pixels, and none so near the threshold that rounding could decide
+    threshold = in_a_gap(np.sort(first["idk_score"], axis=None), 0.96, 0.98)
+    tuned = settings.updated({"idk": {"threshold": threshold}})
+    return Trained(tuned, phases, scale, 0, network, classifier, answering, {})
+
+
+def in_a_gap(values: np.ndarray, first: float, last: float) -> float:
+    """A threshold between quantiles of sorted values, as far as can be from each of them."""
+    some = values[int(first * len(values)) : int(last * len(values))]
+    widest = np.diff(some).argmax()
+    return float(some[widest] + some[widest + 1]) / 2
+
+
+def speaking_of_all_phases(network: nn.Module) -> None:
+    """Centre and stretch its logits, since random weights mostly favour one phase."""
+    if not isinstance(network, UNet):
+        return
+    with torch.no_grad():
+        image = torch.from_numpy(VOLUME.to_array()[:1, None] / 50 - 1).float()
+        logits = network(image.expand(-1, network.down[0][0].in_channels, -1, -1))
+        spread = logits.std((0, 2, 3), correction=0)
+        network.head.weight *= (2 / spread)[:, None, None, None]
+        network.head.bias.copy_((network.head.bias - logits.mean((0, 2, 3))) * 2 / spread)
+
+
+VOLUME = mp.Volume.from_array(striped(*SHAPE).images + np.float32([[[0]], [[7]]]))
+
+
+def task(model: Trained, **wanted: Any) -> Task:
+    return task_of(model, VOLUME, **wanted)
+
+
+def whole(model: Trained, **wanted: Any) -> Maps:
+    (only,) = tiles(SHAPE, SHAPE)
+    return one_block(model, only, task(model, **wanted))
+
+
+def one_block(model: Trained, block: Block, asked: Task) -> Maps:
+    return block_maps(model, block_images(model, VOLUME, block, asked), block, asked)
+
+
+def in_blocks(model: Trained, blocks: list[Block], **wanted: Any) -> Maps:
+    asked = task(model, **wanted)
+    maps: Maps = {}
+    for block in reversed(blocks):
+        for name, part in one_block(model, block, asked).items():
+            assert part.shape[-3:] == block.shape
+            maps.setdefault(name, np.zeros((*part.shape[:-3], *SHAPE), part.dtype))
+            maps[name][..., *block.core] = part
+    return maps
+
+
+def cut(model: Trained, block: Shape) -> list[Block]:
+    reach = zoo.reach(model.ugsm, model.lcgar, model.settings)
+    assert reach is not None
+    return tiles(SHAPE, block, reach.radius, reach.multiple)
+
+
+def assert_same(found: Maps, expected: Maps) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        if array.dtype.kind == "f":
+            np.testing.assert_allclose(found[name], array, atol=1e-5, err_msg=name)
+        else:
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "matphase": {},
+    "matphase that sees the image beyond its patch": {"lcgar": {"padding": "image", "h": 7}},
+    "matphase that sees neighbouring slices": {"ugsm": {"slices": 3}, "lcgar": {"slices": 3}},
+    "matphase with channel dropout": {"ugsm": {"dropout_kind": "channel"}},
+    "matphase on scales of slices": {"data": {"scale": "slice"}},
+    "ugsm": {"model": "ugsm"},
+    "mcd_unet": {"model": "mcd_unet"},
+    "unet": {"model": "unet"},
+    "local_unet": {"model": "local_unet"},
+    "adapted_lcgar": {"model": "adapted_lcgar", "lcgar": {"h": 5, "padding": "image"}},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_blocks_equal_the_whole(kind: str) -> None:
+    model = model_of(**KINDS[kind])
+    samples = 1 if kind == "unet" else 2
+    wanted = {"mutual_information": True, "keep_samples": samples > 1}
+    expected = whole(model, **wanted)
+    assert len(np.unique(expected["labels"])) > 1
+    if model.lcgar is not None:
+        assert 0.01 < expected["idk"].mean() < 0.05
+        assert (expected["probabilities"] != expected["global_probabilities"]).any()
+    for block in BLOCKS[1:2] if "adapted" in kind else BLOCKS:
+        assert_same(in_blocks(model, cut(model, block), **wanted), expected)
+
+
+@pytest.mark.parametrize("scaling", ["temperature", "vector"])
+def test_scaling_and_trust_are_those_of_the_whole(scaling: Any) -> None:
+    model = model_of()
+    weights, biases = {"temperature": ((0.5,) * 3, (0.0,) * 3)}.get(
+        scaling, ((0.5, 2.0, 1.0), (0.1, 0.0, -0.2))
+    )
+    scaled = replace(model_of(), scaling=Scaling(scaling, weights, biases))
+    sure = np.sort(whole(scaled)["probabilities"].max(axis=0), axis=None)
+    model = replace(scaled, promise=Promise(0.1, in_a_gap(sure, 0.4, 0.6), 1, 10, 5, 1))
+    expected = whole(model, keep_samples=True)
+    assert 0.3 < expected["trusted"].mean() < 0.7
+    assert_same(in_blocks(model, cut(model, BLOCKS[1]), keep_samples=True), expected)
+
+
+@pytest.mark.parametrize("fusion", ["replace", "soft"])
+def test_deferral_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch, fusion: str) -> None:
+    asked = model_of(aggregator={"fusion": fusion})
+    torch.manual_seed(4)
+    network = deferral.build(3, asked.settings.idk).eval()
+    model = replace(asked, deferral=network)
+    scores: list[np.ndarray] = []
+    with monkeypatch.context() as patch:
+        real = deferral.predict
+        patch.setattr(deferral, "predict", lambda *some: scores.append(real(*some)) or scores[-1])
+        whole(model)
+    # about half of the pixels on each side, and none so near that rounding could decide
+    middle = in_a_gap(np.sort(scores[0]), 0.4, 0.6)
+    with torch.no_grad():
+        network.layers[-1].bias -= float(np.log(middle / (1 - middle)))
+    expected = whole(model, keep_samples=True)
+    assert 0.3 < expected["deferred"].sum() / expected["idk"].sum() < 0.7
+    for block in BLOCKS:
+        assert_same(in_blocks(model, cut(model, block), keep_samples=True), expected)
+
+
+def test_without_the_halo_blocks_differ() -> None:
+    model = model_of()
+    expected = whole(model)
+    found = in_blocks(model, tiles(SHAPE, BLOCKS[1], 0, 4))
+    assert np.abs(found["probabilities"] - expected["probabilities"]).max() > 1e-3
+
+
+def test_the_spread_of_porosity_does_not_depend_on_the_block() -> None:
+    """Masks drawn by block would average out over blocks, and error bars with them."""
+    model = model_of(ugsm={"samples": 6})
+
+    def porosity(maps: Maps) -> np.ndarray:
+        return (maps["samples"] == 0).mean(axis=(1, 2, 3))
+
+    expected = porosity(whole(model, keep_samples=True))
+    assert expected.std() > 0.001
+    for block in BLOCKS[1:2]:
+        found = porosity(in_blocks(model, cut(model, block), keep_samples=True))
+        np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+def test_a_predicted_volume_does_not_depend_on_the_memory() -> None:
+    model = mp.MatPhase(settings=Settings.from_mapping(SMALL))
+    model._trained = trained = model_of(model="ugsm")
+    large = model.predict(VOLUME)
+    small = model.predict(VOLUME, memory=2 * 10**6)
+    assert len(blocks_of(trained, VOLUME, task(trained, memory=2 * 10**6))) > 2
+    np.testing.assert_array_equal(small.labels, large.labels)
+    np.testing.assert_allclose(small.probabilities, large.probabilities, atol=1e-5)
+
+
+# --- which blocks ---------------------------------------------------------------------------------
+
+
+def test_whole_slices_several_together_where_they_fit() -> None:
+    blocks = plan(model_of(), (300, 117, 131), 0, 10**9)
+    assert [block.shape[0] for block in blocks] == [16] * 18 + [12]
+    assert all(block.window == (slice(0, 117), slice(0, 131)) for block in blocks)
+
+
+def test_slices_that_are_no_neighbours_are_refused_by_a_model_that_sees_several() -> None:
+    noise = np.random.default_rng(0).uniform(0, 80, (4, 260, 260))
+    with pytest.raises(InputError, match=r"do not look like the next ones .* 3 neighbours"):
+        task_of(model_of(ugsm={"slices": 3}), mp.Volume.from_array(noise))
+    task_of(model_of(), mp.Volume.from_array(noise))
+
+
+@pytest.mark.parametrize(("slices", "blocks"), [(1, 1), (7, 7), (40, 20), (64, 16)])
+def test_a_short_stack_keeps_several_workers_busy(slices: int, blocks: int) -> None:
+    assert len(plan(model_of(), (slices, 117, 131), 0, 10**9)) == blocks
+
+
+@pytest.mark.parametrize("memory", [2_500_000, 4_000_000, 10**7, 10**8])
+def test_blocks_take_no_more_than_the_memory(memory: int) -> None:
+    model = model_of()
+    blocks = plan(model, (3, 300, 420), 3, memory)
+    assert sum(block.voxels for block in blocks) == 3 * 300 * 420
+    for block in blocks:
+        rows, columns = (part.stop - part.start for part in block.window)
+        needed = block.shape[0] * rows * columns * array_bytes(model, 3)
+        assert needed + pass_bytes(model, rows, columns) <= memory
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+import matphase as mp
+from matphase.images.grey_scale import IntensityScale
+from matphase.prediction.task import block_images, block_maps, blocks_of, task_of
+from matphase.method.folder import Trained
+from matphase.networks import zoo
+from matphase.images.phases import PhaseTable
+from matphase.settings import Settings
+from matphase.method import hcl_idk, local
+
+def memory(key):
+    status = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(dict(line.split(":", 1) for line in status)[key].split()[0])
+
+torch.set_num_threads(1)
+limit, kept = int(sys.argv[1]), int(sys.argv[2])
+settings = Settings.from_mapping(
+    {"ugsm": {"width": 8, "samples": 6}, "idk": {"threshold": 0.0}, "precision": "float32"}
+)
+phases = PhaseTable.from_names(["pore", "carbon", "nickel"])
+network = zoo.segmenter("mcd_unet", 1, 3, settings.ugsm).eval()
+model = Trained(settings, phases, IntensityScale(0, 255), 0, network,
+                hcl_idk.build(3, settings.idk), local.build(3, settings).eval(), {})
+noise = np.random.default_rng(0).integers(0, 255, (4, 400, 400)).astype(np.uint8)
+volume = mp.Volume.from_array(noise)
+small = mp.Volume.from_array(noise[:1, :40, :40])
+for one, memory_limit in ((small, 10**9), (volume, limit)):
+    task = task_of(model, one, memory=memory_limit, keep_samples=kept)
+    block = blocks_of(model, one, task)[0]
+    Path("/proc/self/clear_refs").write_text("5")
+    before = memory("VmRSS")
+    block_maps(model, block_images(model, one, block, task), block, task)
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="not Linux")
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("limit", [6 * 10**7, 10**8])
+def test_a_block_keeps_to_its_memory(limit: int, kept: bool) -> None:
+    """Of the process as a whole, also where LCGAR answers for every pixel."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(limit), str(int(kept))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert limit / 10 < int(done.stdout) <= limit
+
+
+def test_too_little_memory_says_how_much_is_enough() -> None:
+    model = model_of()
+    with pytest.raises(InputError, match="limit is 10kB; raise it") as caught:
+        plan(model, (3, 300, 420), 0, 10_000)
+    enough = parse_memory(str(caught.value).split("--memory ")[1].removesuffix(")"))
+    assert plan(model, (3, 300, 420), 0, enough)
+    with pytest.raises(InputError):
+        plan(model, (3, 300, 420), 0, enough * 8 // 10)
+
+
+def test_a_network_that_looks_at_whole_slices_says_so() -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    model = model_of(model="manet")
+    assert len(plan(model, (1, 64, 64), 0, 10**9)) == 1
+    with pytest.raises(InputError, match=r"manet looks at whole slices, and one of 64 x 64 px"):
+        plan(model, (3, 64, 64), 0, 10**6)

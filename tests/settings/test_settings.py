@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from matphase.settings import Settings
+from matphase.support.errors import InputError
+
+
+@pytest.mark.parametrize("name", ["quick", "small", "best", "paper"])
+def test_presets_load_and_are_unlike(name: str) -> None:
+    others = [Settings.preset(other) for other in {"quick", "small", "best", "paper"} - {name}]
+    assert Settings.preset(name) not in others
+
+
+def test_the_paper_preset_has_the_numbers_of_the_paper() -> None:
+    paper = Settings.preset("paper")
+    assert paper.data.copies == 10
+    assert (paper.ugsm.epochs, paper.ugsm.batch_size) == (100, 20)
+    assert (paper.ugsm.dropout, paper.ugsm.dropout_kind, paper.ugsm.samples) == (0.5, "element", 20)
+    assert (paper.idk.epochs, paper.idk.batch_size) == (15, 1024)
+    assert (paper.lcgar.epochs, paper.lcgar.batch_size, paper.lcgar.h) == (15, 1024, 11)
+    assert paper == Settings(), "the defaults are the paper's"
+
+
+def test_best_is_small_but_for_what_goes_beyond_the_paper() -> None:
+    changes = {
+        "align": {"after": 0.5},
+        "ugsm": {"slices": 5, "dropout": 0.1},
+        "usi": {"order": "none"},
+        "lcgar": {"slices": 5, "padding": "image"},
+        "calibration": {"scaling": "auto", "align": True},
+    }
+    assert Settings.preset("best") == Settings.preset("small").updated(changes)
+
+
+@pytest.mark.parametrize("name", ["", "fast", "../quick", "quick.toml", "Paper"])
+def test_a_preset_that_there_is_not(name: str) -> None:
+    with pytest.raises(InputError, match="choose quick, small, best or paper"):
+        Settings.preset(name)
+
+
+@pytest.mark.parametrize("name", ["quick", "small", "best", "paper"])
+def test_settings_survive_a_file(tmp_path: Path, name: str) -> None:
+    settings = Settings.preset(name).updated({"idk": {"tune_recall": 0.9, "folds": 3}})
+    path = tmp_path / "settings.toml"
+    path.write_text(tomli_w.dumps(settings.model_dump()), "utf-8")
+    assert Settings().with_file(path).model_dump(exclude_none=True) == settings.model_dump(
+        exclude_none=True
+    )
+
+
+def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("[ugsm]\nepochs = 3\n", "utf-8")
+    small = Settings.preset("small")
+    changed = small.with_file(path)
+    assert changed.ugsm == small.ugsm.model_copy(update={"epochs": 3})
+    assert changed.model_copy(update={"ugsm": small.ugsm}) == small
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ugsm": {"epochs": 0}}, r"ugsm\.epochs: .*greater than or equal to 1, got 0"),
+        ({"ugsm": {"dropout": 1}}, r"ugsm\.dropout: .*less than 1, got 1"),
+        ({"ugsm": {"learning_rate": float("nan")}}, r"ugsm\.learning_rate: .*got nan"),
+        ({"ugsm": {"dropout_kind": "pixel"}}, r"ugsm\.dropout_kind: .*'element' or 'channel'"),
+        ({"ugsm": {"depth": 9}}, r"ugsm\.depth"),
+        ({"data": {"crop": 16}}, r"data: crop must be 0 .* 32 px; got 16"),
+        ({"data": {"neighbors": 5}}, r"data\.neighbors"),
+        ({"idk": {"folds": 1}}, r"idk: folds must be 0 \(off\) or at least 2$"),
+        ({"idk": {"target": "right"}}, r"idk\.target: .*'wrong' or 'gain'"),
+        ({"aggregator": {"fusion": "mean"}}, r"aggregator\.fusion: .*'replace' or 'soft'"),
+        ({"lcgar": {"h": 10}}, r"lcgar: h must be odd, .* got 10$"),
+        ({"lcgar": {"padding": "none"}}, r"lcgar\.padding: .*'zeros' or 'image'"),
+        ({"lcgar": {"padding": "image", "h": 3}}, r"lcgar: h must be at least 5 .*; got 3$"),
+        ({"lcgar": {"image": False, "labels": False}}, "LCGAR needs a patch to look at"),
+        ({"usi": {"start": 0}}, r"usi\.start"),
+        ({"usi": {"pacing": "cubic"}}, r"usi\.pacing"),
+        ({"precision": "float16"}, "precision"),
+        (
+            {"calibration": {"scaling": "platt"}},
+            r"calibration\.scaling: .*'temperature', 'vector' or 'auto'",
+        ),
+        ({"calibration": {"risk": 1}}, r"calibration\.risk: .*less than 1, got 1"),
+        ({"calibration": {"block": [8, 0, 32]}}, r"calibration\.block\.1"),
+        ({"lgcar": {}}, "there is no setting 'lgcar'; remove it or correct its name"),
+        ({"idk": {"treshold": 0.5}}, r"there is no setting 'idk\.treshold'"),
+        ({"ugsm": 3}, "ugsm: "),
+    ],
+)
+def test_a_wrong_setting_is_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        Settings.from_mapping(values, where="mine.toml")
+    assert str(caught.value).startswith("mine.toml: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[ugsm", "is not a TOML file"),
+        (b"\xff\xfe", "is not a TOML file"),
+        (b"epochs = 3", "no setting 'epochs'"),
+    ],
+)
+def test_a_file_that_holds_no_settings(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"mine\.toml.*{message}"):
+        Settings().with_file(path)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing.toml", tmp_path):
+        with pytest.raises(InputError, match="cannot read settings from"):
+            Settings().with_file(path)
+
+
+def test_settings_cannot_be_changed_by_accident() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().ugsm.epochs = 3

@@ -1,0 +1,214 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from matphase.support.errors import InputError, OutputError
+from matphase.support.files import check_output, reason, remove, replace, written_whole
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def a_folder(path: Path, text: str) -> Path:
+    path.mkdir()
+    (path / "file.txt").write_text(text, "utf-8")
+    return path
+
+
+# --- written_whole --------------------------------------------------------------------------------
+
+
+def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "out.v1.ome.tif"
+    with written_whole(path) as beside:
+        assert beside.name == path.name
+        assert beside.parent.parent == path.parent, "must be on the same disk"
+        beside.write_text("half", "utf-8")
+        assert not path.exists()
+        beside.write_text("whole", "utf-8")
+    assert path.read_text("utf-8") == "whole"
+    assert names(path.parent) == {path.name}
+
+
+def test_a_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "model") as beside:
+        a_folder(beside, "weights")
+        assert not (tmp_path / "model").exists()
+    assert (tmp_path / "model/file.txt").read_text("utf-8") == "weights"
+    assert names(tmp_path) == {"model"}
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(1)])
+def test_what_was_there_stays_when_writing_fails(
+    tmp_path: Path, kind: str, error: BaseException
+) -> None:
+    out = tmp_path / "out"
+    if kind == "folder":
+        a_folder(out, "old")
+    else:
+        out.write_text("old", "utf-8")
+    with pytest.raises(type(error)), written_whole(out, overwrite=True) as beside:  # noqa: PT012
+        beside.write_text("half", "utf-8")
+        raise error
+    assert names(tmp_path) == {"out"}
+    kept = out / "file.txt" if kind == "folder" else out
+    assert kept.read_text("utf-8") == "old"
+
+
+def test_a_full_disk_is_told_by_the_name_that_the_user_gave(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/somewhere/.matphase-xyz/out.tif")
+    out = tmp_path / "out.tif"
+    with pytest.raises(OutputError) as caught, written_whole(out):
+        raise full
+    assert str(caught.value) == f"cannot write {out}: No space left on device"
+    assert names(tmp_path) == set()
+
+
+def test_errors_of_ours_pass_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^scan 3 is damaged$"), written_whole(tmp_path / "out"):
+        raise InputError("scan 3 is damaged")
+
+
+def test_a_block_that_writes_nothing_leaves_what_was_there(tmp_path: Path) -> None:
+    a_folder(tmp_path / "out", "old")
+    with (
+        pytest.raises(OutputError, match="cannot write"),
+        written_whole(tmp_path / "out", overwrite=True),
+    ):
+        pass
+    assert (tmp_path / "out/file.txt").read_text("utf-8") == "old"
+    assert names(tmp_path) == {"out"}
+
+
+def test_an_existing_path_is_refused_before_any_work(tmp_path: Path) -> None:
+    out = a_folder(tmp_path / "out", "old")
+    with pytest.raises(OutputError, match=r"out exists; .* --overwrite"), written_whole(out):
+        pytest.fail("began to work")
+
+
+@pytest.mark.parametrize("old", ["file", "folder", "nothing"])
+@pytest.mark.parametrize("new", ["file", "folder"])
+def test_overwrite_replaces_anything_by_anything(tmp_path: Path, old: str, new: str) -> None:
+    out = tmp_path / "out"
+    if old == "folder":
+        a_folder(out, "old")
+    elif old == "file":
+        out.write_text("old", "utf-8")
+    with written_whole(out, overwrite=True) as beside:
+        if new == "folder":
+            a_folder(beside, "new")
+        else:
+            beside.write_text("new", "utf-8")
+    written = out / "file.txt" if new == "folder" else out
+    assert written.read_text("utf-8") == "new"
+    assert names(tmp_path) == {"out"}
+
+
+def test_a_relative_path_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for text in ("old", "new"):
+        with written_whole(Path("out"), overwrite=True) as beside:
+            a_folder(beside, text)
+    assert Path("out/file.txt").read_text("utf-8") == "new"
+    assert names(tmp_path) == {"out"}
+
+
+def test_files_are_readable_by_whom_the_umask_allows(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with written_whole(tmp_path / "out") as beside:
+            beside.write_text("x", "utf-8")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o640
+
+
+# --- replace --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [OSError("no"), KeyboardInterrupt()])
+def test_a_folder_comes_back_when_its_successor_cannot_be_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    new, old = a_folder(tmp_path / "new", "new"), a_folder(tmp_path / "old", "old")
+    move = Path.replace
+
+    def moved(self: Path, target: Path) -> Path:
+        if self == new:
+            raise error
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", moved)
+    with pytest.raises(type(error)):
+        replace(new, old)
+    assert names(tmp_path) == {"new", "old"}
+    assert (old / "file.txt").read_text("utf-8") == "old"
+
+
+# --- check_output ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [".", "..", "/", "a/.."])
+def test_a_path_that_names_nothing(path: str) -> None:
+    with pytest.raises(OutputError, match="does not name what to write"):
+        check_output(Path(path), overwrite=True)
+
+
+def test_a_path_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "scan.tif").write_text("x", "utf-8")
+    with pytest.raises(OutputError, match=r"scan\.tif is a file, so .* cannot be made in it"):
+        check_output(tmp_path / "scan.tif" / "deep" / "out", overwrite=False)
+
+
+def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(os, "access", lambda path, mode: asked.append((path, mode)))
+    with pytest.raises(OutputError, match="no permission to write in"):
+        check_output(tmp_path / "not" / "yet" / "out", overwrite=False)
+    assert asked == [(tmp_path, os.W_OK | os.X_OK)], "the folder that would be written"
+
+
+def test_only_a_folder_of_the_same_kind_is_replaced(tmp_path: Path) -> None:
+    out = a_folder(tmp_path / "out", "mine")
+    with pytest.raises(OutputError, match=r"holds other files \(and no manifest\.json\)"):
+        check_output(out, overwrite=True, replaces="manifest.json")
+    (out / "manifest.json").touch()
+    check_output(out, overwrite=True, replaces="manifest.json")
+    (tmp_path / "empty").mkdir()
+    check_output(tmp_path / "empty", overwrite=True, replaces="manifest.json")
+    check_output(tmp_path / "none", overwrite=False, replaces="manifest.json")
+
+
+# --- remove, reason -------------------------------------------------------------------------------
+
+
+def test_remove_takes_files_folders_and_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    a_folder(tmp_path / "folder", "x")
+    for name in ("file", "folder", "nothing"):
+        remove(tmp_path / name)
+    assert names(tmp_path) == set()
+
+
+def test_remove_takes_a_link_and_leaves_what_it_points_to(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "folder", "x")
+    (tmp_path / "link").symlink_to(folder)
+    remove(tmp_path / "link")
+    assert names(tmp_path) == {"folder"}
+    assert names(folder) == {"file.txt"}
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("write failed\n, errno = 28"), "write failed , errno = 28"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_a_reason_is_one_line(error: OSError, text: str) -> None:
+    assert reason(error) == text
