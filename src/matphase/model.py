@@ -12,19 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.images import formats
+from matphase.images.annotations import Annotations
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
-from matphase.learning.pairs import Pairs
+from matphase.learning.pool import Pool
 from matphase.learning.team import Alone, Team, join
 from matphase.learning.trainer import Run
-from matphase.method import conformal, scaling, ugsm
 from matphase.method import folder as model_folder
-from matphase.method.conformal import Promise
-from matphase.method.fit import align_labels, fit_local_again, fit_stages
-from matphase.method.folder import Trained
+from matphase.method.conformal import RiskGuarantee
+from matphase.method.fit import align_labels, fit_model, refit_local
+from matphase.method.model import Model
 from matphase.method.scaling import Scaling
-from matphase.networks import zoo
+from matphase.method.ugsm import DEFAULT_MEMORY, NetworkSegmenter
+from matphase.networks import registry
 from matphase.prediction import task as inference
 from matphase.prediction.prediction import Prediction
 from matphase.scores.validation import Validation
@@ -36,15 +37,13 @@ from matphase.settings import (
     USISettings,
 )
 from matphase.support.errors import InputError
+from matphase.support.files import nearest_folder
 from matphase.support.progress import Reporter, Silent
 
 Images = Volume | NDArray[Any] | str | os.PathLike[str]
 
-SLICES_AT_ONCE = 16
-"""At most so many validation slices go through all stages together."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Aligned:
     """Labels that `MatPhase.align` has moved.
 
@@ -74,9 +73,10 @@ class MatPhase:
         self, preset: PresetName = "small", *, settings: Settings | None = None, seed: int = 0
     ) -> None:
         self.settings = settings or Settings.preset(preset)
+        registry.composition(self.settings.model)  # a model that there is
         self.seed = seed
         self.team: Team = Alone()
-        self._trained: Trained | None = None
+        self._trained: Model | None = None
 
     @property
     def phases(self) -> PhaseTable:
@@ -91,12 +91,12 @@ class MatPhase:
     @property
     def scaling(self) -> Scaling | None:
         """How the answer's probabilities are scaled; None where they are not."""
-        return self._model.scaling
+        return self._model.calibrator.scaling
 
     @property
-    def promise(self) -> Promise | None:
-        """What is promised of trusted pixels; None where `calibration.risk` is off."""
-        return self._model.promise
+    def guarantee(self) -> RiskGuarantee | None:
+        """What is guaranteed for trusted pixels; None where `calibration.risk` is off."""
+        return self._model.calibrator.guarantee
 
     def fit(
         self,
@@ -146,18 +146,16 @@ class MatPhase:
             )
         table = as_phase_table(phases)
         grey, known = as_volume(images, "images"), as_volume(labels, "labels")
+        annotations = Annotations.of(grey, known, table, label_slices)
+        annotations.require_every_phase()
         scale = IntensityScale.of(grey, self.settings.data.scale)
-        pairs = self._pairs(grey, known, table, scale, label_slices)
-        pairs.require_every_phase(table, known.name)
+        pool = self._pool(grey, annotations, scale, folder)
         held_out = None
         if validation is not None:
-            held_out = self._pairs(
-                as_volume(validation[0], "validation images"),
-                as_volume(validation[1], "validation labels"),
-                table,
-                scale,
-                validation_slices,
-            )
+            grey = as_volume(validation[0], "validation images")
+            known = as_volume(validation[1], "validation labels")
+            annotations = Annotations.of(grey, known, table, validation_slices)
+            held_out = self._pool(grey, annotations, scale, folder)
         # what cannot be used is found before others wait for this process
         self.team = join(devices, nodes)
         run = Run(
@@ -169,10 +167,7 @@ class MatPhase:
             restart=restart,
             team=self.team,
         )
-        trained = fit_stages(pairs, held_out, self.settings, table, scale, run)
-        if held_out is not None:
-            trained = _with_held_out(trained, held_out, run)
-        self._trained = trained
+        self._trained = fit_model(pool, held_out, self.settings, scale, run)
         return self
 
     def refit_local(
@@ -216,10 +211,10 @@ class MatPhase:
         )
         other = MatPhase(settings=settings, seed=self.seed)
         grey, known = as_volume(images, "images"), as_volume(labels, "labels")
-        pairs = other._pairs(grey, known, model.phases, model.scale, label_slices)
+        annotations = Annotations.of(grey, known, model.phases, label_slices)
+        pool = other._pool(grey, annotations, model.scale, folder)
         run = Run(self.seed, settings.precision, folder, reporter or Silent())
-        bare = replace(model, settings=settings, validation=None, scaling=None, promise=None)
-        other._trained = fit_local_again(pairs, bare, run)
+        other._trained = refit_local(replace(model, settings=settings), pool, run)
         return other
 
     def predict(
@@ -229,7 +224,7 @@ class MatPhase:
         samples: int | None = None,
         seed: int = 0,
         intensity: Literal["model", "volume"] = "model",
-        memory: int = ugsm.DEFAULT_MEMORY,
+        memory: int = DEFAULT_MEMORY,
         mutual_information: bool = False,
         keep_samples: bool = False,
         reporter: Reporter | None = None,
@@ -315,17 +310,23 @@ class MatPhase:
         known = as_volume(labels, "labels")
         table = PhaseTable.from_mapping(values, given.ignore)
         grey = as_volume(images, "images")
-        pairs = self._pairs(grey, known, table, model.scale, label_slices)
+        annotations = Annotations.of(grey, known, table, label_slices)
+        pool = self._pool(grey, annotations, model.scale)
         run = Run(self.seed, model.settings.precision, reporter=reporter or Silent())
-        alignment = align_labels(pairs, model.ugsm, model.settings, run)
+        assert isinstance(model.segmenter, NetworkSegmenter)
+        alignment = align_labels(pool, model.segmenter, model.settings, run)
         if table.ignore is None:
             # what moves in from outside of a slice is of no phase that anybody knows
             free = next(value for value in (255, *range(255)) if value not in values.values())
             table = PhaseTable.from_mapping(values, free)
-        summary = alignment.summary(pairs.labels, table.names, *_pixel(grey, known))
+        summary = alignment.summary(pool.labels, table.names, *_pixel(grey, known))
         summary["label_map"] = str(table)
-        moved = table.decode(alignment.labels).reshape(known.shape)
-        return Aligned(moved, alignment.fields, summary)
+        moved = np.full((known.n_slices, *pool.shape), table.ignore, table.dtype)
+        fields = np.zeros((known.n_slices, 2, *pool.shape), np.float32)
+        for number, plane in enumerate(annotations.planes):
+            moved[plane] = table.decode(alignment.labels[number])
+            fields[plane] = alignment.fields[number]
+        return Aligned(moved.reshape(known.shape), fields, summary)
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the model folder; see `matphase.method.folder`.
@@ -335,21 +336,19 @@ class MatPhase:
         """
         model_folder.write(self._model, Path(folder), overwrite=overwrite)
 
-    def _pairs(
+    def _pool(
         self,
         images: Volume,
-        labels: Volume,
-        phases: PhaseTable,
+        annotations: Annotations,
         scale: IntensityScale,
-        label_slices: Sequence[int] | None,
-    ) -> Pairs:
-        """Labelled slices, each with as many neighbours as the networks see."""
-        return Pairs.read(
-            images, labels, phases, scale, slices=self.settings.slices, label_slices=label_slices
-        )
+        folder: Path | None = None,
+    ) -> Pool:
+        """Annotated slices, each with as many neighbours as the networks see."""
+        scratch = None if folder is None else nearest_folder(folder)
+        return Pool.read(images, annotations, scale, self.settings.slices, scratch)
 
     @property
-    def _model(self) -> Trained:
+    def _model(self) -> Model:
         if self._trained is None:
             raise InputError("this model is not trained yet; call fit, or load a trained one")
         return self._trained
@@ -385,40 +384,3 @@ def _pixel(grey: Volume, known: Volume) -> tuple[tuple[float, float] | None, str
             assert x is not None
             return (y, x), volume.unit
     return None, None
-
-
-def _with_held_out(model: Trained, held_out: Pairs, run: Run) -> Trained:
-    """The model with what slices say of it that none of its networks learned from.
-
-    The scaling of its probabilities, the promise about trusted pixels, and its score.
-    """
-    settings = model.settings.calibration
-    names = ("labels", "probabilities") if settings.is_on else ("labels",)
-    parts = []
-    for first in range(0, len(held_out.images), SLICES_AT_ONCE):
-        images = held_out.images[first : first + SLICES_AT_ONCE]
-        known = ugsm.predict(
-            model.ugsm,
-            images,
-            model.settings.ugsm,
-            precision=model.settings.precision,
-            average=zoo.KINDS[model.settings.model].average,
-        )
-        maps = inference.answers(model, images, known, inference.whole(images))
-        parts.append({name: maps[name] for name in names})
-    labels = model.phases.encode(np.concatenate([part["labels"] for part in parts]))
-    truth, scaled, promise = held_out.labels, None, None
-    if settings.is_on:
-        probabilities = np.concatenate([part["probabilities"] for part in parts], axis=1)
-        probabilities = np.ascontiguousarray(np.moveaxis(probabilities, 0, 1))
-        if settings.scaling != "none":
-            assert settings.scaling != "auto", "`fit_stages` has said which it is"
-            learned = truth
-            if settings.align:
-                learned = align_labels(held_out, model.ugsm, model.settings, run).labels
-            scaled = scaling.fit(probabilities, learned, settings.scaling, model.seed)
-            labels, probabilities = scaled.answer(labels, probabilities)
-        if settings.risk:
-            promise = conformal.fit(probabilities, labels, truth, settings)
-    score = Validation.of(truth, labels, len(model.phases))
-    return replace(model, validation=score, scaling=scaled, promise=promise)

@@ -90,7 +90,7 @@ def info(
         "predict needs": f"--memory; in Python {needed / 1e6:.0f} MB more for 3 phases",
     }
     if model is not None:
-        from matphase.prediction.plan import amount_text
+        from matphase.support.memory import amount_text
 
         found = facts["prediction"]
         lines["predict needs"] = (

@@ -108,7 +108,7 @@ def predict(
 
     trained = read(model)
     maps = probability_maps(out, trained.phases) if probabilities else []
-    if trained.promise is not None:
+    if trained.calibrator.guarantee is not None:
         maps.append(trusted_map(out))
     if trained.settings.idk.target == "gain":
         maps.append(deferred_map(out))

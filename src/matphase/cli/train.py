@@ -99,7 +99,7 @@ def train(
     if validation_images is not None and validation_labels is not None:
         validation = formats.open(validation_images), formats.open(validation_labels)
 
-    from matphase.method.fit import check_run_folder
+    from matphase.method.run_folder import check_run_folder
     from matphase.model import MatPhase
 
     check_run_folder(partial)
@@ -134,7 +134,7 @@ def train(
     if settings.calibration.scaling == "auto" and trained.scaling is None:
         missing = "validation slices" if validation is None else "every phase in validation slices"
         say(f"probabilities are not scaled, which takes {missing}", quiet=quiet)
-    for part in (trained.scaling, trained.promise):
+    for part in (trained.scaling, trained.guarantee):
         if part is not None:
             say(part.text(), quiet=quiet)
     say(f"model written to {out}", quiet=quiet)

@@ -72,18 +72,31 @@ class IntensityScale:
         """Scale a slice (height, width) to [-1, 1]; what lies beyond the percentiles is clipped."""
         return scaled(image, *(_ends(image) if self.per_slice else (self.low, self.high)))
 
-    def of_slices(self, volume: Volume) -> NDArray[np.float64]:
+    def of_slices(
+        self, volume: Volume, numbers: NDArray[np.int64] | None = None, neighbours: int = 1
+    ) -> NDArray[np.float64]:
         """The grey values that map to -1 and 1 in each slice, (n, 2).
 
-        A block of a slice is scaled as the whole slice is, so where each slice has a scale of its
-        own, all of the volume is read once for it.
+        A part of a slice is scaled as the whole slice is, so where each slice has a scale of its
+        own, the slices are read once for it.
+
+        Args:
+            volume: grey values.
+            numbers: of the slices that are needed; all by default. The others are NaN.
+            neighbours: slices around each of them, itself among them, that are needed, too.
 
         Raises:
             InputError: a slice cannot be used.
         """
         if not self.per_slice:
             return np.full((volume.n_slices, 2), (self.low, self.high))
-        return np.array([_ends(plane) for plane in checked_slices(volume)])
+        if numbers is None:
+            return np.array([_ends(plane) for plane in checked_slices(volume)])
+        ends = np.full((volume.n_slices, 2), np.nan)
+        around = numbers[:, None] + np.arange(neighbours) - neighbours // 2
+        for z in np.unique(np.clip(around, 0, volume.n_slices - 1)):
+            ends[z] = _ends(checked_slice(volume, int(z)))
+        return ends
 
     def check_fits(self, other: "IntensityScale", name: str) -> None:
         """Refuse a volume whose grey values lie far from those of the training slices.

@@ -1,9 +1,15 @@
 """Square patches around pixels, gathered for a whole batch at once."""
 
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from matphase.support.scratch import DiskArray, Stack, mapped
 
 
 class PatchGrid:
@@ -17,16 +23,30 @@ class PatchGrid:
     """
 
     def __init__(self, maps: NDArray[np.generic], h: int) -> None:
-        margin = h // 2
         self._h = h
-        self._padded = torch.from_numpy(
-            np.pad(maps, ((0, 0), (margin, margin), (margin, margin)), mode="reflect")
-        )
-        self._windows = self._padded.unfold(1, h, 1).unfold(2, h, 1)
+        self._padded: Stack = _mirrored(maps, h)
+
+    @classmethod
+    def on_disk(
+        cls, planes: Iterable[NDArray[np.generic]], n: int, h: int, folder: Path | None
+    ) -> "PatchGrid":
+        """The same of `n` maps (height, width) that come one at a time, kept on disk."""
+        grid = cls.__new__(cls)
+        grid._h = h
+        kept: DiskArray | None = None
+        for number, plane in enumerate(planes):
+            padded = _mirrored(plane[np.newaxis], h)[0]
+            if kept is None:
+                kept = DiskArray((n, *padded.shape), padded.dtype, folder)
+            kept[number] = padded
+        assert kept is not None, "there is a map at least"
+        grid._padded = kept
+        return grid
 
     def gather(self, slices: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Patches (n, h, h) centred on the pixels (slices[i], rows[i], columns[i])."""
-        return self._windows[slices, rows, columns]
+        maps = torch.from_numpy(mapped(self._padded))
+        return maps.unfold(1, self._h, 1).unfold(2, self._h, 1)[slices, rows, columns]
 
     def strip(self, number: int, first: int, last: int) -> Tensor:
         """What the patches around all pixels of rows `first` to `last` - 1 of a map lie in.
@@ -35,4 +55,10 @@ class PatchGrid:
             (1, last - first + h - 1, width + h - 1); the patch around (row, column) begins at
             (row - first, column).
         """
-        return self._padded[number : number + 1, first : last + self._h - 1]
+        rows = slice(first, last + self._h - 1)
+        return torch.from_numpy(self._padded[number, rows][np.newaxis])
+
+
+def _mirrored(maps: NDArray[Any], h: int) -> NDArray[Any]:
+    margin = h // 2
+    return np.pad(maps, ((0, 0), (margin, margin), (margin, margin)), mode="reflect")

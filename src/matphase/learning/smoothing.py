@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.weights import phase_fractions
 from matphase.support.errors import InputError
 
 # k nearest pixels of the square lattice: the k within this squared distance. Other k would cut
@@ -86,30 +85,17 @@ def smooth_labels(
     return smoothed
 
 
-def changed_fractions(
-    before: NDArray[np.uint8], after: NDArray[np.uint8], n_phases: int
+def changes_from_counts(
+    before: NDArray[np.int64], after: NDArray[np.int64], changed: int
 ) -> LabelChanges:
-    """Report what a treatment of labels changed.
+    """What a treatment of labels changed, from counts of known pixels.
 
     Args:
-        before: phase indices or `IGNORE_INDEX`, any shape.
-        after: the same pixels after the treatment.
-        n_phases: number of phases.
-
-    Raises:
-        InputError: shapes differ, no pixel is labelled, or a label is no phase.
+        before: (phases,) pixels of each phase before.
+        after: (phases,) the same pixels after the treatment.
+        changed: pixels whose phase changed.
     """
-    if before.shape != after.shape:
-        raise InputError(
-            f"labels of shape {before.shape} and {after.shape} cannot be compared; give the same "
-            "pixels before and after"
-        )
-    labelled = before != IGNORE_INDEX
-    return LabelChanges(
-        before=phase_fractions(before, n_phases),
-        after=phase_fractions(after, n_phases),
-        changed=float(np.mean(before[labelled] != after[labelled])),
-    )
+    return LabelChanges(before / before.sum(), after / after.sum(), changed / int(before.sum()))
 
 
 def _count_neighbors(mask: NDArray[np.bool_], neighbors: int) -> NDArray[np.uint8]:

@@ -258,7 +258,10 @@ def _kept(checkpoint: Path | None) -> str:
         return f"the last checkpoint is kept in {checkpoint}"
     if any(checkpoint.parent.glob("*.safetensors")):
         return f"the stages finished before it are kept in {checkpoint.parent}"
-    return f"it had not come to a checkpoint yet, and begins anew from {checkpoint.parent}"
+    return (
+        "there is no checkpoint yet, so the next run starts from the beginning in "
+        f"{checkpoint.parent}"
+    )
 
 
 class _Supervised(L.LightningModule):

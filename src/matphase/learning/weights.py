@@ -1,56 +1,47 @@
-"""How much of each phase there is, and the loss weights that make up for it."""
+"""Loss weights that make up for how much of each phase there is."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.phases import IGNORE_INDEX
 from matphase.support.errors import InputError
 
 
-def phase_fractions(labels: NDArray[np.uint8], n_phases: int) -> NDArray[np.float64]:
-    """Volume fraction of each phase among the labelled pixels.
+def phase_fractions(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Volume fraction of each phase among the known pixels.
 
     Args:
-        labels: phase indices or `IGNORE_INDEX`, any shape.
-        n_phases: number of phases.
+        counts: (phases,) known pixels of each phase.
 
     Returns:
-        Shape (n_phases,), sums to 1.
+        (phases,), sums to 1.
 
     Raises:
-        InputError: no pixel is labelled, or a label is neither a phase nor `IGNORE_INDEX`.
+        InputError: no pixel is known.
     """
-    found = labels[labels != IGNORE_INDEX]
-    if not found.size:
+    if not counts.sum():
         raise InputError("every pixel of the labels is ignored; give labels that name phases")
-    if found.max() >= n_phases:
-        raise InputError(
-            f"labels hold the index {found.max()}, but {n_phases} phases have the indices "
-            f"0..{n_phases - 1}; map the labels to phases first"
-        )
-    fractions: NDArray[np.float64] = np.bincount(found, minlength=n_phases) / found.size
+    fractions: NDArray[np.float64] = counts / counts.sum()
     return fractions
 
 
 def phase_weights(
-    labels: NDArray[np.uint8], n_phases: int, names: Sequence[str] | None = None
+    counts: NDArray[np.int64], names: Sequence[str] | None = None
 ) -> NDArray[np.float32]:
     """Inverse phase frequencies, scaled to mean 1: the weights of the cross-entropy (appendix 6.3).
 
     Args:
-        labels: phase indices or `IGNORE_INDEX` of all training pixels, any shape.
-        n_phases: number of phases.
+        counts: (phases,) known training pixels of each phase.
         names: names of the phases for messages; their indices by default.
 
     Returns:
-        float32 of shape (n_phases,).
+        float32 of shape (phases,).
 
     Raises:
-        InputError: a phase never occurs, no pixel is labelled, or a label is no phase.
+        InputError: a phase never occurs, or no pixel is known.
     """
-    fractions = phase_fractions(labels, n_phases)
+    fractions = phase_fractions(counts)
     missing = np.flatnonzero(fractions == 0).tolist()
     if missing:
         listed = ", ".join(

@@ -1,4 +1,4 @@
-"""Label alignment: moves labels that lie beside what they label to where the image shows it.
+"""Label alignment: moves labels that are misregistered with the image to where it shows them.
 
 Labels from FIB-SEM and EDS are registered to a tomogram with errors of a pixel or two that vary
 smoothly over a slice. They differ from slice to slice, so a network that learns from many slices
@@ -7,8 +7,9 @@ field, to where the network sees their phases (deformable registration of a segm
 probabilities, by cross-entropy). The network goes on learning from labels that fit better.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from matphase.images.phases import IGNORE_INDEX
+from matphase.images.tiles import Halo, tiles
 from matphase.learning.weights import phase_fractions
 from matphase.settings import AlignSettings
 from matphase.support.progress import Reporter, Silent
+from matphase.support.scratch import DiskArray, Stack
 
 SAMPLES = 4
 """So many dropout samples show well enough where a boundary is."""
@@ -29,6 +32,10 @@ STEPS = 60
 STAYS = 0.1
 """Mean displacement in pixels of a slice under which its labels stay as they are: they are as good
 already, and to move a few of them only makes another training, by chance a worse one."""
+PART, PART_HALO = 1024, 64
+"""Sides in pixels of the parts in which a large slice is aligned, and what they see around them."""
+SAMPLED = 2**16
+"""Pixels of a slice that quantiles of displacements look at."""
 _RATE = 0.15
 """Its learning rate, in pixels a step."""
 _BLUR = 9
@@ -37,7 +44,7 @@ _LEAST = 1e-4
 """Probabilities are not taken below this, so that one sure mistake moves no boundary far."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Alignment:
     """Labels that were moved.
 
@@ -48,12 +55,12 @@ class Alignment:
             before at the pixel plus the field.
     """
 
-    labels: NDArray[np.uint8]
-    fields: NDArray[np.float32]
+    labels: Stack
+    fields: Stack
 
     def summary(
         self,
-        before: NDArray[np.uint8],
+        before: Stack,
         names: tuple[str, ...],
         pixel: tuple[float, float] | None = None,
         unit: str | None = None,
@@ -67,53 +74,114 @@ class Alignment:
                 in `unit`, too.
             unit: of `pixel`.
         """
-        lengths = np.hypot(self.fields[:, 0], self.fields[:, 1])
-        measured: dict[str, Any] = {}
+        n = len(names)
+        moved = _Lengths()
+        measured = _Lengths()
+        counts = np.zeros((2, n), np.int64)
+        changed, pixels = 0, 0
+        for number in range(len(self.labels)):
+            y, x = self.fields[number]
+            moved.add(np.hypot(y, x))
+            if pixel is not None:
+                measured.add(np.hypot(y * pixel[0], x * pixel[1]))
+            planes = before[number], self.labels[number]
+            for count, plane in zip(counts, planes, strict=True):
+                count += np.bincount(plane.ravel(), minlength=256)[:n]
+            changed += int(np.count_nonzero(planes[0] != planes[1]))
+            pixels += planes[0].size
+        fractions = [
+            dict(zip(names, phase_fractions(count).tolist(), strict=True)) for count in counts
+        ]
+        in_units = {}
         if pixel is not None:
-            true = np.hypot(self.fields[:, 0] * pixel[0], self.fields[:, 1] * pixel[1])
-            measured = {
-                "mean_displacement": float(true.mean()),
-                "displacement_95_percent": float(np.quantile(true, 0.95)),
+            in_units = {
+                "mean_displacement": measured.mean,
+                "displacement_95_percent": measured.quantile(0.95),
                 "unit": unit,
             }
-        shares = (phase_fractions(labels, len(names)).tolist() for labels in (before, self.labels))
-        fractions = [dict(zip(names, one, strict=True)) for one in shares]
         return {
-            "mean_displacement_px": float(lengths.mean()),
-            "displacement_95_percent_px": float(np.quantile(lengths, 0.95)),
-            **measured,
-            "labels_changed": float(np.mean(self.labels != before)),
+            "mean_displacement_px": moved.mean,
+            "displacement_95_percent_px": moved.quantile(0.95),
+            **in_units,
+            "labels_changed": changed / pixels,
             "volume_fractions_before": fractions[0],
             "volume_fractions_after": fractions[1],
         }
 
 
+class _Lengths:
+    """Mean and quantiles of many lengths; the quantiles of a sample of each slice."""
+
+    def __init__(self) -> None:
+        self._sum, self._count = 0.0, 0
+        self._sample: list[NDArray[np.float32]] = []
+
+    def add(self, lengths: NDArray[np.float32]) -> None:
+        self._sum += float(lengths.sum(dtype=np.float64))
+        self._count += lengths.size
+        step = -(-lengths.size // SAMPLED)
+        self._sample.append(lengths.ravel()[::step])
+
+    @property
+    def mean(self) -> float:
+        return self._sum / self._count
+
+    def quantile(self, share: float) -> float:
+        return float(np.quantile(np.concatenate(self._sample), share))
+
+
 def align(
-    probabilities: NDArray[np.float32],
-    labels: NDArray[np.uint8],
+    probabilities: Iterable[NDArray[np.float32]],
+    labels: Stack,
     settings: AlignSettings,
     reporter: Reporter | None = None,
+    folder: Path | None = None,
 ) -> Alignment:
     """Move the labels of each slice to where the probabilities show their phases.
 
     A slice whose labels would move by less than `STAYS` on average keeps them.
 
     Args:
-        probabilities: (n, phases, height, width) of a network that has learned from many slices.
+        probabilities: (phases, height, width) of each slice, by a network that has learned from
+            many slices.
         labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels take no part.
         settings: nodes of the field, and the penalties of its roughness and its size.
         reporter: advanced by one for each slice.
+        folder: for the results, which are kept on disk.
     """
     reporter = reporter or Silent()
-    moved, fields = [], []
-    for shown, known in zip(probabilities, labels, strict=True):
-        field = _displacement(torch.from_numpy(shown), known, settings)
+    n, height, width = labels.shape
+    moved = DiskArray((n, height, width), np.uint8, folder)
+    fields = DiskArray((n, 2, height, width), np.float32, folder)
+    for number, shown in enumerate(probabilities):
+        known = labels[number]
+        field = _by_parts(shown, known, settings)
         if np.hypot(*field).mean() < STAYS:
             field = np.zeros_like(field)
-        moved.append(_nearest(known, field))
-        fields.append(field)
+        moved[number] = _nearest(known, field)
+        fields[number] = field
         reporter.advance()
-    return Alignment(np.stack(moved), np.stack(fields))
+    return Alignment(moved, fields)
+
+
+def _by_parts(
+    shown: NDArray[np.float32], known: NDArray[np.uint8], settings: AlignSettings
+) -> NDArray[np.float32]:
+    """The field (2, height, width) of a slice; of a large one from overlapping parts.
+
+    A field is local: where its nodes are far apart they do not know of each other.
+    """
+    height, width = known.shape
+    field = np.empty((2, height, width), np.float32)
+    for tile in tiles((1, height, width), (1, PART, PART), Halo(PART_HALO)):
+        rows, columns = tile.window[1:]
+        part = _displacement(
+            torch.from_numpy(np.ascontiguousarray(shown[:, rows, columns])),
+            known[rows, columns],
+            settings,
+        )
+        field[(slice(None), *tile.core[1:])] = part[(slice(None), *tile.inner)]
+    return field
 
 
 def _displacement(

@@ -30,14 +30,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.phases import IGNORE_INDEX
 from matphase.settings import CalibrationSettings
 from matphase.support.errors import InputError
 
 
 @dataclass(frozen=True)
-class Promise:
-    """What is promised of trusted pixels, and how it was kept on the validation slices.
+class RiskGuarantee:
+    """The risk that is guaranteed for trusted pixels, and what it was on the validation slices.
 
     Attributes:
         risk: greatest share of wrong pixels, r.
@@ -83,7 +82,7 @@ class Promise:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, content: Any) -> "Promise":
+    def from_json(cls, content: Any) -> "RiskGuarantee":
         """Read what `to_json` wrote.
 
         Raises:
@@ -96,37 +95,32 @@ class Promise:
                 float(content["risk"]), None if threshold is None else float(threshold), *counts
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError("the promise about trusted pixels is damaged") from error
+            raise InputError("the risk guarantee of the model is damaged") from error
 
 
 def fit(
-    probabilities: NDArray[np.float32],
-    answer: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
-    settings: CalibrationSettings,
-) -> Promise:
-    """Choose the lowest threshold that keeps the promise; see the head of this module.
+    sure: NDArray[np.float32], wrong: NDArray[np.bool_], block: int, settings: CalibrationSettings
+) -> RiskGuarantee:
+    """Choose the lowest threshold that keeps the guarantee; see the head of this module.
 
     Args:
-        probabilities: (n, phases, height, width) of slices that no network learned from, scaled
-            where those of the model are.
-        answer: (n, height, width) predicted phase indices.
-        labels: (n, height, width) true phase indices; `IGNORE_INDEX` pixels do not count.
-        settings: risk and block.
+        sure: (pixels,) highest probability of the answer, scaled where it is, at the known pixels
+            of slices that no network learned from.
+        wrong: (pixels,) whether the answer there is wrong.
+        block: pixels of a block (`block_pixels`).
+        settings: risk.
     """
-    counted = labels != IGNORE_INDEX
-    sure = probabilities.max(axis=1)[counted]
     order = np.argsort(-sure)
-    sure, wrong = sure[order], (answer != labels)[counted][order]
+    sure, wrong = sure[order], wrong[order]
     # pixels that are equally sure are trusted together
     last = np.append(sure[1:] != sure[:-1], True)
     wrongs, trusted = np.cumsum(wrong)[last], np.arange(1, len(sure) + 1)[last]
-    risk, block = settings.risk, block_pixels(labels.shape, settings)
+    risk = settings.risk
     kept = np.flatnonzero(wrongs + (1 - risk) * block <= risk * trusted)
     if not len(kept):
-        return Promise(risk, None, block, len(sure), 0, 0)
+        return RiskGuarantee(risk, None, block, len(sure), 0, 0)
     lowest = kept[-1]
-    return Promise(
+    return RiskGuarantee(
         risk,
         float(sure[last][lowest]),
         block,
@@ -136,23 +130,24 @@ def fit(
     )
 
 
-def check_enough(labels: NDArray[np.uint8], settings: CalibrationSettings) -> None:
-    """See that the promise could be kept if no pixel were wrong, before anything is trained.
+def check_enough(known: int, shape: tuple[int, ...], settings: CalibrationSettings) -> None:
+    """See that the guarantee could be kept if no pixel were wrong, before anything is trained.
 
     Args:
-        labels: (n, height, width) of the validation slices.
+        known: pixels of the validation slices whose phase is known.
+        shape: (n, height, width) of these slices.
         settings: risk and block.
 
     Raises:
         InputError: there are too few blocks for so small a risk.
     """
-    there = np.count_nonzero(labels != IGNORE_INDEX) / block_pixels(labels.shape, settings)
+    there = known / block_pixels(shape, settings)
     needed = (1 - settings.risk) / settings.risk
     if there < needed:
         size = " x ".join(str(edge) for edge in settings.block)
         raise InputError(
             f"calibration.risk {settings.risk:g} needs validation slices of at least "
-            f"{math.ceil(needed)} blocks of {size} pixels, but they hold {there:.3g}; give more "
+            f"{math.ceil(needed)} blocks of {size} pixels, got {there:.3g}; give more "
             "of them, allow more risk, or set smaller blocks (calibration.block)"
         )
 

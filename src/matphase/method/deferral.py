@@ -5,6 +5,7 @@ both say the same, and where they differ UGSM is right nearly as often. With `id
 a second classifier, of the same small network, reads both answers and says which one to take.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,10 +16,11 @@ from scipy.special import entr
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Indices, Run
 from matphase.method import hcl_idk
-from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.method.results import GlobalPrediction, GlobalStack, LocalPrediction, Partition
 from matphase.networks.idk import IDKClassifier
 from matphase.settings import IDKSettings
 from matphase.support.device import running
+from matphase.support.scratch import Stack
 from matphase.support.seeds import mix
 
 FEWEST_PIXELS = 2
@@ -33,10 +35,10 @@ def build(n_phases: int, settings: IDKSettings) -> IDKClassifier:
 
 
 def fit(
-    known: GlobalPrediction,
-    asked: Partition,
-    local: LocalPrediction,
-    labels: NDArray[np.uint8],
+    known: GlobalStack,
+    asked: Sequence[Partition],
+    local: Sequence[LocalPrediction],
+    labels: Stack,
     settings: IDKSettings,
     run: Run,
 ) -> IDKClassifier:
@@ -49,8 +51,8 @@ def fit(
 
     Args:
         known: UGSM's prediction of labelled slices.
-        asked: where LCGAR was asked.
-        local: its answers there, best of a network that did not learn from these slices.
+        asked: for each of them where LCGAR was asked.
+        local: its answers there, best of a network that did not learn from the slice.
         labels: (n, height, width) true phase indices.
         settings: of the classifier and its training.
         run: seed, precision, folder, reporter.
@@ -59,14 +61,26 @@ def fit(
         Interrupted: the user stopped it.
     """
     torch.manual_seed(mix(run.seed, "deferral", "weights"))
-    network = build(known.logits.shape[1], settings)
-    chosen, local_right = _decisive(known, asked, local, labels, settings, run.seed)
-    if len(chosen) < FEWEST_PIXELS:
-        hcl_idk.answer_never(network)
+    network = build(known.n_phases, settings)
+    rng = np.random.default_rng(mix(run.seed, "deferral", "pixels"))
+    inputs, targets = [], []
+    for number, (where, said) in enumerate(zip(asked, local, strict=True)):
+        one = known[number]
+        chosen, local_right = _decisive(one, where, said, labels[number])
+        if settings.pixels_per_image:
+            few = rng.choice(
+                len(chosen), min(len(chosen), settings.pixels_per_image), replace=False
+            )
+            few.sort()
+            chosen, local_right = chosen[few], local_right[few]
+        place = np.flatnonzero(where.idk)[chosen]
+        inputs.append(features(one, place, said.probabilities[chosen]))
+        targets.append(local_right)
+    values, right = np.concatenate(inputs), np.concatenate(targets)
+    if len(values) < FEWEST_PIXELS:
+        hcl_idk.disable(network)
         return network
-    place = np.flatnonzero(asked.idk)[chosen]
-    inputs = features(known, place, local.probabilities[chosen])
-    hcl_idk.train_on_pixels(network, inputs, local_right, settings, run, name="deferral")
+    hcl_idk.train_on_pixels(network, values, right, settings, run, name="deferral")
     return network
 
 
@@ -132,25 +146,14 @@ def features(
 
 
 def _decisive(
-    known: GlobalPrediction,
-    asked: Partition,
-    local: LocalPrediction,
-    labels: NDArray[np.uint8],
-    settings: IDKSettings,
-    seed: int,
+    known: GlobalPrediction, asked: Partition, local: LocalPrediction, labels: NDArray[np.uint8]
 ) -> tuple[Indices, NDArray[np.bool_]]:
-    """Numbers, among the pixels asked for, of those where one is right; whether LCGAR is."""
-    truth = labels[asked.idk]
+    """Numbers, among the pixels asked for, of those where one is right; whether LCGAR is.
+
+    All of one slice, whose labels are (height, width).
+    """
+    truth = labels[asked.idk[0]]
     local_right = local.labels == truth
     either = local_right != (known.labels[asked.idk] == truth)
     chosen = np.flatnonzero(either & (truth != IGNORE_INDEX))
-    if settings.pixels_per_image:
-        rng = np.random.default_rng(mix(seed, "deferral", "pixels"))
-        image = np.repeat(np.arange(len(labels)), asked.idk.sum(axis=(1, 2)))[chosen]
-        parts = [np.flatnonzero(image == number) for number in range(len(labels))]
-        few = [
-            rng.choice(part, min(len(part), settings.pixels_per_image), replace=False)
-            for part in parts
-        ]
-        chosen = chosen[np.sort(np.concatenate(few))]
     return chosen, local_right[chosen]

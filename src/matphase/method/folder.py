@@ -3,11 +3,11 @@
 ```
 config.toml         settings, intensity scale, seed, version
 phases.json         names, label values and colours of the phases
-ugsm.safetensors    weights of the global network; likewise idk, lcgar (the local network)
-                    and deferral, which chooses between both (`idk.target = "gain"`)
-validation.json     how it fared on validation slices, where it was given any
+ugsm.safetensors    weights of the segmenter; likewise idk, lcgar (the local network) and
+                    deferral, which chooses between both (`idk.target = "gain"`), of the refiner
+validation.json     its scores on validation slices, where it was given any
 scaling.json        how its probabilities are scaled, where they are (`[calibration]`)
-promise.json        from which probability on its pixels are trusted, where they may be
+guarantee.json      from which probability on its pixels are trusted (`calibration.risk`)
 manifest.json       SHA-256 of each file above
 ```
 
@@ -18,22 +18,24 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tomli_w
-from torch import nn
 
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
 from matphase.learning.trainer import load_weights, save_weights
-from matphase.method import deferral, hcl_idk, local
-from matphase.method.conformal import Promise
+from matphase.method.calibrator import Calibrator
+from matphase.method.conformal import RiskGuarantee
+from matphase.method.fit import segmenter_of
+from matphase.method.hcl import HCL
+from matphase.method.model import Model
 from matphase.method.scaling import Scaling
-from matphase.networks import zoo
-from matphase.networks.idk import IDKClassifier
+from matphase.method.ugsm import NetworkSegmenter
+from matphase.networks import registry
 from matphase.scores.validation import Validation
 from matphase.settings import Settings
 from matphase.support.errors import InputError, ModelError
@@ -45,46 +47,10 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 VALIDATION = "validation.json"
 SCALING = "scaling.json"
-PROMISE = "promise.json"
+GUARANTEE = "guarantee.json"
 
 
-@dataclass(frozen=True)
-class Trained:
-    """All that a trained model consists of; a baseline may have no local part."""
-
-    settings: Settings
-    phases: PhaseTable
-    scale: IntensityScale
-    seed: int
-    ugsm: nn.Module
-    """The global network: UGSM, or what a baseline has in its place."""
-    idk: IDKClassifier | None
-    lcgar: nn.Module | None
-    """The local network: LCGAR, or what a baseline has in its place."""
-    record: dict[str, Any]
-    """Of the training data: slices, volume fractions, what label smoothing changed."""
-    validation: Validation | None = None
-    """How it fared on slices that none of its networks learned from."""
-    scaling: Scaling | None = None
-    """Of the answer's probabilities."""
-    promise: Promise | None = None
-    """About the pixels that may be trusted."""
-    deferral: IDKClassifier | None = None
-    """Chooses between UGSM and LCGAR; none: LCGAR answers wherever it is asked."""
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """The networks that there are, by the names of their files."""
-        named = {
-            "ugsm": self.ugsm,
-            "idk": self.idk,
-            "lcgar": self.lcgar,
-            "deferral": self.deferral,
-        }
-        return {name: network for name, network in named.items() if network is not None}
-
-
-def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:
+def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
     """Write a model folder; it appears under its name when it is complete.
 
     Raises:
@@ -105,8 +71,8 @@ def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:
         (beside / "phases.json").write_text(phases + "\n", "utf-8")
         learned = {
             VALIDATION: model.validation,
-            SCALING: model.scaling,
-            PROMISE: model.promise,
+            SCALING: model.calibrator.scaling,
+            GUARANTEE: model.calibrator.guarantee,
         }
         for name, part in learned.items():
             if part is not None:
@@ -117,7 +83,7 @@ def write(model: Trained, folder: Path, *, overwrite: bool = False) -> None:
         (beside / MANIFEST).write_text(json.dumps(sums, indent=2) + "\n", "utf-8")
 
 
-def read(folder: Path) -> Trained:
+def read(folder: Path) -> Model:
     """Read a model folder.
 
     Raises:
@@ -140,14 +106,12 @@ def read(folder: Path) -> Trained:
         n_phases = len(phases)
         validation = _part(folder / VALIDATION, lambda json: Validation.from_json(json, n_phases))
         scaling = _part(folder / SCALING, lambda json: Scaling.from_json(json, n_phases))
-        promise = _part(folder / PROMISE, Promise.from_json)
+        guarantee = _part(_guarantee_file(folder), RiskGuarantee.from_json)
     except (KeyError, TypeError, ValueError, InputError) as error:
-        raise ModelError(f"{folder} does not describe a model: {error}; train anew") from error
-    network, classifier, answerer, chooser = _untrained(settings, n_phases)
-    model = Trained(
-        *(settings, phases, scale, seed, network, classifier, answerer, record),
-        *(validation, scaling, promise, chooser),
-    )
+        raise ModelError(f"{folder} does not describe a model: {error}; train again") from error
+    segmenter, refiner = _untrained(settings, n_phases)
+    calibrator = Calibrator(scaling, guarantee)
+    model = Model(settings, phases, scale, seed, segmenter, refiner, calibrator, record, validation)
     for name, network in model.networks.items():
         load_weights(network, folder / f"{name}.safetensors")
         network.eval()
@@ -164,17 +128,18 @@ def _part(path: Path, parse: Callable[[Any], Part]) -> Part | None:
     return parse(json.loads(path.read_text("utf-8"))) if path.exists() else None
 
 
-def _untrained(
-    settings: Settings, n_phases: int
-) -> tuple[nn.Module, IDKClassifier | None, nn.Module | None, IDKClassifier | None]:
-    """The networks that a model of these settings consists of."""
-    kind = zoo.KINDS[settings.model]
-    network = zoo.segmenter(kind.network, settings.ugsm.slices, n_phases, settings.ugsm)
-    if kind.local is None:
-        return network, None, None, None
-    classifier = hcl_idk.build(n_phases, settings.idk)
-    chooser = deferral.build(n_phases, settings.idk) if settings.idk.target == "gain" else None
-    return network, classifier, local.build(n_phases, settings), chooser
+def _untrained(settings: Settings, n_phases: int) -> tuple[NetworkSegmenter, HCL | None]:
+    """Segmenter and refiner of these settings, for weights that are read next."""
+    made_of = registry.composition(settings.model)
+    network = registry.segmenter(made_of.segmenter, settings.ugsm.slices, n_phases, settings.ugsm)
+    refiner = None if made_of.local is None else HCL.untrained(n_phases, settings)
+    return segmenter_of(network, n_phases, settings), refiner
+
+
+def _guarantee_file(folder: Path) -> Path:
+    """Where the risk guarantee lies; models of MatPhase 0.1 have it under another name."""
+    before = folder / "promise.json"
+    return before if before.exists() else folder / GUARANTEE
 
 
 def _check(folder: Path) -> None:

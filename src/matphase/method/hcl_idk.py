@@ -1,5 +1,7 @@
 """HCL-IDK, the coarse curriculum: which pixels does UGSM not know? (paper section 3.2)."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,10 +10,11 @@ from torch.nn import functional as F
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Draw, Run, Shuffled, epochs_needed, train
-from matphase.method.results import GlobalPrediction, Partition
+from matphase.method.results import GlobalPrediction, GlobalStack, Partition, PartitionStack
 from matphase.networks.idk import IDKClassifier
 from matphase.settings import IDKSettings
 from matphase.support.device import running
+from matphase.support.scratch import Stack
 from matphase.support.seeds import mix
 
 PIXELS_PER_PASS = 2**14
@@ -23,9 +26,7 @@ def build(n_phases: int, settings: IDKSettings) -> IDKClassifier:
     return IDKClassifier(n_phases + 1, settings.dropout)
 
 
-def fit(
-    known: GlobalPrediction, labels: NDArray[np.uint8], settings: IDKSettings, run: Run
-) -> IDKClassifier:
+def fit(known: GlobalStack, labels: Stack, settings: IDKSettings, run: Run) -> IDKClassifier:
     """Learn where UGSM is wrong, from its mean logits and its uncertainty.
 
     In each image as many right pixels as wrong ones take part, drawn at random. Where UGSM is
@@ -41,12 +42,12 @@ def fit(
         Interrupted: the user stopped it.
     """
     torch.manual_seed(mix(run.seed, "idk", "weights"))
-    network = build(known.logits.shape[1], settings)
-    pixels, wrong = _balanced(known.labels, labels, settings.pixels_per_image, run.seed)
-    if len(pixels) == 0:
-        answer_never(network)
+    network = build(known.n_phases, settings)
+    values, wrong = _balanced(known, labels, settings.pixels_per_image, run.seed)
+    if len(values) == 0:
+        disable(network)
         return network
-    train_on_pixels(network, features(known)[pixels], wrong, settings, run, name="idk")
+    train_on_pixels(network, values, wrong, settings, run, name="idk")
     return network
 
 
@@ -67,7 +68,7 @@ def train_on_pixels(
         target: (pixels,) such as that UGSM is wrong.
         settings: of the training.
         run: seed, precision, folder, reporter.
-        name: names the files and the random draws.
+        name: of its files and of its part of the random seed.
 
     Raises:
         Interrupted: the user stopped it.
@@ -98,15 +99,23 @@ def predict(network: IDKClassifier, known: GlobalPrediction, settings: IDKSettin
     return Partition(idk=score >= settings.threshold, score=score)
 
 
-def tuned_threshold(score: NDArray[np.float32], wrong: NDArray[np.bool_], recall: float) -> float:
+def partition_of(
+    network: IDKClassifier, known: GlobalStack, settings: IDKSettings, folder: Path | None
+) -> PartitionStack:
+    """The same of many slices, kept on disk in `folder`."""
+    parts = (predict(network, said, settings) for said in known)
+    return PartitionStack.of(parts, len(known), folder)
+
+
+def tuned_threshold(score_of_wrong: NDArray[np.float32], recall: float) -> float:
     """The highest threshold that still finds the share `recall` of the wrong pixels.
 
     At least .01: a classifier that scores wrong pixels lower has not learned to find them, and a
     lower threshold would call everything IDK.
     """
-    if not wrong.any():
+    if not len(score_of_wrong):
         return 0.5
-    return max(0.01, float(np.quantile(score[wrong], 1 - recall, method="lower")))
+    return max(0.01, float(np.quantile(score_of_wrong, 1 - recall, method="lower")))
 
 
 def features(known: GlobalPrediction) -> NDArray[np.float32]:
@@ -116,26 +125,27 @@ def features(known: GlobalPrediction) -> NDArray[np.float32]:
 
 
 def _balanced(
-    predicted: NDArray[np.uint8], labels: NDArray[np.uint8], limit: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Flat indices of the pixels to learn from, and which of them are wrong."""
+    known: GlobalStack, labels: Stack, limit: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Features of the pixels to learn from, and which of them are wrong."""
     rng = np.random.default_rng(mix(seed, "idk", "balance"))
-    n_pixels = labels[0].size
     chosen, targets = [], []
-    for number, (answer, truth) in enumerate(zip(predicted, labels, strict=True)):
+    for number, said in enumerate(known):
+        truth = labels[number]
         counted = truth.ravel() != IGNORE_INDEX
-        mistaken = (answer != truth).ravel()
+        mistaken = (said.labels[0] != truth).ravel()
         wrong = np.flatnonzero(counted & mistaken)
         right = np.flatnonzero(counted & ~mistaken)
-        size = min(len(wrong), len(right), (limit or n_pixels) // 2)
+        size = min(len(wrong), len(right), (limit or truth.size) // 2)
+        values = features(said)
         for pixels, is_wrong in ((wrong, True), (right, False)):
-            chosen.append(number * n_pixels + rng.choice(pixels, size, replace=False))
+            chosen.append(values[rng.choice(pixels, size, replace=False)])
             targets.append(np.full(size, is_wrong))
     return np.concatenate(chosen), np.concatenate(targets)
 
 
-def answer_never(network: IDKClassifier) -> None:
-    """Make the classifier call no pixel IDK: for where LCGAR has nothing to learn from."""
+def disable(network: IDKClassifier) -> None:
+    """Make the classifier call no pixel IDK, where LCGAR has nothing to learn from."""
     last = network.layers[-1]
     assert isinstance(last, torch.nn.Linear)
     torch.nn.init.zeros_(last.weight)

@@ -1,24 +1,34 @@
 """LCGAR: the local model that answers for the IDK pixels (paper section 3.3, table 4)."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from matphase.images.neighbours import central
-from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.loss import weighted_cross_entropy
 from matphase.learning.patches import PatchGrid
+from matphase.learning.pool import Pool
 from matphase.learning.trainer import Draw, Indices, Run, epochs_needed, train
 from matphase.method.hcl_usi import curriculum
-from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
-from matphase.networks import zoo
+from matphase.method.results import (
+    GlobalPrediction,
+    GlobalStack,
+    LocalPrediction,
+    Partition,
+    PartitionStack,
+)
+from matphase.networks import registry
+from matphase.networks.cost import UNUSABLE
 from matphase.networks.dense_lcgar import DenseLCGAR, costs, strip_rows
 from matphase.networks.lcgar import LCGAR
 from matphase.settings import LCGARSettings, USISettings
 from matphase.support.device import PrecisionSetting, running
+from matphase.support.scratch import Stack, mapped
 from matphase.support.seeds import mix
 
 PATCHES_PER_PASS = 4096
@@ -28,21 +38,15 @@ FEWEST_PIXELS = 2
 
 
 def build(n_phases: int, settings: LCGARSettings, classifier: str = "lcgar") -> nn.Module:
-    """The untrained network, of the zoo's patch classifiers, for the inputs that are on."""
-    return zoo.patch_classifier(
-        classifier,
-        in_channels=settings.patch_channels(n_phases),
-        n_phases=n_phases,
-        n_logits=n_phases * settings.logits,
-        settings=settings,
-    )
+    """The untrained network, of `registry.PATCH_CLASSIFIERS`, for the inputs that are on."""
+    channels, n_logits = settings.patch_channels(n_phases), n_phases * settings.logits
+    return registry.patch_classifier(classifier, channels, n_phases, n_logits, settings)
 
 
 def fit(
-    images: NDArray[np.float32],
-    known: GlobalPrediction,
-    partition: Partition,
-    labels: NDArray[np.uint8],
+    pool: Pool,
+    known: GlobalStack,
+    partition: PartitionStack,
     weights: NDArray[np.float32],
     settings: LCGARSettings,
     usi: USISettings,
@@ -56,47 +60,40 @@ def fit(
     Where D2 holds fewer than `FEWEST_PIXELS` nothing is learned, and HCL-IDK must not ask.
 
     Args:
-        images: (n, height, width) or (n, slices, height, width), scaled to [-1, 1].
+        pool: images and their true labels.
         known: UGSM's prediction of them.
         partition: HCL-IDK's split of them.
-        labels: (n, height, width) true phase indices.
         weights: (phases,) of the loss.
         settings: of the network and its training.
         usi: the fine curriculum.
         run: seed, precision, folder, reporter.
         classifier: LCGAR, or a ResNet, the baseline that learns from pixels of all kinds and so
             without a curriculum.
-        suffix: tells its files and random draws from those of others in the same run.
+        suffix: tells its files and random numbers from those of others in the same run.
 
     Raises:
         Interrupted: the user stopped it.
     """
-    n_phases, name = known.logits.shape[1], classifier + suffix
+    n_phases, name = known.n_phases, classifier + suffix
     torch.manual_seed(mix(run.seed, name, "weights"))
     network = build(n_phases, settings, classifier)
-    candidates = labels != IGNORE_INDEX
-    if classifier == "lcgar":
-        candidates = _hard(partition, labels)
-    else:
+    everywhere = classifier != "lcgar"
+    if everywhere:
         usi = usi.model_copy(update={"order": "none"})
-    pixels = _chosen(candidates, settings.pixels_per_image, run.seed)
+    pixels = _chosen(pool, partition, settings.pixels_per_image, run.seed, everywhere=everywhere)
     if len(pixels[0]) < FEWEST_PIXELS:
         return network.eval()
-    examples = _Patches(LocalInputs(images, known, partition, settings), pixels, labels[pixels])
+    examples = _Patches(LocalInputs.on_disk(pool, known, partition, settings), pixels, pool.labels)
     per_epoch = len(examples) // min(settings.batch_size, len(examples))
     epochs = epochs_needed(settings.epochs, settings.min_steps, per_epoch)
     seed = mix(run.seed, name)
-    order = curriculum(known.entropy[pixels], settings.batch_size, epochs, usi, seed)
-    penalty = torch.from_numpy(weights)
-
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), target, penalty.to(logits.device))
-
+    uncertainty = _at(known.entropy, pixels)
+    order = curriculum(uncertainty, settings.batch_size, epochs, usi, seed)
     train(
         network,
         examples,
         order,
-        loss,
+        weighted_cross_entropy(weights),
         name=name,
         epochs=epochs,
         learning_rate=settings.learning_rate,
@@ -124,7 +121,7 @@ def predict(
 
     Args:
         network: a trained LCGAR, or another patch classifier.
-        images: (n, height, width) or (n, slices, height, width), scaled to [-1, 1].
+        images: (n, slices, height, width), scaled to [-1, 1].
         known: UGSM's prediction of them.
         partition: HCL-IDK's split of them.
         settings: which inputs the network was built for.
@@ -133,7 +130,7 @@ def predict(
         memory: bytes that the patches of a pass, and what the network makes of them, may take;
             likewise the maps of a strip of a slice, down to one row.
     """
-    inputs = LocalInputs(images, known, partition, settings)
+    inputs = LocalInputs.of(images, known, partition, settings)
     where = partition.idk if where is None else where
     n_phases = known.logits.shape[1]
     probabilities = np.empty((int(where.sum()), n_phases), np.float32)
@@ -155,7 +152,7 @@ def _passes(
     memory: int,
 ) -> Iterator[tuple[nn.Module, tuple[Tensor, ...]]]:
     """The network, or its dense form, and inputs; in the order of `numpy.nonzero(where)`."""
-    memory = int(memory / zoo.UNUSABLE)
+    memory = int(memory / UNUSABLE)
     # a patch while it is put together, and two maps of 32 channels, at four bytes a value
     each = 4 * settings.patch_side**2 * (4 * settings.patch_channels(n_phases) + 2 * 32)
     size = max(1, min(PATCHES_PER_PASS, memory // each))
@@ -177,35 +174,72 @@ def _passes(
                 yield network, batch
 
 
+@dataclass(frozen=True, eq=False)
 class LocalInputs:
     """The inputs of LCGAR, gathered for many pixels at once.
 
-    Args:
-        images: (n, height, width) or (n, slices, height, width), scaled to [-1, 1].
-        known: UGSM's prediction; its labels become one-hot channels, zero where IDK, and its
-            logits at the centre join after flattening.
-        partition: HCL-IDK's split.
-        settings: which inputs are on, and the side of the patch.
+    Attributes:
+        images: patches of each grey slice that it sees.
+        labels: patches of UGSM's labels as codes, one for each phase and one for IDK.
+        one_hot: (codes, phases) what a code stands for.
+        logits: (n, phases, height, width), which join after flattening at the centre.
+
+    Inputs that are off are empty, or None.
     """
 
-    def __init__(
-        self,
+    images: tuple[PatchGrid, ...]
+    labels: PatchGrid | None
+    one_hot: Tensor
+    logits: Stack | None
+
+    @classmethod
+    def of(
+        cls,
         images: NDArray[np.float32],
         known: GlobalPrediction,
         partition: Partition,
         settings: LCGARSettings,
-    ) -> None:
-        side = settings.patch_side
-        self._images: list[PatchGrid] = []
-        if settings.image:
-            seen = central(images, settings.slices).reshape(len(images), -1, *images.shape[-2:])
-            self._images = [PatchGrid(seen[:, z], side) for z in range(settings.slices)]
-        self._labels: PatchGrid | None = None
-        if settings.labels:
-            codes, one_hot = masked_one_hot(known, partition)
-            self._labels = PatchGrid(codes, side)
-            self._one_hot = torch.from_numpy(one_hot)
-        self._logits = torch.from_numpy(known.logits) if settings.logits else None
+    ) -> "LocalInputs":
+        """Those of a few slices in memory.
+
+        Args:
+            images: (n, slices, height, width), scaled to [-1, 1].
+            known: UGSM's prediction of them.
+            partition: HCL-IDK's split of them.
+            settings: which inputs are on, and the side of the patch.
+        """
+        n_phases, side = known.logits.shape[1], settings.patch_side
+        seen = central(images, settings.slices)
+        return cls(
+            tuple(PatchGrid(seen[:, z], side) for z in range(settings.slices) if settings.image),
+            PatchGrid(label_codes(known, partition), side) if settings.labels else None,
+            torch.from_numpy(one_hot(n_phases)),
+            known.logits if settings.logits else None,
+        )
+
+    @classmethod
+    def on_disk(
+        cls,
+        pool: Pool,
+        known: GlobalStack,
+        partition: PartitionStack,
+        settings: LCGARSettings,
+    ) -> "LocalInputs":
+        """Those of all images of a pool; the other arguments are as in `of`."""
+        n, side, folder = len(pool), settings.patch_side, pool.folder
+        first = pool.images.shape[1] // 2 - settings.slices // 2
+        grids = tuple(
+            PatchGrid.on_disk((pool.images[i, z] for i in range(n)), n, side, folder)
+            for z in range(first, first + settings.slices)
+            if settings.image
+        )
+        codes = (label_codes(said, split)[0] for said, split in zip(known, partition, strict=True))
+        return cls(
+            grids,
+            PatchGrid.on_disk(codes, n, side, folder) if settings.labels else None,
+            torch.from_numpy(one_hot(known.n_phases)),
+            known.logits if settings.logits else None,
+        )
 
     def gather(self, slices: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
         """Patches (n, channels, side, side), and centre logits (n, phases) if those are on."""
@@ -231,14 +265,16 @@ class LocalInputs:
 
     def _channels(self, cut: Callable[[PatchGrid], Tensor]) -> Tensor:
         """(n, channels, ...) of what `cut` takes from each map, (n, ...)."""
-        channels = [cut(image)[..., None] for image in self._images]
-        if self._labels is not None:
-            channels.append(self._one_hot[cut(self._labels).int()])
+        channels = [cut(image)[..., None] for image in self.images]
+        if self.labels is not None:
+            channels.append(self.one_hot[cut(self.labels).int()])
         # channels last in memory, which is how the convolutions want them
         return torch.cat(channels, dim=-1).movedim(-1, 1)
 
     def _centres(self, slices: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
-        return () if self._logits is None else (self._logits[slices, :, rows, columns],)
+        if self.logits is None:
+            return ()
+        return (torch.from_numpy(mapped(self.logits))[slices, :, rows, columns],)
 
     def batches(self, pixels: tuple[Indices, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
         """The inputs of the given pixels (slices, rows, columns), `size` at a time."""
@@ -247,27 +283,22 @@ class LocalInputs:
             yield self.gather(*part)
 
 
-def masked_one_hot(
-    known: GlobalPrediction, partition: Partition
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """UGSM's labels with a code of their own where IDK, and what each code stands for.
-
-    Returns:
-        codes (n, height, width), and (codes, phases): row k is one-hot k, the last row, of the
-        code for "masked", zero.
-    """
+def label_codes(known: GlobalPrediction, partition: Partition) -> NDArray[np.uint8]:
+    """UGSM's labels (n, height, width); where IDK, the number of phases as a code of its own."""
     n_phases = known.logits.shape[1]
-    codes = np.where(partition.idk, np.uint8(n_phases), known.labels)
-    return codes, np.eye(n_phases + 1, n_phases, dtype=np.float32)
+    return np.where(partition.idk, np.uint8(n_phases), known.labels)
+
+
+def one_hot(n_phases: int) -> NDArray[np.float32]:
+    """(codes, phases) what each code of `label_codes` stands for: zero where IDK."""
+    return np.eye(n_phases + 1, n_phases, dtype=np.float32)
 
 
 class _Patches:
-    def __init__(
-        self, inputs: LocalInputs, pixels: tuple[Indices, ...], labels: NDArray[np.uint8]
-    ) -> None:
+    def __init__(self, inputs: LocalInputs, pixels: tuple[Indices, ...], labels: Stack) -> None:
         self._inputs = inputs
         self._pixels = [torch.from_numpy(part) for part in pixels]
-        self._labels = torch.from_numpy(labels.astype(np.int64))
+        self._labels = torch.from_numpy(_at(labels, pixels).astype(np.int64))
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -278,22 +309,39 @@ class _Patches:
         return *self._inputs.gather(slices, rows, columns), self._labels[indices]
 
 
-def count_hard(partition: Partition, labels: NDArray[np.uint8]) -> int:
+def _at(stack: Stack, pixels: tuple[Indices, ...]) -> NDArray[Any]:
+    """The values of a stack (n, height, width) at pixels that are in the order of its slices."""
+    slices, rows, columns = pixels
+    parts = [np.empty(0, stack.dtype)]
+    for number in np.unique(slices):
+        here = slices == number
+        parts.append(stack[int(number)][rows[here], columns[here]])
+    return np.concatenate(parts)
+
+
+def count_hard(pool: Pool, partition: PartitionStack) -> int:
     """How many pixels LCGAR can learn from."""
-    return int(np.count_nonzero(_hard(partition, labels)))
+    return sum(int(np.count_nonzero(_hard(pool, partition, i))) for i in range(len(pool)))
 
 
-def _hard(partition: Partition, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    hard: NDArray[np.bool_] = partition.idk & (labels != IGNORE_INDEX)
+def _hard(pool: Pool, partition: PartitionStack, number: int) -> NDArray[np.bool_]:
+    hard: NDArray[np.bool_] = partition.idk[number] & pool.known(number)
     return hard
 
 
-def _chosen(candidates: NDArray[np.bool_], limit: int, seed: int) -> tuple[Indices, ...]:
-    """Positions of the candidates, at most `limit` of them an image; 0: all."""
-    if limit:
-        rng = np.random.default_rng(mix(seed, "lcgar", "pixels"))
-        for one in candidates:
-            surplus = int(one.sum()) - limit
-            if surplus > 0:
-                one.flat[rng.choice(np.flatnonzero(one), surplus, replace=False)] = False
-    return np.nonzero(candidates)
+def _chosen(
+    pool: Pool, partition: PartitionStack, limit: int, seed: int, *, everywhere: bool
+) -> tuple[Indices, ...]:
+    """Positions of the pixels to learn from, at most `limit` of them an image; 0: all."""
+    rng = np.random.default_rng(mix(seed, "lcgar", "pixels"))
+    parts = []
+    for number in range(len(pool)):
+        candidates = pool.known(number) if everywhere else _hard(pool, partition, number)
+        surplus = int(candidates.sum()) - limit
+        if limit and surplus > 0:
+            gone = rng.choice(np.flatnonzero(candidates), surplus, replace=False)
+            candidates.flat[gone] = False
+        rows, columns = np.nonzero(candidates)
+        parts.append((np.full_like(rows, number), rows, columns))
+    slices, rows, columns = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return slices, rows, columns

@@ -4,11 +4,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from matphase.learning.pairs import Pairs
+from matphase.learning.pool import Pool
 from matphase.learning.trainer import Run
 from matphase.method import lcgar, local_unet
-from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
-from matphase.networks import zoo
+from matphase.method.results import (
+    GlobalPrediction,
+    GlobalStack,
+    LocalPrediction,
+    Partition,
+    PartitionStack,
+)
+from matphase.networks import registry
 from matphase.settings import Settings
 
 
@@ -21,9 +27,9 @@ def build(n_phases: int, settings: Settings) -> nn.Module:
 
 
 def fit(
-    pool: Pairs,
-    known: GlobalPrediction,
-    partition: Partition,
+    pool: Pool,
+    known: GlobalStack,
+    partition: PartitionStack,
     weights: NDArray[np.float32],
     settings: Settings,
     run: Run,
@@ -39,13 +45,12 @@ def fit(
         weights: (phases,) of the cross-entropy.
         settings: of all stages.
         run: seed, precision, folder, reporter.
-        suffix: tells its files and random draws from those of others in the same run.
+        suffix: tells its files and random numbers from those of others in the same run.
 
     Raises:
         Interrupted: the user stopped it.
     """
-    kind = _local(settings)
-    data = pool.images, known, partition, pool.labels, weights
+    kind, data = _local(settings), (pool, known, partition, weights)
     if kind == "local_unet":
         return local_unet.fit(
             *data, settings.ugsm, settings.lcgar, settings.data, run, suffix=suffix
@@ -67,7 +72,7 @@ def predict(
 
     Args:
         network: trained by `fit`.
-        images: (n, height, width) or (n, slices, height, width), scaled to [-1, 1].
+        images: (n, slices, height, width), scaled to [-1, 1].
         known: UGSM's prediction of them.
         partition: HCL-IDK's split of them, which the network's inputs show.
         settings: of all stages.
@@ -77,7 +82,7 @@ def predict(
     Returns:
         where it was asked, for `aggregate`, and its answers.
     """
-    everywhere = zoo.KINDS[settings.model].everywhere
+    everywhere = registry.composition(settings.model).everywhere
     pixels = np.ones_like(partition.idk) if everywhere else partition.idk
     asked = Partition(pixels if where is None else pixels & where, partition.score)
     data, precision = (images, known, partition), settings.precision
@@ -91,6 +96,6 @@ def predict(
 
 
 def _local(settings: Settings) -> str:
-    local = zoo.KINDS[settings.model].local
+    local = registry.composition(settings.model).local
     assert local is not None
     return local

@@ -7,26 +7,38 @@ from torch import nn
 
 from matphase.images.neighbours import central
 from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.pool import Pool
 from matphase.learning.trainer import Run
 from matphase.method import ugsm
-from matphase.method.lcgar import masked_one_hot
-from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
-from matphase.networks import zoo
+from matphase.method.lcgar import label_codes, one_hot
+from matphase.method.results import (
+    GlobalPrediction,
+    GlobalStack,
+    LocalPrediction,
+    Partition,
+    PartitionStack,
+)
+from matphase.networks import registry
 from matphase.settings import DataSettings, LCGARSettings, UGSMSettings
 from matphase.support.device import PrecisionSetting, running
+from matphase.support.scratch import DiskArray
 from matphase.support.seeds import mix
 
 
 def build(n_phases: int, settings: UGSMSettings, inputs: LCGARSettings) -> nn.Module:
-    """The untrained network for the inputs that `inputs` choose."""
-    return zoo.local_unet(n_phases, settings, inputs)
+    """The untrained network without dropout, for the inputs that `inputs` choose.
+
+    It sees on whole slices what LCGAR sees in patches: grey slices, one-hot labels and logits of
+    UGSM (a channel for each phase), in this order.
+    """
+    channels = inputs.patch_channels(n_phases) + n_phases * inputs.logits
+    return registry.segmenter("unet", channels, n_phases, settings)
 
 
 def fit(
-    images: NDArray[np.float32],
-    known: GlobalPrediction,
-    partition: Partition,
-    labels: NDArray[np.uint8],
+    pool: Pool,
+    known: GlobalStack,
+    partition: PartitionStack,
     weights: NDArray[np.float32],
     settings: UGSMSettings,
     inputs: LCGARSettings,
@@ -40,25 +52,29 @@ def fit(
     The paper does not say what it sees: here all that LCGAR does, as channels of whole images.
 
     Args:
-        images: (n, height, width) or (n, slices, height, width), scaled to [-1, 1].
+        pool: images and their true labels.
         known: UGSM's prediction of them.
         partition: HCL-IDK's split of them.
-        labels: (n, height, width) true phase indices.
         weights: (phases,) of the loss.
         settings: width, depth and training, those of UGSM.
         inputs: which channels there are.
         data: crops and flips.
         run: seed, precision, folder, reporter.
-        suffix: tells its files and random draws from those of others in the same run.
+        suffix: tells its files and random numbers from those of others in the same run.
 
     Raises:
         Interrupted: the user stopped it.
     """
-    name = f"local_unet{suffix}"
+    name, n_phases = f"local_unet{suffix}", known.n_phases
     torch.manual_seed(mix(run.seed, name, "weights"))
-    network = build(known.logits.shape[1], settings, inputs)
-    hard = np.where(partition.idk, labels, np.uint8(IGNORE_INDEX))
-    channels = _channels(images, known, partition, inputs)
+    network = build(n_phases, settings, inputs)
+    shape = (len(pool), inputs.patch_channels(n_phases) + n_phases * inputs.logits, *pool.shape)
+    channels = DiskArray(shape, np.float32, pool.folder)
+    hard = DiskArray((len(pool), *pool.shape), np.uint8, pool.folder)
+    for number, (said, split) in enumerate(zip(known, partition, strict=True)):
+        image = pool.images[number][np.newaxis]
+        channels[number] = _channels(image, said, split, inputs)[0]
+        hard[number] = np.where(split.idk[0], pool.labels[number], np.uint8(IGNORE_INDEX))
     ugsm.fit_segmenter(network, channels, hard, weights, settings, data, run, name)
     return network
 
@@ -97,11 +113,10 @@ def _channels(
     """What LCGAR sees as (n, channels, height, width)."""
     parts = []
     if inputs.image:
-        seen = central(images, inputs.slices)
-        parts.append(seen.reshape(len(seen), -1, *seen.shape[-2:]))
+        parts.append(central(images, inputs.slices))
     if inputs.labels:
-        codes, one_hot = masked_one_hot(known, partition)
-        parts.append(np.moveaxis(one_hot[codes], -1, 1))
+        codes = one_hot(known.logits.shape[1])[label_codes(known, partition)]
+        parts.append(np.moveaxis(codes, -1, 1))
     if inputs.logits:
         parts.append(known.logits)
     return np.concatenate(parts, axis=1)

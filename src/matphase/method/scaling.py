@@ -14,6 +14,7 @@ from scipy.special import log_softmax, softmax
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.support.errors import InputError
+from matphase.support.scratch import Stack
 from matphase.support.seeds import mix
 
 Kind = Literal["temperature", "vector"]
@@ -99,30 +100,21 @@ class Scaling:
         return cls(kind, weights, biases)
 
 
-def fit(
-    probabilities: NDArray[np.float32], labels: NDArray[np.uint8], kind: Kind, seed: int
-) -> Scaling:
+def fit(probabilities: Stack, labels: Stack, kind: Kind, seed: int) -> Scaling:
     """The scaling with the smallest negative log-likelihood of known labels.
 
     Args:
         probabilities: (n, phases, height, width) of slices that no network learned from.
         labels: (n, height, width) their phase indices; `IGNORE_INDEX` pixels do not count.
         kind: how much may be scaled.
-        seed: names the draw of pixels, where there are more than `PIXELS`.
+        seed: random seed of the choice of pixels, where there are more than `PIXELS`.
 
     Raises:
         InputError: no pixel is labelled.
     """
     n_phases = probabilities.shape[1]
-    chosen = np.flatnonzero(labels != IGNORE_INDEX)
-    if not len(chosen):
-        raise InputError("every pixel of the labels is ignored; give labels that name phases")
-    if len(chosen) > PIXELS:
-        chosen = np.random.default_rng(mix(seed, "scaling")).choice(chosen, PIXELS, replace=False)
-    slices, pixels = np.divmod(chosen, labels[0].size)
-    said = probabilities.reshape(len(labels), n_phases, -1)[slices, :, pixels]
+    said, truth = _chosen_pixels(probabilities, labels, seed)
     logs = _log(said).astype(np.float64)
-    truth = labels.ravel()[chosen]
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
         weights, biases = _parts(parameters, n_phases)
@@ -144,6 +136,27 @@ def fit(
     # a bias that all phases share says nothing
     biases = biases - biases.mean()
     return Scaling(kind, tuple(weights.tolist()), tuple(biases.tolist()))
+
+
+def _chosen_pixels(
+    probabilities: Stack, labels: Stack, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Probabilities (pixels, phases) and labels of known pixels, at most about `PIXELS`."""
+    known = [int(np.count_nonzero(labels[i] != IGNORE_INDEX)) for i in range(len(labels))]
+    if not sum(known):
+        raise InputError("every pixel of the labels is ignored; give labels that name phases")
+    share = min(1.0, PIXELS / sum(known))
+    rng = np.random.default_rng(mix(seed, "scaling"))
+    said, truth = [], []
+    for number, count in enumerate(known):
+        plane = labels[number]
+        chosen = np.flatnonzero(plane != IGNORE_INDEX)
+        if share < 1:
+            chosen = rng.choice(chosen, round(share * count), replace=False)
+        one = probabilities[number]
+        said.append(one.reshape(len(one), -1)[:, chosen].T)
+        truth.append(plane.ravel()[chosen])
+    return np.concatenate(said), np.concatenate(truth)
 
 
 def _parts(parameters: Floats, n_phases: int) -> tuple[Floats, Floats]:

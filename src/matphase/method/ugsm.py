@@ -1,5 +1,9 @@
-"""UGSM: uncertainty-aware global segmentation model (paper section 3.1)."""
+"""UGSM: uncertainty-aware global segmentation model (paper section 3.1).
 
+The same code trains and asks every other network that labels whole images.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,29 +12,34 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import entr, softmax
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from matphase.images.neighbours import central
-from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Draw, Run, Shuffled, epochs_needed, train
+from matphase.images.tiles import Halo, plan_tiles
+from matphase.learning.loss import weighted_cross_entropy
+from matphase.learning.pool import Pool
+from matphase.learning.sampler import TileSampler
+from matphase.learning.trainer import Run, Shuffled, epochs_needed, train
 from matphase.learning.weights import phase_weights
-from matphase.method.results import GlobalPrediction
-from matphase.networks import zoo
+from matphase.method.results import GlobalPrediction, GlobalStack
+from matphase.networks import cost, registry
 from matphase.networks.dropout import MCDropout, dropout_samples
+from matphase.networks.reach import Reach, reach_of
 from matphase.settings import DataSettings, UGSMSettings
 from matphase.support.device import PrecisionSetting, running
 from matphase.support.errors import InputError
-from matphase.support.progress import Reporter, Silent
+from matphase.support.memory import amount_text
+from matphase.support.progress import Reporter
+from matphase.support.scratch import Stack
 from matphase.support.seeds import mix
 
 DEFAULT_MEMORY = 2 * 10**9
-"""Bytes that the activations of one pass may take, unless the caller says otherwise."""
+"""Bytes that a block of a prediction may take, unless the caller says otherwise."""
+TRAINING_MEMORY = 10**9
+"""Bytes that a tile may take where a network is asked about the slices that it is trained on."""
 
 
 def fit(
-    images: NDArray[np.float32],
-    labels: NDArray[np.uint8],
-    n_phases: int,
+    pool: Pool,
     settings: UGSMSettings,
     data: DataSettings,
     run: Run,
@@ -43,45 +52,41 @@ def fit(
     """Train UGSM, or another network that labels whole images, by weighted cross-entropy.
 
     Args:
-        images: (n, height, width) grey values scaled to [-1, 1]; or (n, slices, height, width),
-            of which the network sees the middle ones (`settings.slices`).
-        labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels take no part.
-        n_phases: number of phases.
+        pool: images and labels; of the images the network sees the middle `settings.slices`.
         settings: of the network and its training.
         data: crops and flips.
         run: seed, precision, folder, reporter.
-        network: of the zoo's global networks; UGSM is a U-Net with Monte-Carlo dropout.
-        name: names the files and the random draws.
-        start: a network of the same kind to go on from, whose weights are copied; none: anew.
+        network: of `registry.SEGMENTERS`; UGSM is a U-Net with Monte-Carlo dropout.
+        name: of its files and of its part of the random seed.
+        start: a network of the same kind to continue from, whose weights are copied; none: begin
+            with random weights.
         share: of the steps that the settings plan.
 
     Raises:
-        InputError: a phase never occurs in `labels`, or the network needs more examples.
+        InputError: a phase never occurs in the labels, or the network needs more examples.
         Interrupted: the user stopped it.
     """
     torch.manual_seed(mix(run.seed, name, "weights"))
-    module = zoo.segmenter(network, settings.slices, n_phases, settings)
+    module = registry.segmenter(network, settings.slices, len(pool.phases), settings)
     if start is not None:
         module.load_state_dict(start.state_dict())
-    images = central(images, settings.slices)
-    weights = phase_weights(labels, n_phases)
-    least, there = (
-        zoo.fewest_examples(network),
-        len(SliceExamples(images, labels, data.crop, False)),
-    )
+    weights = phase_weights(pool.counts())
+    images = _Central(pool.images, settings.slices)
+    least = registry.SEGMENTERS[network].fewest_examples
+    there = len(TileSampler(images, pool.labels, data.crop, data.flips))
     if there < least:
         raise InputError(
-            f"{network} needs at least {least} training examples, but there is {there}; give more "
+            f"{network} needs at least {least} training examples, got {there}; give more "
             "slices, or train on squares of them (data.crop)"
         )
-    fit_segmenter(module, images, labels, weights, settings, data, run, name, share=share)
+    fit_segmenter(module, images, pool.labels, weights, settings, data, run, name, share=share)
     return module
 
 
 def fit_segmenter(
     network: nn.Module,
-    images: NDArray[np.float32],
-    labels: NDArray[np.uint8],
+    images: Stack,
+    labels: Stack,
     weights: NDArray[np.float32],
     settings: UGSMSettings,
     data: DataSettings,
@@ -94,26 +99,19 @@ def fit_segmenter(
 
     Args:
         network: maps (n, channels, h, w) to logits (n, phases, h, w).
-        images: (n, height, width) or (n, channels, height, width).
+        images: (n, channels, height, width).
         labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels take no part.
         weights: (phases,) of the cross-entropy.
         settings: epochs, batches, learning rate.
         data: crops and flips.
         run: seed, precision, folder, reporter.
-        name: names the files and the random draws.
+        name: of its files and of its part of the random seed.
         share: of the steps that the settings plan.
 
     Raises:
         Interrupted: the user stopped it.
     """
-    penalty = torch.from_numpy(weights)
-
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(
-            logits.float(), target, penalty.to(logits.device), ignore_index=IGNORE_INDEX
-        )
-
-    examples = SliceExamples(images, labels, data.crop, data.flips)
+    examples = TileSampler(images, labels, data.crop, data.flips)
     order = Shuffled(len(examples), settings.batch_size, mix(run.seed, name))
     epochs = epochs_needed(settings.epochs, settings.min_steps, order.steps_per_epoch)
     planned = epochs * order.steps_per_epoch
@@ -123,7 +121,7 @@ def fit_segmenter(
         network,
         examples,
         order,
-        loss,
+        weighted_cross_entropy(weights),
         name=name,
         epochs=epochs,
         learning_rate=settings.learning_rate,
@@ -132,93 +130,175 @@ def fit_segmenter(
     )
 
 
-def predict(
-    network: nn.Module,
-    images: NDArray[np.float32],
-    settings: UGSMSettings,
-    *,
-    seed: int = 0,
-    precision: PrecisionSetting = "auto",
-    memory: int = DEFAULT_MEMORY,
-    average: Literal["logits", "softmax"] = "logits",
-    mutual_information: bool = False,
-    keep_samples: bool = False,
-    origin: tuple[int, int] = (0, 0),
-    reporter: Reporter | None = None,
-) -> GlobalPrediction:
-    """Draw T stochastic passes and summarise them.
+@dataclass(frozen=True, eq=False)
+class _Central:
+    """The middle `slices` of each image of a stack (n, more slices, height, width)."""
 
-    F is the mean of the T logit maps, Y_G = argmax softmax(F), and u the entropy of softmax(F),
-    or of the mean softmax if `settings.uncertainty` says so. Sample t uses the same dropout
-    masks for every slice, so a slice's result does not depend on its neighbours in a batch.
+    stack: Stack
+    slices: int
 
-    Args:
-        network: a trained UGSM, or any network that labels whole images: one without
-            Monte-Carlo dropout is asked once.
-        images: (n, height, width) grey values scaled to [-1, 1], or (n, slices, height, width).
-        settings: number of samples, kind of uncertainty, and how many slices the network sees.
-        seed: names the dropout masks.
-        precision: see `Settings.precision`.
-        memory: bytes that the activations may take; passes are put into batches that fit.
+    @property
+    def shape(self) -> tuple[int, ...]:
+        n, _, height, width = self.stack.shape
+        return (n, self.slices, height, width)
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        return np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.stack)
+
+    def __getitem__(self, key: tuple[int, slice, slice, slice]) -> NDArray[np.float32]:
+        number, _, rows, columns = key
+        first = self.stack.shape[1] // 2 - self.slices // 2
+        part: NDArray[np.float32] = self.stack[number, first : first + self.slices, rows, columns]
+        return part
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkSegmenter:
+    """A network that labels whole images, ready to answer: a Segmenter.
+
+    Attributes:
+        network: maps (n, slices, h, w) to logits (n, phases, h, w).
+        settings: number of samples, kind of uncertainty, slices that it sees.
+        n_phases: logits per pixel.
         average: with `softmax` the answer is that of the mean softmax, as usual for Monte-Carlo
             dropout, and F its logarithm.
-        mutual_information: also compute it.
-        keep_samples: also keep how the logits of each sample differ from F.
-        origin: row and column of the slices at which the images begin, where they are windows.
-        reporter: advanced by one for each slice.
-
-    Raises:
-        InputError: `memory` is too little for one pass over one slice.
+        precision: see `Settings.precision`.
     """
-    reporter = reporter or Silent()
-    images = central(images, settings.slices)
-    if images.ndim == 3:
-        images = images[:, None]
-    samples = settings.samples if draws_samples(network) else 1
-    seeds = [mix(seed, "sample", number) for number in range(samples)]
-    batch = _batching(network, images.shape[-2:], len(images), samples, memory)
-    parts = []
-    with running(network, precision) as device:
-        for first in range(0, len(images), batch.slices):
-            stack = torch.from_numpy(images[first : first + batch.slices]).to(device)
-            tally = _Tally(keep=keep_samples)
-            for number in range(0, samples, batch.samples):
-                chosen = seeds[number : number + batch.samples]
-                with dropout_samples(network, chosen, origin):
-                    passes = network(stack.repeat(len(chosen), 1, 1, 1)).float()
-                for logits in torch.split(passes, len(stack)):
-                    tally.add(logits)
-            parts.append(tally.summary(settings, average, mutual_information=mutual_information))
-            reporter.advance(len(stack))
-    return concatenate(parts)
 
+    network: nn.Module
+    settings: UGSMSettings
+    n_phases: int
+    average: Literal["logits", "softmax"] = "logits"
+    precision: PrecisionSetting = "auto"
 
-def draws_samples(network: nn.Module) -> bool:
-    """Whether the network has Monte-Carlo dropout that makes one pass differ from the next."""
-    return any(
-        isinstance(module, MCDropout) and module.probability > 0 for module in network.modules()
-    )
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """What its weights are stored as."""
+        return {"ugsm": self.network}
+
+    @property
+    def reach(self) -> Reach | None:
+        """How far its answers look; None: over the whole slice."""
+        return reach_of(self.network)
+
+    @property
+    def draws_samples(self) -> bool:
+        """Whether one pass differs from the next, by Monte-Carlo dropout."""
+        return any(
+            isinstance(module, MCDropout) and module.probability > 0
+            for module in self.network.modules()
+        )
+
+    def pass_bytes(self, height: int, width: int) -> int:
+        """What one pass over one slice takes at most."""
+        return cost.pass_bytes(self.network, height, width)
+
+    def predict(
+        self,
+        images: NDArray[np.float32],
+        *,
+        samples: int | None = None,
+        seed: int = 0,
+        memory: int = DEFAULT_MEMORY,
+        mutual_information: bool = False,
+        keep_samples: bool = False,
+        origin: tuple[int, int] = (0, 0),
+    ) -> GlobalPrediction:
+        """Draw T stochastic passes and summarise them.
+
+        F is the mean of the T logit maps, Y_G = argmax softmax(F), and u the entropy of softmax(F),
+        or of the mean softmax if `settings.uncertainty` says so. Sample t uses the same dropout
+        masks for every slice, so a slice's result does not depend on its neighbours in a batch.
+
+        Args:
+            images: (n, slices, height, width) grey values scaled to [-1, 1].
+            samples: T, in place of the setting; a network without dropout is asked once.
+            seed: random seed of the dropout masks.
+            memory: bytes that the activations may take; passes are put into batches that fit.
+            mutual_information: also compute it.
+            keep_samples: also keep how the logits of each sample differ from F.
+            origin: row and column of the slices at which the images begin, where they are windows.
+
+        Raises:
+            InputError: `memory` is too little for one pass over one slice.
+        """
+        images = central(images, self.settings.slices)
+        drawn = (samples or self.settings.samples) if self.draws_samples else 1
+        seeds = [mix(seed, "sample", number) for number in range(drawn)]
+        batch = self._batching(images.shape[-2:], len(images), drawn, memory)
+        parts = []
+        with running(self.network, self.precision) as device:
+            for first in range(0, len(images), batch.slices):
+                stack = torch.from_numpy(images[first : first + batch.slices]).to(device)
+                tally = _Tally(keep=keep_samples)
+                for number in range(0, drawn, batch.samples):
+                    chosen = seeds[number : number + batch.samples]
+                    with dropout_samples(self.network, chosen, origin):
+                        passes = self.network(stack.repeat(len(chosen), 1, 1, 1)).float()
+                    for logits in torch.split(passes, len(stack)):
+                        tally.add(logits)
+                parts.append(
+                    tally.summary(
+                        self.settings, self.average, mutual_information=mutual_information
+                    )
+                )
+        return _concatenated(parts)
+
+    def predict_pool(
+        self,
+        pool: Pool,
+        *,
+        samples: int | None = None,
+        memory: int = TRAINING_MEMORY,
+        reporter: Reporter | None = None,
+    ) -> GlobalStack:
+        """Predict all images of a pool, tile by tile, onto disk.
+
+        Args:
+            pool: the images.
+            samples: T, in place of the setting.
+            memory: bytes that a tile may take.
+            reporter: advanced by one for each image.
+        """
+        images = pool.images
+        n, _, height, width = images.shape
+        found = GlobalStack.empty(n, self.n_phases, (height, width), pool.folder)
+        halo = None if self.reach is None else Halo(self.reach.radius, self.reach.multiple)
+        each = 20 * self.n_phases + 4 * images.shape[1] + 16
+        cut = plan_tiles((n, height, width), halo, self.pass_bytes, each, memory, name="training")
+        for tile in cut:
+            z, rows, columns = tile.core
+            seen = images[(z, slice(None), *tile.window[1:])]
+            known = self.predict(seen, samples=samples, memory=memory, origin=tile.origin)
+            found.put(z.start, known.window(*tile.inner), rows, columns)
+            if rows.stop == height and columns.stop == width and reporter is not None:
+                reporter.advance(z.stop - z.start)
+        return found
+
+    def _batching(
+        self, shape: tuple[int, ...], slices: int, samples: int, memory: int
+    ) -> "_Batching":
+        """As many slices together as fit, since they share masks; then as many samples."""
+        one = self.pass_bytes(shape[0], shape[1])
+        passes = memory // one
+        if passes < 1:
+            raise InputError(
+                f"one pass over a slice of {shape[0]} x {shape[1]} px may take "
+                f"{amount_text(one)}, but the memory limit is {amount_text(memory)}; raise it to "
+                f"{amount_text(one)}"
+            )
+        together = max(1, min(slices, passes))
+        return _Batching(slices=together, samples=min(samples, passes // together))
 
 
 @dataclass(frozen=True)
 class _Batching:
     slices: int
     samples: int
-
-
-def _batching(
-    network: nn.Module, shape: tuple[int, ...], slices: int, samples: int, memory: int
-) -> _Batching:
-    """As many slices together as fit, since they share masks; then as many samples."""
-    one = zoo.activation_bytes(network, shape[0], shape[1])
-    passes = memory // one
-    if passes < 1:
-        raise InputError(
-            f"one pass over a slice of {shape[0]} x {shape[1]} px may take {one / 1e9:.2g} GB, "
-            f"but the memory limit is {memory / 1e9:.2g} GB; raise it (--memory {one / 1e9:.2g}GB)"
-        )
-    together = max(1, min(slices, passes))
-    return _Batching(slices=together, samples=min(samples, passes // together))
 
 
 class _Tally:
@@ -278,7 +358,7 @@ class _Tally:
         )
 
 
-def concatenate(parts: list[GlobalPrediction]) -> GlobalPrediction:
+def _concatenated(parts: list[GlobalPrediction]) -> GlobalPrediction:
     """Predictions of consecutive stacks as one."""
     information = [part.mutual_information for part in parts if part.mutual_information is not None]
     samples = [part.samples for part in parts if part.samples is not None]
@@ -289,59 +369,3 @@ def concatenate(parts: list[GlobalPrediction]) -> GlobalPrediction:
         np.concatenate(information) if information else None,
         np.concatenate(samples, axis=1) if samples else None,
     )
-
-
-class SliceExamples:
-    """Slices, or random squares of them, for a network that labels whole images.
-
-    Args:
-        images: (n, height, width) or (n, channels, height, width) float32.
-        labels: (n, height, width) uint8.
-        crop: side of the random squares in pixels, at most the slice's sides; 0: whole slices.
-        flips: flip at random, and turn squares by quarters.
-    """
-
-    def __init__(
-        self,
-        images: NDArray[np.float32],
-        labels: NDArray[np.uint8],
-        crop: int,
-        flips: bool,
-    ) -> None:
-        self._images = images
-        self._labels = labels
-        height, width = images.shape[-2:]
-        self._rows = min(crop or height, height)
-        self._columns = min(crop or width, width)
-        self._flips = flips
-        # as many squares a slice as it takes to see about every pixel once an epoch
-        self._per_slice: int = max(1, round(height * width / (self._rows * self._columns)))
-
-    def __len__(self) -> int:
-        return len(self._images) * self._per_slice
-
-    def batch(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Images (n, channels, rows, columns) and labels (n, rows, columns) int64."""
-        rng = np.random.default_rng(draw.seed)
-        pairs = [self._pair(index // self._per_slice, rng) for index in draw.indices]
-        images = np.stack([image for image, _ in pairs])
-        labels = np.stack([label for _, label in pairs])
-        if images.ndim == 3:
-            images = images[:, None]
-        return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
-
-    def _pair(
-        self, number: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        image, label = self._images[number], self._labels[number]
-        row = rng.integers(image.shape[-2] - self._rows + 1)
-        column = rng.integers(image.shape[-1] - self._columns + 1)
-        window = np.s_[..., row : row + self._rows, column : column + self._columns]
-        image, label = image[window], label[window]
-        if self._flips:
-            upside_down, mirrored, turned = rng.integers(2, size=3)
-            steps = np.s_[..., :: -1 if upside_down else 1, :: -1 if mirrored else 1]
-            image, label = image[steps], label[steps]
-            if turned and self._rows == self._columns:
-                image, label = image.swapaxes(-1, -2), label.T
-        return image, label

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matphase.networks import zoo
+from matphase.networks import cost
 from matphase.networks.lcgar import LCGAR
 from matphase.settings import LCGARSettings
 
@@ -124,6 +124,6 @@ def costs(settings: LCGARSettings, n_phases: int, height: int, width: int) -> Co
         place = torch.empty(1, dtype=torch.long)
         logits = (torch.empty(1, n_logits),) if n_logits else ()
     dense, pixel = DenseLCGAR(network), (place, place, *logits)
-    of_maps = zoo.macs(dense, maps, *(tensor[:0] for tensor in pixel))
-    of_both = zoo.macs(dense, maps, *pixel)
-    return Costs(zoo.macs(network, patch, *logits), of_maps, of_both - of_maps)
+    of_maps = cost.macs(dense, maps, *(tensor[:0] for tensor in pixel))
+    of_both = cost.macs(dense, maps, *pixel)
+    return Costs(cost.macs(network, patch, *logits), of_maps, of_both - of_maps)

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from matphase.settings import LCGARSettings
+
 
 class LCGAR(nn.Module):
     """Small convolutional network that names the phase of a patch's centre pixel.
@@ -60,6 +62,18 @@ class LCGAR(nn.Module):
         x = self.dropout(F.leaky_relu(self.connected(x)))
         output: Tensor = self.head(self.norm(x))
         return output
+
+
+def build(in_channels: int, n_phases: int, n_logits: int, settings: LCGARSettings) -> LCGAR:
+    """The untrained network."""
+    return LCGAR(
+        in_channels,
+        n_phases,
+        settings.h,
+        n_logits,
+        settings.dropout,
+        padded=settings.padding == "zeros",
+    )
 
 
 def _convolutions(before: int, after: int, kernel: int, *, padded: bool) -> nn.Sequential:

@@ -6,6 +6,7 @@ from torch import nn
 
 from matphase.networks.padding import Mirrored
 from matphase.networks.torchvision_shim import baseline_package
+from matphase.settings import UGSMSettings
 
 LibraryName = Literal["deeplabv3", "manet", "unetpp"]
 
@@ -13,24 +14,24 @@ WIDE = 32
 """From this width on the encoder is a ResNet-34 rather than a ResNet-18."""
 
 
-def library_network(name: LibraryName, in_channels: int, n_phases: int, width: int) -> nn.Module:
+def build(name: LibraryName, in_channels: int, n_phases: int, settings: UGSMSettings) -> nn.Module:
     """A network of the library with random weights, for images of any size from 16 px.
 
     `deeplabv3` (Chen et al. 2017) works at output stride 16 with the atrous rates 6, 12 and 18
     that its authors use at that stride. `manet` (Fan et al. 2020) and `unetpp` (U-Net++, Zhou et
     al. 2018) have four levels as UGSM has. The encoder is a ResNet of its usual width (He et al.
-    2016); `width` sets its depth and the decoder's channels.
+    2016); the setting `width` sets its depth and the decoder's channels.
 
     Args:
         name: of the network.
         in_channels: grey channels of the input.
         n_phases: logits per pixel.
-        width: channels of the decoder at full resolution.
+        settings: width, the channels of the decoder at full resolution.
 
     Raises:
         InputError: the library is not installed.
     """
-    library = baseline_package("segmentation_models_pytorch")
+    library, width = baseline_package("segmentation_models_pytorch"), settings.width
     common = {
         "encoder_name": "resnet18" if width < WIDE else "resnet34",
         "encoder_weights": None,

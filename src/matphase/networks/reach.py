@@ -32,6 +32,12 @@ class Reach:
         return Reach(needed + other.radius, multiple)
 
 
+def reach_of(network: object) -> Reach | None:
+    """How far a network looks; None where it takes an average, or attention, over whole images."""
+    reach: Reach | None = getattr(network, "reach", None)
+    return reach
+
+
 def pyramid(up: Sequence[int], deepest: int, down: Sequence[int]) -> Reach:
     """Of a network that halves the resolution and comes back, in any way within a pooled pixel.
 

@@ -1,11 +1,10 @@
 """ResNet (He et al. 2016) as a classifier of patches, in the place of LCGAR."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from matphase.networks.torchvision_shim import baseline_package
+from matphase.settings import LCGARSettings
 
 
 class PatchResNet(nn.Module):
@@ -17,7 +16,7 @@ class PatchResNet(nn.Module):
     Args:
         in_channels: channels of the patch: grey image, one-hot labels, or both.
         n_phases: logits per patch.
-        depth: number of layers.
+        depth: number of layers: 18, 34 or 50.
         n_logits: length of the vector joined after pooling (UGSM logits of the centre), or 0.
 
     Raises:
@@ -28,7 +27,7 @@ class PatchResNet(nn.Module):
         self,
         in_channels: int,
         n_phases: int,
-        depth: Literal[18, 34, 50] = 18,
+        depth: int = 18,
         n_logits: int = 0,
     ) -> None:
         super().__init__()
@@ -48,3 +47,10 @@ class PatchResNet(nn.Module):
             x = torch.cat([x, logits.to(x.dtype)], dim=1)
         output: Tensor = self.head(x)
         return output
+
+
+def build(
+    depth: str, in_channels: int, n_phases: int, n_logits: int, _settings: LCGARSettings
+) -> PatchResNet:
+    """The untrained network; of LCGAR's settings it has the patch alone."""
+    return PatchResNet(in_channels, n_phases, int(depth), n_logits)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from matphase.networks.padding import mirrored
 from matphase.networks.reach import Reach, pyramid
 from matphase.networks.vgg import CONVOLUTIONS, MULTIPLE, encoder, stage, stage_widths
+from matphase.settings import UGSMSettings
 
 
 class SegNet(nn.Module):
@@ -51,3 +52,8 @@ class SegNet(nn.Module):
             x = block(self.unpool(x, places.pop()))
         logits: Tensor = self.head(x)
         return logits[..., :height, :width]
+
+
+def build(in_channels: int, n_phases: int, settings: UGSMSettings) -> SegNet:
+    """The untrained network."""
+    return SegNet(in_channels, n_phases, settings.width)

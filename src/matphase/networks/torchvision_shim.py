@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from matphase.support.errors import InputError
+from matphase.networks.registry import require_package
 
 _MISSING = "operator torchvision::nms does not exist"
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -55,11 +55,6 @@ def baseline_package(name: str) -> Any:
     Raises:
         InputError: it is not installed.
     """
-    package = name.split(".")[0]
-    if find_spec(package) is None:
-        raise InputError(
-            f"this network needs the package {package}; "
-            "install it with: pip install 'matphase[baselines]'"
-        )
+    require_package(name.split(".")[0])
     make_torchvision_importable()
     return importlib.import_module(name)

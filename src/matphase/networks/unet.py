@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from matphase.networks.cost import UNUSABLE
 from matphase.networks.dropout import MCDropout
 from matphase.networks.padding import mirrored
 from matphase.networks.reach import Reach, pyramid
+from matphase.settings import UGSMSettings
 
 BLOCK_RADIUS = 2
 """Of the two convolutions of a block."""
@@ -65,6 +67,16 @@ class UNet(nn.Module):
         both = [BLOCK_RADIUS] * self.depth
         return pyramid(both, BLOCK_RADIUS, both)
 
+    def pass_bytes(self, height: int, width: int) -> int:
+        """Upper bound of the memory that one pass over one slice takes, in bytes.
+
+        At full resolution it holds the skip (w channels), the upsampled map and both joined
+        (w + 2 w), and a convolution's input and output (2 w): 6 w values a pixel. The levels below
+        add half of that each, so less than once more in all; and of what is freed the allocator
+        cannot use all again. Four bytes a value cover float32.
+        """
+        return int(UNUSABLE * 2 * 6 * self.width * height * width * 4)
+
     def forward(self, image: Tensor) -> Tensor:
         """Map grey images (n, in_channels, h, w) to logits (n, n_phases, h, w)."""
         height, width = image.shape[-2:]
@@ -78,6 +90,23 @@ class UNet(nn.Module):
             x = self.up[level](x)
         logits: Tensor = self.head(x)
         return logits[..., :height, :width]
+
+
+def plain(in_channels: int, n_phases: int, settings: UGSMSettings) -> UNet:
+    """A U-Net without dropout."""
+    return UNet(in_channels, n_phases, settings.width, settings.depth, dropout=0)
+
+
+def with_dropout(in_channels: int, n_phases: int, settings: UGSMSettings) -> UNet:
+    """A U-Net with Monte-Carlo dropout, the network of UGSM."""
+    return UNet(
+        in_channels,
+        n_phases,
+        settings.width,
+        settings.depth,
+        settings.dropout,
+        settings.dropout_kind,
+    )
 
 
 def _block(

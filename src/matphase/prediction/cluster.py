@@ -27,8 +27,9 @@ from distributed import (
 )
 from distributed.comm.core import CommClosedError
 
-from matphase.images.tiles import Block
-from matphase.method.folder import Trained, checksum_of, read
+from matphase.images.tiles import Tile
+from matphase.method.folder import checksum_of, read
+from matphase.method.model import Model
 from matphase.prediction.run import Job, predict_block
 from matphase.support.device import arithmetic
 from matphase.support.errors import InputError, MatPhaseError
@@ -61,7 +62,7 @@ class Cluster:
         self._client = client
         self._folder = folder.absolute()
 
-    def __call__(self, job: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, dict[str, Any]]]:
+    def __call__(self, job: Job, todo: Sequence[Tile]) -> Iterator[tuple[Tile, dict[str, Any]]]:
         """Compute blocks, and give each with its note when it is done.
 
         Raises:
@@ -72,7 +73,7 @@ class Cluster:
         own = version("matphase"), arithmetic(_model(self._folder, checksum).settings.precision)
         job = replace(job, store=replace(job.store, folder=job.store.folder.absolute()))
         waiting, running = iter(todo), as_completed()
-        blocks: dict[Any, Block] = {}
+        blocks: dict[Any, Tile] = {}
 
         def hand_out() -> None:
             if self._client.status != "running":
@@ -158,7 +159,7 @@ def cluster_at(address: str) -> Iterator[Client]:
 
 
 def _work(
-    own: tuple[str, str], folder: Path, checksum: str, job: Job, block: Block
+    own: tuple[str, str], folder: Path, checksum: str, job: Job, block: Tile
 ) -> dict[str, Any]:
     """Predict one block, on a worker.
 
@@ -187,7 +188,7 @@ def _work(
 
 
 @lru_cache(maxsize=1)
-def _model(folder: Path, checksum: str) -> Trained:
+def _model(folder: Path, checksum: str) -> Model:
     """The model, read once by each worker.
 
     Raises:

@@ -3,10 +3,9 @@
 import time
 from dataclasses import dataclass, replace
 
-from matphase.images.tiles import Block, Shape, tiles
+from matphase.images.tiles import Shape, Tile, tiles
 from matphase.images.volume import Volume
-from matphase.method.folder import Trained
-from matphase.networks import zoo
+from matphase.method.model import Model
 from matphase.prediction.run import Outputs, disk_bytes
 from matphase.prediction.task import Task, block_images, block_maps, blocks_of, shape_of
 
@@ -35,7 +34,7 @@ class Estimate:
     seconds: float
 
 
-def estimate(model: Trained, volume: Volume, task: Task, outputs: Outputs) -> Estimate:
+def estimate(model: Model, volume: Volume, task: Task, outputs: Outputs) -> Estimate:
     """Predict a small part from the middle of the volume, and conclude from it.
 
     Time is taken to go with the pixels that the networks look at, halos included.
@@ -48,42 +47,36 @@ def estimate(model: Trained, volume: Volume, task: Task, outputs: Outputs) -> Es
     middle = blocks[len(blocks) // 2]
     first = middle.core[0].start
     thin = replace(middle, core=(slice(first, first + 1), *middle.core[1:]))
-    trial = min(_trial(model, volume), thin, key=_pixels)
+    trial = min(_trial(model, volume), thin, key=lambda tile: tile.pixels_seen)
     seconds = _timed(model, volume, trial, task)
     if seconds < QUICK:
         seconds = _timed(model, volume, trial, task)
-    looked_at = sum(_pixels(block) for block in blocks)
+    looked_at = sum(block.pixels_seen for block in blocks)
     return Estimate(
         blocks=len(blocks),
         block=blocks[0].shape,
         memory=task.memory,
         disk=disk_bytes(model, volume.shape, outputs),
-        seconds=seconds * looked_at / _pixels(trial),
+        seconds=seconds * looked_at / trial.pixels_seen,
     )
 
 
-def _trial(model: Trained, volume: Volume) -> Block:
+def _trial(model: Model, volume: Volume) -> Tile:
     """A block in the middle; the slice in the middle where the networks look at whole ones."""
-    reach = zoo.reach(model.ugsm, model.lcgar, model.settings)
+    halo = model.halo
     shape = shape_of(volume)
-    if reach is None:
+    if halo is None:
         cut = tiles(shape, (1, *shape[1:]))
     else:
-        side = -(-TRIAL_SIDE // reach.multiple) * reach.multiple
-        cut = tiles(shape, (1, side, side), reach.radius, reach.multiple)
+        side = -(-TRIAL_SIDE // halo.multiple) * halo.multiple
+        cut = tiles(shape, (1, side, side), halo)
     z, rows, columns = (
         -(-length // piece) for length, piece in zip(shape, cut[0].shape, strict=True)
     )
     return cut[(z // 2 * rows + rows // 2) * columns + columns // 2]
 
 
-def _timed(model: Trained, volume: Volume, block: Block, task: Task) -> float:
+def _timed(model: Model, volume: Volume, block: Tile, task: Task) -> float:
     began = time.monotonic()
     block_maps(model, block_images(model, volume, block, task), block, task)
     return time.monotonic() - began
-
-
-def _pixels(block: Block) -> int:
-    """What the networks look at."""
-    rows, columns = (side.stop - side.start for side in block.window)
-    return int(block.shape[0] * rows * columns)

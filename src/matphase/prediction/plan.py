@@ -1,6 +1,6 @@
 """How much memory a block takes, and from that how large blocks are.
 
-The one place that says so. What counts towards a limit is what prediction adds to what is loaded
+What counts towards a limit is what prediction adds to what is loaded
 anyway: not the interpreter with its libraries and the weights, not the volume or the result where
 these are in memory, not the part of a file that its format makes us decode (a chunk, a page), and
 not the sample of a volume on which its grey scale is measured before the first block (200 MB), and
@@ -8,55 +8,15 @@ not the slabs in which the files are written after the last (256 MB).
 `benchmarks/memory.py` measures it.
 """
 
-from bisect import bisect_right
+from matphase.images.tiles import MOST_SLICES, Shape, Tile, plan_tiles
+from matphase.method.model import Model
 
-from matphase.images.tiles import Block, Shape, tiles, window_side
-from matphase.method.folder import Trained
-from matphase.networks import zoo
-from matphase.networks.reach import Reach
-from matphase.support.errors import InputError
-
-MOST_SLICES = 16
-"""Of a block of whole slices: more of them would gain nothing, and be lost to a kill."""
 FEWEST_BLOCKS = 16
 """Of a stack with as many slices, so that several workers have something to do. Not a matter of
 how many there are: a run goes on with the blocks that it began with, by whatever workers."""
-_UNITS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
-DEPTHS = (8, 4, 2, 1)
-"""Of blocks that are rectangles. Files are often stored in chunks several slices deep, which are
-decoded for each block that has one of the slices; so thin blocks come last."""
 
 
-def array_bytes(model: Trained, samples: int) -> int:
-    """What the stages' arrays take a pixel of a window and slice.
-
-    F, two softmaxes, and features twice (4 bytes each a phase); 4 bytes of each slice of an image;
-    about 56 of codes, entropy, scores and positions; and for each sample that is kept twice its
-    logits (2 bytes each), and a label.
-
-    Args:
-        model: with its phases, and the slices that its networks see.
-        samples: that are kept.
-    """
-    n_phases = len(model.phases)
-    return 56 + 4 * model.settings.slices + 20 * n_phases + samples * (4 * n_phases + 1)
-
-
-def pass_bytes(model: Trained, height: int, width: int) -> int:
-    """What one pass of a network over one slice of a window takes at most.
-
-    Args:
-        model: with its networks. A patch classifier takes no more than it is given.
-        height: of the window, in pixels.
-        width: of the window, in pixels.
-    """
-    whole = [model.ugsm]
-    if model.lcgar is not None and zoo.KINDS[model.settings.model].local == "local_unet":
-        whole.append(model.lcgar)
-    return max(zoo.activation_bytes(network, height, width) for network in whole)
-
-
-def plan(model: Trained, shape: Shape, samples: int, memory: int) -> list[Block]:
+def plan(model: Model, shape: Shape, samples: int, memory: int) -> list[Tile]:
     """The blocks in which a volume is predicted: whole slices where they fit, else rectangles.
 
     Args:
@@ -68,66 +28,13 @@ def plan(model: Trained, shape: Shape, samples: int, memory: int) -> list[Block]
     Raises:
         InputError: no block fits; it names what would.
     """
-    reach = zoo.reach(model.ugsm, model.lcgar, model.settings)
-    z, height, width = shape
-    each = array_bytes(model, samples) * height * width
-    once = pass_bytes(model, height, width)
-    if once + each <= memory:
-        # half of the memory for passes, which are quicker in batches
-        depth = min(memory // 2, memory - once) // each
-        depth = max(1, min(depth, MOST_SLICES, z // FEWEST_BLOCKS))
-        return tiles(shape, (depth, height, width))
-    if reach is None:
-        raise InputError(
-            f"{model.settings.model} looks at whole slices, and one of {height} x {width} px takes "
-            f"{amount_text(once + each)} of memory, but the limit is {amount_text(memory)}; raise "
-            f"it (--memory {amount_text(once + each)})"
-        )
-    return tiles(shape, _rectangles(model, shape, samples, memory, reach), *_halo(reach))
-
-
-def _rectangles(model: Trained, shape: Shape, samples: int, memory: int, reach: Reach) -> Shape:
-    """The shape of blocks that are parts of slices."""
-    z, height, width = shape
-    arrays = array_bytes(model, samples)
-    halo, multiple = _halo(reach)
-
-    def needed(cells: int, depth: int) -> int:
-        rows, columns = (
-            window_side(cells * multiple, side, halo, multiple) for side in (height, width)
-        )
-        return pass_bytes(model, rows, columns) + depth * rows * columns * arrays
-
-    most = range(1, -(-max(height, width) // multiple) + 1)
-    for depth in DEPTHS:
-        cells = bisect_right(most, memory, key=lambda cells: needed(cells, depth))
-        # a window then is at most four times its core, three parts of it halo
-        if cells * multiple >= 2 * halo:
-            break
-    if cells == 0:
-        least = needed(1, 1)
-        raise InputError(
-            f"predicting the smallest block of a slice of {height} x {width} px takes "
-            f"{amount_text(least)} of memory, but the limit is {amount_text(memory)}; raise it "
-            f"(--memory {amount_text(least)})"
-        )
-    length = cells * multiple
-    return min(z, depth), _even(height, length, multiple), _even(width, length, multiple)
-
-
-def _halo(reach: Reach) -> tuple[int, int]:
-    return reach.radius, reach.multiple
-
-
-def _even(side: int, length: int, multiple: int) -> int:
-    """As few pieces as pieces of `length` would be, but of one length, which a sliver is not."""
-    pieces = -(-side // length)
-    return -(-side // (pieces * multiple)) * multiple
-
-
-def amount_text(amount: int) -> str:
-    """Rounded up to two digits, so that a limit of what it says is enough."""
-    digits = 10 ** max(0, len(str(amount)) - 2)
-    rounded = -(-amount // digits) * digits
-    unit, size = next((pair for pair in _UNITS if rounded >= pair[1]), _UNITS[-1])
-    return f"{rounded / size:g}{unit}"
+    most = max(1, min(MOST_SLICES, shape[0] // FEWEST_BLOCKS))
+    return plan_tiles(
+        shape,
+        model.halo,
+        model.pass_bytes,
+        model.pixel_bytes(samples),
+        memory,
+        name=f"the model {model.settings.model}",
+        most_slices=most,
+    )

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.tiles import Block
+from matphase.images.tiles import Tile
 from matphase.images.volume import Volume
-from matphase.method.folder import Trained, checksum_of
+from matphase.method.folder import checksum_of
+from matphase.method.model import Maps, Model
 from matphase.prediction import records
 from matphase.prediction.store import Store, check_disk, open_store, total
-from matphase.prediction.task import Maps, Task, block_images, block_maps, blocks_of
+from matphase.prediction.task import Task, block_images, block_maps, blocks_of
 from matphase.support.device import arithmetic
 from matphase.support.errors import Interrupted, MatPhaseError, OutputError
 from matphase.support.files import reason, remove
@@ -40,13 +41,13 @@ class Outputs:
     probabilities: bool = False
     samples: int = 0
 
-    def types(self, model: Trained) -> dict[str, np.dtype[Any]]:
+    def types(self, model: Model) -> dict[str, np.dtype[Any]]:
         """The maps by name, and the types of their voxels."""
         labels, flags, numbers = model.phases.dtype, np.dtype(np.uint8), np.dtype(np.float32)
         found = {"labels": labels, "ugsm": labels, "entropy": numbers, "idk": flags}
-        if model.promise is not None:
+        if model.calibrator.guarantee is not None:
             found["trusted"] = flags
-        if model.deferral is not None:
+        if model.defers:
             found["deferred"] = flags
         if self.probabilities:
             names = records.probability_names(model.phases)
@@ -54,7 +55,7 @@ class Outputs:
         found.update(dict.fromkeys(records.sample_names(self.samples), labels))
         return found
 
-    def named(self, model: Trained, maps: Maps) -> dict[str, NDArray[Any]]:
+    def named(self, model: Model, maps: Maps) -> dict[str, NDArray[Any]]:
         """A block's maps (z, y, x) by these names."""
         found = {
             "labels": maps["labels"],
@@ -90,11 +91,11 @@ class Job:
     outputs: Outputs
 
 
-Crew = Callable[[Job, Sequence[Block]], Iterator[tuple[Block, dict[str, Any]]]]
+Crew = Callable[[Job, Sequence[Tile]], Iterator[tuple[Tile, dict[str, Any]]]]
 """Computes blocks, in any order, and gives each with its note once it is in the store."""
 
 
-def disk_bytes(model: Trained, shape: Sequence[int], outputs: Outputs) -> int:
+def disk_bytes(model: Model, shape: Sequence[int], outputs: Outputs) -> int:
     """Most that a prediction takes on disk while it is made.
 
     Every map exists twice, as blocks and as a file, before the blocks are removed; as if nothing
@@ -106,7 +107,7 @@ def disk_bytes(model: Trained, shape: Sequence[int], outputs: Outputs) -> int:
 
 
 def predict_to_files(
-    model: Trained,
+    model: Model,
     volume: Volume,
     task: Task,
     out: Path,
@@ -171,7 +172,7 @@ def predict_to_files(
 
 
 def _kept(
-    model: Trained, job: Job, blocks: Sequence[Block], reporter: Reporter
+    model: Model, job: Job, blocks: Sequence[Tile], reporter: Reporter
 ) -> dict[int, dict[str, Any]]:
     """The notes by number of blocks that are finished, and would come out the same."""
     if job.store.is_empty:
@@ -191,7 +192,7 @@ def _kept(
 
 def _finish(
     job: Job,
-    blocks: Sequence[Block],
+    blocks: Sequence[Tile],
     kept: Mapping[int, dict[str, Any]],
     crew: Crew,
     reporter: Reporter,
@@ -208,16 +209,16 @@ def _finish(
     return [notes[block.number] for block in blocks]
 
 
-def one_by_one(model: Trained) -> Crew:
+def one_by_one(model: Model) -> Crew:
     """A crew of this process alone."""
 
-    def crew(job: Job, todo: Sequence[Block]) -> Iterator[tuple[Block, dict[str, Any]]]:
+    def crew(job: Job, todo: Sequence[Tile]) -> Iterator[tuple[Tile, dict[str, Any]]]:
         return ((block, predict_block(model, job, block)) for block in todo)
 
     return crew
 
 
-def predict_block(model: Trained, job: Job, block: Block) -> dict[str, Any]:
+def predict_block(model: Model, job: Job, block: Tile) -> dict[str, Any]:
     """Predict one block into the store; a function of what can be pickled.
 
     Returns:
@@ -241,12 +242,12 @@ def predict_block(model: Trained, job: Job, block: Block) -> dict[str, Any]:
 
 
 def _identity(
-    model: Trained,
+    model: Model,
     volume: Volume,
     task: Task,
     folder: Path,
     types: Mapping[str, Any],
-    first: Block,
+    first: Tile,
 ) -> dict[str, Any]:
     """What an unfinished prediction must have in common with this one to be gone on with.
 
@@ -266,7 +267,7 @@ def _identity(
 
 
 def _record(
-    model: Trained,
+    model: Model,
     volume: Volume,
     folder: Path,
     notes: Sequence[Mapping[str, Any]],

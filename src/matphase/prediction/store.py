@@ -32,7 +32,7 @@ import zarr
 from numpy.typing import NDArray
 
 from matphase.images import formats
-from matphase.images.tiles import Block
+from matphase.images.tiles import Tile
 from matphase.images.volume import Volume
 from matphase.support.errors import OutputError
 from matphase.support.files import remove
@@ -61,7 +61,7 @@ class Store:
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "names": self.names}
 
-    def put(self, block: Block, maps: Mapping[str, NDArray[Any]], note: Mapping[str, Any]) -> None:
+    def put(self, block: Tile, maps: Mapping[str, NDArray[Any]], note: Mapping[str, Any]) -> None:
         """Keep the maps (z, y, x) of a block's core, and a note for JSON.
 
         Raises:
@@ -81,7 +81,7 @@ class Store:
                 "name; let one of them finish, or give each an output of its own"
             ) from error
 
-    def note_of(self, block: Block) -> dict[str, Any] | None:
+    def note_of(self, block: Tile) -> dict[str, Any] | None:
         """The note of a block that is finished, and whose maps are what they were; else None."""
         try:
             note = json.loads(self._note(block).read_text("utf-8"))
@@ -112,7 +112,7 @@ class Store:
     def _notes(self) -> Path:
         return self.folder / NOTES
 
-    def _note(self, block: Block) -> Path:
+    def _note(self, block: Tile) -> Path:
         return self._notes / f"{block.number:08d}.json"
 
     def _array(self, name: str) -> Path:
@@ -212,7 +212,7 @@ def write_json(path: Path, content: Any) -> None:
     beside.replace(path)
 
 
-def _place(array: Any, block: Block) -> tuple[slice, ...]:
+def _place(array: Any, block: Tile) -> tuple[slice, ...]:
     return block.core[-array.ndim :]
 
 

@@ -5,25 +5,20 @@ may be computed in any order, anywhere, and again.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matphase.images.grey_scale import IntensityScale
-from matphase.images.neighbours import check_neighbours, read_window
-from matphase.images.tiles import Block, Shape
+from matphase.images.neighbours import check_neighbours
+from matphase.images.tiles import Shape, Tile, read_tile
 from matphase.images.volume import Volume
-from matphase.method import deferral, hcl_idk, local, ugsm
-from matphase.method.aggregate import aggregate, sample_labels
-from matphase.method.folder import Trained
-from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
-from matphase.networks import zoo
-from matphase.prediction.plan import array_bytes, plan
+from matphase.method.model import Maps, Model
+from matphase.method.ugsm import DEFAULT_MEMORY
+from matphase.prediction.plan import plan
 from matphase.support.errors import InputError
 
-Maps = dict[str, NDArray[Any]]
-"""By the names of `Prediction`'s fields, (z, y, x) or (phases or samples, z, y, x)."""
 Intensity = Literal["model", "volume"]
 
 
@@ -54,13 +49,13 @@ class Task:
 
 
 def task_of(
-    model: Trained,
+    model: Model,
     volume: Volume,
     *,
     samples: int | None = None,
     seed: int = 0,
     intensity: Intensity = "model",
-    memory: int = ugsm.DEFAULT_MEMORY,
+    memory: int = DEFAULT_MEMORY,
     mutual_information: bool = False,
     keep_samples: bool = False,
 ) -> Task:
@@ -75,7 +70,7 @@ def task_of(
     if intensity not in ("model", "volume"):
         raise InputError(f"intensity is {intensity!r}; give 'model' or 'volume'")
     number = samples or model.settings.ugsm.samples
-    if keep_samples and (number < 2 or not ugsm.draws_samples(model.ugsm)):
+    if keep_samples and (number < 2 or not model.segmenter.draws_samples):
         raise InputError(
             f"{model.settings.model} with T = {number} has no samples to keep; it takes "
             "a model with Monte-Carlo dropout, and two samples or more"
@@ -89,7 +84,7 @@ def task_of(
     return Task(number, seed, ends, memory, keep_samples, mutual_information)
 
 
-def blocks_of(model: Trained, volume: Volume, task: Task) -> list[Block]:
+def blocks_of(model: Model, volume: Volume, task: Task) -> list[Tile]:
     """The blocks in which the volume is predicted within `task.memory`.
 
     Raises:
@@ -104,104 +99,31 @@ def shape_of(volume: Volume) -> Shape:
     return volume.n_slices, height, width
 
 
-def block_images(model: Trained, volume: Volume, block: Block, task: Task) -> NDArray[np.float32]:
-    """What the networks see of the volume for one block, as `read_window` gives it.
+def block_images(model: Model, volume: Volume, block: Tile, task: Task) -> NDArray[np.float32]:
+    """What the networks see of the volume for one block, as `read_tile` gives it.
 
     Raises:
         InputError: a pixel in its window is NaN or infinite.
         FormatError: the volume cannot be read there.
     """
-    return read_window(volume, task.ends, block.core[0], *block.window, model.settings.slices)
+    return read_tile(volume, task.ends, block, model.settings.slices)
 
 
-def block_maps(model: Trained, images: NDArray[np.float32], block: Block, task: Task) -> Maps:
+def block_maps(model: Model, images: NDArray[np.float32], block: Tile, task: Task) -> Maps:
     """Predict the core of one block from its images (`block_images`)."""
-    settings = model.settings
     rows, columns = images.shape[-2:]
-    left = task.memory - len(images) * rows * columns * array_bytes(model, task.kept)
-    known = ugsm.predict(
-        model.ugsm,
+    left = task.memory - len(images) * rows * columns * model.pixel_bytes(task.kept)
+    maps = model.answer(
         images,
-        settings.ugsm.model_copy(update={"samples": task.samples}),
+        samples=task.samples,
         seed=task.seed,
-        precision=settings.precision,
         memory=left,
-        average=zoo.KINDS[settings.model].average,
         mutual_information=task.mutual_information,
         keep_samples=task.keep_samples,
         origin=block.origin,
+        inner=block.inner,
     )
-    return answers(model, images, known, block.inner, memory=left)
-
-
-def answers(
-    model: Trained,
-    images: NDArray[np.float32],
-    known: GlobalPrediction,
-    inner: tuple[slice, slice],
-    *,
-    memory: int = ugsm.DEFAULT_MEMORY,
-) -> Maps:
-    """What a model makes of UGSM's prediction, in a window within the images.
-
-    Args:
-        model: with all its stages.
-        images: (n, height, width) or (n, slices, height, width), scaled to [-1, 1].
-        known: UGSM's prediction of them.
-        inner: rows and columns to answer for; the local network sees what lies around.
-        memory: bytes that the patches of a pass may take.
-    """
-    if model.idk is None or model.lcgar is None:
-        known = known.window(*inner)
-        nowhere = np.zeros(known.labels.shape, np.bool_)
-        partition = asked = Partition(nowhere, nowhere.astype(np.float32))
-        local_answers = LocalPrediction(
-            known.labels[nowhere], np.empty((0, len(model.phases)), np.float32)
-        )
-        labels, probabilities, weight = known.labels, known.probabilities, None
-    else:
-        partition = hcl_idk.predict(model.idk, known, model.settings.idk)
-        where = np.zeros_like(partition.idk)
-        where[:, *inner] = True
-        asked, local_answers = local.predict(
-            model.lcgar, images, known, partition, model.settings, where=where, memory=memory
-        )
-        known, partition, asked = (
-            known.window(*inner),
-            partition.window(*inner),
-            asked.window(*inner),
-        )
-        weight = deferral.weights(
-            model.deferral, known, asked, local_answers, model.settings.aggregator.fusion
-        )
-        labels, probabilities = aggregate(known, asked, local_answers, weight)
-    if model.scaling is not None:
-        labels, probabilities = model.scaling.answer(labels, probabilities)
-    maps: Maps = {
-        "labels": model.phases.decode(labels),
-        "probabilities": np.moveaxis(probabilities, 1, 0),
-        "entropy": known.entropy,
-        "idk": partition.idk,
-        "idk_score": partition.score,
-        "global_labels": model.phases.decode(known.labels),
-        "global_probabilities": np.moveaxis(known.probabilities, 1, 0),
-    }
-    if model.deferral is not None:
-        assert weight is not None
-        deferred = np.zeros_like(asked.idk)
-        deferred[asked.idk] = weight >= deferral.ENOUGH
-        maps["deferred"] = deferred
-    if model.promise is not None:
-        maps["trusted"] = model.promise.trusts(probabilities)
-    if known.mutual_information is not None:
-        maps["mutual_information"] = known.mutual_information
-    if known.samples is not None:
-        drawn = sample_labels(known, asked, local_answers, model.scaling, weight)
-        maps["samples"] = model.phases.decode(drawn)
+    for name in ("labels", "global_labels", "samples"):
+        if name in maps:
+            maps[name] = model.phases.decode(maps[name])
     return maps
-
-
-def whole(images: NDArray[np.float32]) -> tuple[slice, slice]:
-    """All rows and columns of images (..., height, width), as `answers` takes them."""
-    height, width = images.shape[-2:]
-    return slice(0, height), slice(0, width)

@@ -32,15 +32,21 @@ def check_output(path: Path, *, overwrite: bool, replaces: str | None = None) ->
             f"{path} is not replaced, since it holds other files (and no {replaces}); "
             "choose another name"
         )
-    parent = path.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
+    parent = nearest_folder(path.absolute().parent)
     if not parent.is_dir():
         raise OutputError(
             f"{parent} is a file, so {path} cannot be made in it; choose another path"
         )
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"no permission to write in {parent}; choose another output path")
+
+
+def nearest_folder(path: Path) -> Path:
+    """The path itself, or the nearest one above it that exists."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
 
 
 def file_name(name: str) -> str:

@@ -3,7 +3,8 @@
 import hashlib
 
 import numpy as np
-from numpy.typing import NDArray
+
+from matphase.support.scratch import Stack
 
 
 def mix(*parts: int | str) -> int:
@@ -12,10 +13,11 @@ def mix(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
-def fingerprint(*arrays: NDArray[np.generic]) -> str:
-    """A hash of the arrays' shapes and contents: the same for the same data."""
+def fingerprint(*stacks: Stack) -> str:
+    """A hash of the shapes and contents of stacks: the same for the same data."""
     digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+    for stack in stacks:
+        digest.update(f"{stack.dtype}{stack.shape}".encode())
+        for number in range(len(stack)):
+            digest.update(np.ascontiguousarray(stack[number]).data)
     return digest.hexdigest()

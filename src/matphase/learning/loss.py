@@ -1,0 +1,35 @@
+"""The loss of networks that name phases."""
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.trainer import Loss
+
+
+def weighted_cross_entropy(weights: NDArray[Any]) -> Loss:
+    """Cross-entropy, each pixel weighed by its phase, as a mean over the known pixels.
+
+    A batch without a known pixel has the loss 0, where a plain mean would be NaN.
+
+    Args:
+        weights: (phases,) of the phases.
+
+    Returns:
+        a function of logits (n, phases, ...) and targets (n, ...) int64.
+    """
+    penalty = torch.from_numpy(weights)
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        weight = penalty.to(logits.device)
+        total = F.cross_entropy(
+            logits.float(), target, weight, ignore_index=IGNORE_INDEX, reduction="sum"
+        )
+        counts = torch.bincount(target.flatten(), minlength=IGNORE_INDEX + 1)[: len(weight)]
+        return total / (counts * weight).sum().clamp_min(torch.finfo(torch.float32).tiny)
+
+    return loss

@@ -1,0 +1,167 @@
+"""Annotated slices as networks learn from them: scaled, augmented, on disk."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matphase.images.annotations import Annotations, require_every_phase
+from matphase.images.grey_scale import IntensityScale
+from matphase.images.neighbours import check_neighbours
+from matphase.images.phases import IGNORE_INDEX, PhaseTable
+from matphase.images.tiles import Halo, read_tile, tiles
+from matphase.images.volume import Volume, check_not_constant
+from matphase.learning.augment import row_removal
+from matphase.learning.smoothing import LabelChanges, changes_from_counts, smooth_labels
+from matphase.settings import DataSettings
+from matphase.support.scratch import Chosen, DiskArray, Stack
+
+READ_AT_ONCE = 2**22
+"""Pixels of a slice that are read at a time, with their neighbours."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Images X and labels Y of a data set D (paper problem 2.1).
+
+    Attributes:
+        images: (n, slices, height, width) float32, scaled to [-1, 1]: each annotated slice in the
+            middle of its neighbours.
+        labels: (n, height, width) uint8 phase indices, `IGNORE_INDEX` where not known.
+        source: (n,) number of the annotated slice that each image was made from.
+        phases: meaning of the indices.
+        folder: on the disk that holds what is made of the pool; none: the system's own.
+    """
+
+    images: Stack
+    labels: Stack
+    source: NDArray[np.int64]
+    phases: PhaseTable
+    folder: Path | None = None
+
+    @classmethod
+    def read(
+        cls,
+        images: Volume,
+        annotations: Annotations,
+        scale: IntensityScale,
+        slices: int = 1,
+        folder: Path | None = None,
+    ) -> "Pool":
+        """Read the annotated slices and their neighbours, a tile at a time.
+
+        Args:
+            images: grey values.
+            annotations: known pixels on them.
+            scale: of the grey values.
+            slices: that an image consists of, odd.
+            folder: for temporary files.
+
+        Raises:
+            InputError: a slice cannot be used, or several slices are wanted but those of the
+                volume are no neighbours.
+        """
+        for z in annotations.z:
+            check_not_constant(images, int(z))
+        check_neighbours(images, annotations.z, slices)
+        n, (height, width) = len(annotations), images.shape[-2:]
+        grey = DiskArray((n, slices, height, width), np.float32, folder)
+        known = DiskArray((n, height, width), np.uint8, folder)
+        ends = scale.of_slices(images, annotations.z, slices)
+        rows = max(1, READ_AT_ONCE // width)
+        every = tiles((images.n_slices, height, width), (1, rows, width), Halo(slices=slices // 2))
+        per_slice = len(every) // images.n_slices
+        for number, z in enumerate(annotations.z):
+            for tile in every[z * per_slice : (z + 1) * per_slice]:
+                grey[(number, slice(None), *tile.core[1:])] = read_tile(images, ends, tile, slices)
+            known[number] = annotations.plane(number)
+        return cls(grey, known, np.arange(n), annotations.phases, folder)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a slice."""
+        height, width = self.labels.shape[-2:]
+        return height, width
+
+    def counts(self) -> NDArray[np.int64]:
+        """Known pixels of each phase, (phases,)."""
+        counts = np.zeros(len(self.phases), np.int64)
+        for number in range(len(self)):
+            plane = self.labels[number]
+            counts += np.bincount(plane.ravel(), minlength=256)[: len(self.phases)]
+        return counts
+
+    def require_every_phase(self, name: str) -> None:
+        """Refuse a pool in which a phase never occurs.
+
+        Raises:
+            InputError: naming the phase.
+        """
+        require_every_phase(self.counts(), self.phases, name)
+
+    def prepared(self, settings: DataSettings) -> tuple["Pool", LabelChanges | None]:
+        """Make the training pool: each slice's row-removal copies, their labels smoothed.
+
+        Returns:
+            the pool, slice by slice, and what smoothing changed (None where it is off).
+        """
+        return self.copied(settings.copies).smoothed(settings)
+
+    def copied(self, copies: int) -> "Pool":
+        """Row-removal copies of each slice, slice by slice."""
+        if copies == 1:
+            return self
+        images = DiskArray((len(self) * copies, *self.images.shape[1:]), np.float32, self.folder)
+        labels = DiskArray((len(self) * copies, *self.shape), np.uint8, self.folder)
+        for number in range(len(self)):
+            made = row_removal(self.images[number], self.labels[number], copies)
+            place = slice(number * copies, (number + 1) * copies)
+            images[place], labels[place] = made
+        source = np.repeat(self.source, copies)
+        return replace(self, images=images, labels=labels, source=source)
+
+    def smoothed(self, settings: DataSettings) -> tuple["Pool", LabelChanges | None]:
+        """The pool with smoothed labels, and what that changed (None where it is off)."""
+        if not settings.smooth_labels:
+            return self, None
+        names, n = self.phases.names, len(self.phases)
+        keep = [names.index(name) for name in settings.keep if name in names]
+        smooth = DiskArray(self.labels.shape, np.uint8, self.folder)
+        before, after, changed = np.zeros(n, np.int64), np.zeros(n, np.int64), 0
+        for number in range(len(self)):
+            plane = self.labels[number]
+            made = smooth_labels(plane, n, keep=keep, neighbors=settings.neighbors)
+            smooth[number] = made
+            before += np.bincount(plane.ravel(), minlength=256)[:n]
+            after += np.bincount(made.ravel(), minlength=256)[:n]
+            changed += int(np.count_nonzero(plane != made))
+        return replace(self, labels=smooth), changes_from_counts(before, after, changed)
+
+    def with_labels(self, labels: Stack) -> "Pool":
+        """The same images with other labels (n, height, width)."""
+        return replace(self, labels=labels)
+
+    def spread(self, limit: int) -> "Pool":
+        """At most `limit` of the images, evenly spaced; 0: all of them."""
+        if limit == 0 or limit >= len(self):
+            return self
+        return self.take(np.linspace(0, len(self) - 1, limit).round().astype(np.int64))
+
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Pool":
+        """Some of the images, by mask or by number; nothing is copied."""
+        numbers = np.arange(len(self))[chosen]
+        return replace(
+            self,
+            images=Chosen(self.images, numbers),
+            labels=Chosen(self.labels, numbers),
+            source=self.source[numbers],
+        )
+
+    def known(self, number: int) -> NDArray[np.bool_]:
+        """Which pixels (height, width) of an image are known."""
+        known: NDArray[np.bool_] = self.labels[number] != IGNORE_INDEX
+        return known

@@ -1,0 +1,78 @@
+"""Training examples for networks that label whole images: tiles around known pixels."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.trainer import Draw
+from matphase.support.scratch import Stack
+
+
+class TileSampler:
+    """Slices, or random squares of them that hold a known pixel.
+
+    Args:
+        images: (n, channels, height, width) float32.
+        labels: (n, height, width) uint8; `IGNORE_INDEX` where not known.
+        crop: side of the squares in pixels, at most the slice's sides; 0: whole slices.
+        flips: flip at random, and turn squares by quarters.
+    """
+
+    def __init__(self, images: Stack, labels: Stack, crop: int, flips: bool) -> None:
+        self._images = images
+        self._labels = labels
+        height, width = images.shape[-2:]
+        self._rows = min(crop or height, height)
+        self._columns = min(crop or width, width)
+        self._flips = flips
+        # as many squares a slice as it takes to see about every pixel once an epoch
+        self._per_slice: int = max(1, round(height * width / (self._rows * self._columns)))
+        self._known = np.array(
+            [
+                np.count_nonzero(labels[number] != IGNORE_INDEX, axis=1).cumsum()
+                for number in range(len(labels))
+            ]
+        )
+        """(n, height) known pixels down to and with each row."""
+
+    def __len__(self) -> int:
+        return len(self._images) * self._per_slice
+
+    def batch(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Images (n, channels, rows, columns) and labels (n, rows, columns) int64."""
+        rng = np.random.default_rng(draw.seed)
+        pairs = [self._pair(int(index) // self._per_slice, rng) for index in draw.indices]
+        images = np.stack([image for image, _ in pairs])
+        labels = np.stack([label for _, label in pairs])
+        return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
+
+    def _pair(
+        self, number: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        top, left = self._corner(number, rng)
+        rows, columns = slice(top, top + self._rows), slice(left, left + self._columns)
+        image = self._images[number, :, rows, columns]
+        label = self._labels[number, rows, columns]
+        if self._flips:
+            upside_down, mirrored, turned = rng.integers(2, size=3)
+            steps = np.s_[..., :: -1 if upside_down else 1, :: -1 if mirrored else 1]
+            image, label = image[steps], label[steps]
+            if turned and self._rows == self._columns:
+                image, label = image.swapaxes(-1, -2), label.T
+        return image, label
+
+    def _corner(self, number: int, rng: np.random.Generator) -> tuple[int, int]:
+        """Where a square begins: a known pixel, drawn at random, lies anywhere in it."""
+        height, width = self._images.shape[-2:]
+        until = self._known[number]
+        if until[-1] == 0 or (self._rows, self._columns) == (height, width):
+            return 0, 0
+        wanted = int(rng.integers(until[-1]))
+        row = int(np.searchsorted(until, wanted, side="right"))
+        before = int(until[row - 1]) if row else 0
+        column = int(np.flatnonzero(self._labels[number, row] != IGNORE_INDEX)[wanted - before])
+        top = row - int(rng.integers(self._rows))
+        left = column - int(rng.integers(self._columns))
+        return min(max(top, 0), height - self._rows), min(max(left, 0), width - self._columns)

@@ -1,0 +1,126 @@
+"""Arrays on disk for work that may not fit into memory; they vanish with the process."""
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Stack(Protocol):
+    """An array-like that is read one entry of its first axis, or a part of one, at a time.
+
+    NumPy arrays are stacks; so are `DiskArray` and `Chosen`.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, as of an array."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+
+    def __len__(self) -> int:
+        """Number of entries of the first axis."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """Entry `key`, or a part of it: `stack[3]`, `stack[3, :10, 5:8]`."""
+
+
+class DiskArray:
+    """An array in a temporary file without a name, which the system removes with the process.
+
+    Every access maps the file anew and copies what was asked for. So what was read before takes no
+    memory of this process; the system keeps it at hand as far as memory is free.
+
+    Args:
+        shape: of the array.
+        dtype: of its values.
+        folder: on the disk to use; the system's folder for temporary files by default.
+
+    Raises:
+        OSError: the disk has no room.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], dtype: np.dtype[Any] | type, folder: Path | None = None
+    ) -> None:
+        self.shape: tuple[int, ...] = tuple(shape)
+        self.dtype = np.dtype(dtype)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the array
+        self._file.truncate(max(1, math.prod(self.shape) * self.dtype.itemsize))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        return np.array(self.mapped()[key])
+
+    def __setitem__(self, key: Any, values: Any) -> None:
+        self._map("r+")[key] = values
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[number] for number in range(len(self)))
+
+    def __reduce__(self) -> Any:
+        # processes that train together send each other what one of them computed
+        return _rebuilt, (self[...],)
+
+    def mapped(self) -> NDArray[Any]:
+        """The array as memory that is read as it is used; what is written to it goes nowhere."""
+        return self._map("c")
+
+    def _map(self, mode: Any) -> NDArray[Any]:
+        if 0 in self.shape:
+            return np.empty(self.shape, self.dtype)
+        return np.memmap(self._file, self.dtype, mode, shape=self.shape)
+
+
+def _rebuilt(array: NDArray[Any]) -> DiskArray:
+    made = DiskArray(array.shape, array.dtype)
+    made[...] = array
+    return made
+
+
+class Chosen:
+    """Some entries of a stack, by their numbers; nothing is copied.
+
+    Args:
+        stack: of which.
+        numbers: (k,) of the entries, in any order.
+    """
+
+    def __init__(self, stack: Stack, numbers: NDArray[np.int64]) -> None:
+        self._stack = stack
+        self._numbers = numbers
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, as of an array."""
+        return (len(self._numbers), *self._stack.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self._stack.dtype
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, key: Any) -> Any:
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        if isinstance(first, slice):
+            return np.stack([self[(number, *rest)] for number in range(len(self))[first]])
+        return self._stack[(int(self._numbers[first]), *rest)]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[number] for number in range(len(self)))
+
+
+def mapped(stack: Stack) -> NDArray[Any]:
+    """The stack as one array, without reading it where it lies on disk."""
+    return stack.mapped() if isinstance(stack, DiskArray) else np.asarray(stack)
