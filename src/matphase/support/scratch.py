@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,6 +53,7 @@ class DiskArray:
         self.shape: tuple[int, ...] = tuple(shape)
         self.dtype = np.dtype(dtype)
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the array
+        weakref.finalize(self, self._file.close)
         self._file.truncate(max(1, math.prod(self.shape) * self.dtype.itemsize))
 
     def __len__(self) -> int:
