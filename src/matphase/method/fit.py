@@ -20,7 +20,7 @@ from matphase.method.calibrator import Calibrator
 from matphase.method.hcl import HCL
 from matphase.method.model import Model
 from matphase.method.results import GlobalStack
-from matphase.method.ugsm import TRAINING_MEMORY, NetworkSegmenter
+from matphase.method.ugsm import DEFAULT_MEMORY, NetworkSegmenter
 from matphase.networks import registry
 from matphase.scores.validation import Validation
 from matphase.settings import CalibrationSettings, Settings
@@ -356,14 +356,14 @@ def _answers(model: Model, pool: Pool) -> Iterator[tuple[NDArray[np.uint8], NDAr
     shape = (1, height, width)
     halo = None if model.halo is None else replace(model.halo, slices=0)
     cut = plan_tiles(
-        shape, halo, model.pass_bytes, model.pixel_bytes(0), TRAINING_MEMORY, name="training"
+        shape, halo, model.pass_bytes, model.pixel_bytes(0), DEFAULT_MEMORY, name="training"
     )
     for number in range(len(pool)):
         labels = np.empty(shape, np.uint8)
         probabilities = np.empty((len(model.phases), *shape), np.float32)
         for tile in cut:
             seen = pool.images[(slice(number, number + 1), slice(None), *tile.window[1:])]
-            maps = model.answer(seen, memory=TRAINING_MEMORY, origin=tile.origin, inner=tile.inner)
+            maps = model.answer(seen, memory=DEFAULT_MEMORY, origin=tile.origin, inner=tile.inner)
             labels[tile.core] = maps["labels"]
             probabilities[(slice(None), *tile.core)] = maps["probabilities"]
         yield labels[0], probabilities[:, 0]

@@ -33,9 +33,7 @@ from matphase.support.scratch import Stack
 from matphase.support.seeds import mix
 
 DEFAULT_MEMORY = 2 * 10**9
-"""Bytes that a block of a prediction may take, unless the caller says otherwise."""
-TRAINING_MEMORY = 10**9
-"""Bytes that a tile may take where a network is asked about the slices that it is trained on."""
+"""Bytes that a tile may take, unless the caller says otherwise."""
 
 
 def fit(
@@ -253,7 +251,7 @@ class NetworkSegmenter:
         pool: Pool,
         *,
         samples: int | None = None,
-        memory: int = TRAINING_MEMORY,
+        memory: int = DEFAULT_MEMORY,
         reporter: Reporter | None = None,
     ) -> GlobalStack:
         """Predict all images of a pool, tile by tile, onto disk.
