@@ -40,7 +40,7 @@ def align(
     from matphase.images import formats
     from matphase.images.phases import PhaseTable
     from matphase.images.volume import Volume
-    from matphase.support.files import check_output, written_whole
+    from matphase.support.files import atomic_write, check_output
 
     check_output(out, overwrite=overwrite, replaces="alignment.json")
     keep_inputs(out, images, labels, model)
@@ -61,7 +61,7 @@ def align(
         "displacement_y": found.fields[:, 0],
         "displacement_x": found.fields[:, 1],
     }
-    with written_whole(out, overwrite=overwrite) as folder:
+    with atomic_write(out, overwrite=overwrite) as folder:
         folder.mkdir()
         for name, array in maps.items():
             stack = array.reshape(like.shape)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from matphase.support.errors import EndedElsewhere, InputError, MatPhaseError, OutputError
-from matphase.support.files import reason, written_whole
+from matphase.support.files import atomic_write, reason
 from matphase.support.progress import Reporter, terminal_reporter
 
 P = ParamSpec("P")
@@ -114,7 +114,7 @@ def write_json(content: Any, file: Path | None, *, overwrite: bool = False) -> N
     if str(file) == "-":
         typer.echo(text)
         return
-    with written_whole(file, overwrite=overwrite) as beside:
+    with atomic_write(file, overwrite=overwrite) as beside:
         beside.write_text(text + "\n", "utf-8")
 
 

@@ -22,7 +22,7 @@ from matphase.networks import zoo
 from matphase.networks.idk import IDKClassifier
 from matphase.settings import CalibrationSettings, Settings
 from matphase.support.errors import InputError, OutputError
-from matphase.support.files import remove, written_whole
+from matphase.support.files import atomic_write, remove
 from matphase.support.seeds import fingerprint
 
 RECORD = "run.json"
@@ -206,7 +206,7 @@ def _claim(run: Run, settings: Settings, phases: PhaseTable, pairs: Pairs) -> No
     if run.restart:
         remove(run.folder)
     if not path.exists():
-        with written_whole(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
         return
     try:

@@ -21,7 +21,7 @@ from matphase.reproduce.trial import Source, UserSlices, electrode
 from matphase.reproduce.units import RESULT, Unit, compute
 from matphase.support.device import best_device
 from matphase.support.errors import InputError, Interrupted, MatPhaseError
-from matphase.support.files import written_whole
+from matphase.support.files import atomic_write
 
 RECORD = "protocol.json"
 FORMAT = 1
@@ -62,7 +62,7 @@ def claim(out: Path, protocol: Protocol, slices: UserSlices | None) -> None:
     if not path.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out} holds something else than results; choose another --out")
-        with written_whole(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
         return
     try:

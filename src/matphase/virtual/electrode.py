@@ -15,7 +15,7 @@ from matphase.images import formats
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import MIN_SIDE, Volume
 from matphase.support.errors import InputError
-from matphase.support.files import written_whole
+from matphase.support.files import atomic_write
 from matphase.support.progress import Reporter
 from matphase.virtual.ground_truth import measured_labels
 from matphase.virtual.microstructure import Labels, grow
@@ -178,7 +178,7 @@ class VirtualElectrode:
             "labels": self.labels,
             "measured_labels": self.measured_labels,
         }
-        with written_whole(Path(folder), overwrite=overwrite) as beside:
+        with atomic_write(Path(folder), overwrite=overwrite) as beside:
             beside.mkdir()
             for name, array in arrays.items():
                 volume = Volume.from_array(
