@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import matphase.images.formats
-from matphase.cli.common import parse_memory, parse_slices, parse_voxel_size
+from matphase.cli.parsing import parse_memory, parse_slices, parse_voxel_size
 from matphase.support.errors import InputError
 
 VERBS = [

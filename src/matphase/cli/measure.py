@@ -13,14 +13,13 @@ from matphase.cli.common import (
     Unit,
     VoxelSize,
     keep_inputs,
-    parse_memory,
-    parse_voxel_size,
     progress,
     reports_errors,
     say,
     show,
     write_json,
 )
+from matphase.cli.parsing import parse_memory, parse_voxel_size
 
 
 @reports_errors
