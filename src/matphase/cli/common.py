@@ -147,4 +147,6 @@ def keep_inputs(out: Path, *sources: str | Path | None) -> None:
         read = Path(os.path.realpath(split_path(Path(source))[0]))
         a_slice = written.is_file() and written.parent == read
         if written == read or written in read.parents or a_slice:
-            raise OutputError(f"{out} would replace the input {source}; choose another name")
+            raise OutputError(
+                f"{out} would replace {source}, which is an input; choose another name"
+            )
