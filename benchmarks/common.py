@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matphase.reproduce.machine import facts
-from matphase.support.files import written_whole
+from matphase.support.files import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 NUMBERS = re.compile(r"\[\n[\d\s.,eE+\[\]-]+\]")
@@ -20,7 +20,7 @@ def machine() -> dict[str, Any]:
 
 def keep(file: Path, content: dict[str, Any]) -> None:
     """Write what a run that is stopped need not measure again; it is there whole or not at all."""
-    with written_whole(file, overwrite=True) as beside:
+    with atomic_write(file, overwrite=True) as beside:
         beside.write_text(json.dumps(content) + "\n", "utf-8")
 
 

@@ -22,7 +22,7 @@ from matphase.images.volume import Volume
 from matphase.learning.splits import blocked_split
 from matphase.properties.estimate import Key, Measurements
 from matphase.properties.sampling import half_width
-from matphase.support.files import written_whole
+from matphase.support.files import atomic_write
 
 SHAPE = (64, 128, 144)
 VOXEL = 0.2
@@ -82,7 +82,7 @@ def predicted(model: mp.MatPhase, seed: int, out: Path) -> None:
     electrode = mp.VirtualElectrode.simulate(shape=SHAPE, seed=seed)
     volume = Volume.from_array(electrode.image, None, electrode.voxel_size, electrode.unit)
     result = model.predict(volume, keep_samples=True)
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         np.savez_compressed(
             beside, exact=electrode.labels, labels=result.labels, samples=result.samples
         )
@@ -96,7 +96,7 @@ def measured(model: mp.MatPhase, seed: int, out: Path) -> dict[str, Any]:
         exact = mp.measure(labelled(kept["exact"]), model.phases, **MEASURED)
         found = mp.measure(prediction(model, kept), **MEASURED)
         rows = {name: row(exact, found, key) for name, key in PROPERTIES.items()}
-        with written_whole(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_text(json.dumps(rows, indent=1))
     content: dict[str, Any] = json.loads(path.read_text())
     return content

@@ -16,7 +16,7 @@ from matphase.prediction.prediction import Prediction
 from matphase.scores.evaluation import Row, score_row, score_uncertainty
 from matphase.settings import Settings
 from matphase.show.figures import draw_overview
-from matphase.support.files import written_whole
+from matphase.support.files import atomic_write
 from matphase.support.progress import Reporter
 from matphase.virtual import VirtualElectrode
 
@@ -76,7 +76,7 @@ def run_demo(out: Path, *, seed: int, smoke: bool, overwrite: bool, reporter: Re
         unit=electrode.unit,
         name="virtual electrode",
     )
-    with written_whole(out, overwrite=overwrite) as folder:
+    with atomic_write(out, overwrite=overwrite) as folder:
         folder.mkdir()
         model = MatPhase(settings=settings, seed=seed).fit(
             *pair, electrode.phases, reporter=reporter

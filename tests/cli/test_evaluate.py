@@ -138,7 +138,7 @@ def test_json_that_exists_is_kept_unless_told(work: Path, refused: Refused, call
 def test_what_is_read_is_never_replaced(predicted: Path, refused: Refused, file: str) -> None:
     refused(
         *["evaluate", "out.tif", "labels.tif", "--json", file, "--overwrite"],
-        says=[f"{file} would replace {file}, which is read"],
+        says=[f"{file} would replace {file}"],
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 import matphase.images.formats
-from matphase.cli.common import parse_memory, parse_slices, parse_voxel_size
 from matphase.support.errors import InputError
 
 VERBS = [
@@ -58,8 +57,8 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
         ("info", "VOLUME --voxel-size --unit --json"),
         (
             "train",
-            "--images --labels --label-map --out --preset --config --seed --validation-images "
-            "--validation-labels --resume --tensorboard --overwrite",
+            "--images --labels --label-map --out --preset --config --set --seed "
+            "--validation-images --validation-labels --resume --tensorboard --overwrite",
         ),
         (
             "predict",
@@ -197,46 +196,3 @@ def test_debugging_shows_where_it_happened(
     assert result.exit_code == 1
     assert "Traceback" in result.stderr
     assert result.stderr.endswith("matphase: nothing.tif does not exist; check the path\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "amount"),
-    [("2GB", 2 * 10**9), ("500 mb", 5 * 10**8), ("1.5g", 15 * 10**8), ("7", 7), ("1TB", 10**12)],
-)
-def test_memory(text: str, amount: int) -> None:
-    assert parse_memory(text) == amount
-
-
-@pytest.mark.parametrize("text", ["", "GB", "0", "0GB", "-1GB", "2 apples", "2GBGB", "1e9", "nan"])
-def test_what_is_no_amount_of_memory(text: str) -> None:
-    with pytest.raises(InputError, match="write it like 2GB"):
-        parse_memory(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [(None, None), ("0.2", 0.2), ("0.2,0.1,0.1", (0.2, 0.1, 0.1)), (" 1 , 2 ", (1.0, 2.0))],
-)
-def test_voxel_size(text: str | None, size: Any) -> None:
-    assert parse_voxel_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "a", "0.2um", "1,,2", "1;2"])
-def test_what_is_no_voxel_size(text: str) -> None:
-    with pytest.raises(InputError, match=r"write 0\.2, or"):
-        parse_voxel_size(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "numbers"),
-    [("0,10,20", [0, 10, 20]), ("7", [7]), ("0:100:40", [0, 40, 80]), ("3:6", [3, 4, 5])],
-)
-def test_numbers_of_slices(text: str, numbers: list[int]) -> None:
-    assert parse_slices(text) == numbers
-    assert parse_slices(None) is None
-
-
-@pytest.mark.parametrize("text", ["", "one", "0;5", "1:2:3:4", "0:5:0"])
-def test_what_is_no_number_of_a_slice(text: str) -> None:
-    with pytest.raises(InputError, match="0,10,20"):
-        parse_slices(text)

@@ -291,7 +291,7 @@ def test_probabilities_that_exist_are_kept_before_the_long_work(
         (["--out", "out"], ["out: cannot write this kind of file"]),
         (["--out", "images.tif/out.tif"], ["images.tif is a file"]),
         (["--out", "folder.tif", "--overwrite"], ["folder.tif is a folder"]),
-        (["--out", "images.tif", "--overwrite"], ["would replace images.tif, which is read"]),
+        (["--out", "images.tif", "--overwrite"], ["would replace images.tif"]),
         (["--memory", "lots"], ["--memory 'lots' is not an amount", "2GB"]),
     ],
 )

@@ -12,7 +12,6 @@ from typing import Any
 import lightning.pytorch
 import numpy as np
 import pytest
-import tomli_w
 from PIL import Image
 
 import matphase as mp
@@ -20,7 +19,6 @@ import matphase.images.formats
 import matphase.learning.trainer
 import matphase.method.fit
 import matphase.method.folder
-from matphase.settings import Settings
 from samples import Sample
 
 LABEL_MAP = "pore=0,carbon=1,nickel=2"
@@ -89,8 +87,24 @@ def test_a_baseline_is_trained_and_predicts_without_idk(work: Path, call: Call) 
     assert "UGSM alone" not in scores.stdout
 
 
+def test_set_changes_what_the_file_says(work: Path, call: Call) -> None:
+    words = ["--set", "ugsm.width=6", "--set", "lcgar.h=7", "--set", "usi.order=none"]
+    assert call(*TRAIN, *words).exit_code == 0
+    settings = mp.load("model").settings
+    assert (settings.ugsm.width, settings.ugsm.depth) == (6, 2)
+    assert (settings.lcgar.h, settings.usi.order) == (7, "none")
+
+
 def test_a_model_that_is_not_known(refused: Refused) -> None:
-    refused("train", *DATA, "--model", "nnunet", "--out", "m", says=["--model: model", "nnunet"])
+    refused(
+        "train",
+        *DATA,
+        "--model",
+        "nnunet",
+        "--out",
+        "m",
+        says=["there is no model 'nnunet'; choose matphase, ugsm"],
+    )
 
 
 def test_folders_of_png_with_gaps_in_the_values_and_ignored_pixels(
@@ -210,13 +224,16 @@ def test_an_image_that_is_too_small(refused: Refused, shape: tuple[int, ...]) ->
         (["--label-map", "pore"], ["'pore'", "not NAME=INTEGER"]),
         (["--label-map", "pore=0"], ["2 to 200 phases"]),
         (["--label-map", "pore=0,carbon=0"], ["value 0 stands for two phases"]),
+        (["--set", "ugsm.width"], ["--set 'ugsm.width' is not SECTION.NAME=VALUE"]),
+        (["--set", "ugsm.width=0"], ["--set: ugsm.width: must be greater", "got 0"]),
+        (["--set", "model=nnunet"], ["there is no model 'nnunet'; choose matphase"]),
         (["--config", "nothing.toml"], ["cannot read settings from nothing.toml"]),
         (["--config", "images.tif"], ["images.tif is not a TOML file"]),
-        (["--validation-images", "images.tif"], ["go together", "give both"]),
-        (["--resume"], ["no interrupted training in model.partial", "leave out --resume"]),
+        (["--validation-images", "images.tif"], ["belong together; give both or neither"]),
+        (["--resume"], ["no interrupted training in model.partial", "omit --resume"]),
         (["--out", "."], [". does not name what to write"]),
         (["--out", "images.tif"], ["images.tif exists", "pass --overwrite"]),
-        (["--out", "images.tif", "--overwrite"], ["would replace images.tif, which is read"]),
+        (["--out", "images.tif", "--overwrite"], ["would replace images.tif, which is an input"]),
         (["--out", "images.tif/model"], ["images.tif is a file", "choose another path"]),
     ],
 )
@@ -228,9 +245,9 @@ def test_options_that_cannot_be(refused: Refused, words: list[str], says: list[s
     ("toml", "says"),
     [
         ("[ugsm]\nepochs = 0", ["ugsm.epochs", "got 0"]),
-        ("[ugsm]\nwdith = 8", ["no setting 'ugsm.wdith'", "correct its name"]),
+        ("[ugsm]\nwdith = 8", ["no setting 'ugsm.wdith'; did you mean 'ugsm.width'?"]),
         ("ugsm = 3", ["ugsm"]),
-        ("[lcgar]\nh = 10", ["lcgar", "h must be odd", "got 10"]),
+        ("[lcgar]\nh = 10", ["bad.toml: lcgar.h: must be odd", "got 10"]),
         ("[idk]\ntune_recall = 0.9", ["idk.tune_recall needs validation slices"]),
         ("[ugsm", ["bad.toml is not a TOML file"]),
     ],
@@ -350,17 +367,6 @@ def test_a_disk_that_runs_full(
 
 
 @pytest.fixture
-def long(work: Path) -> list[str]:
-    """A call of a training that lasts long enough to be stopped in each stage."""
-    settings = Settings.preset("quick").with_file(Path("tiny.toml"))
-    lasting = settings.updated(
-        {"ugsm": {"epochs": 40}, "idk": {"epochs": 2}, "lcgar": {"epochs": 25}}
-    )
-    Path("long.toml").write_text(tomli_w.dumps(lasting.model_dump()), "utf-8")
-    return [*TRAIN, "--config", "long.toml"]
-
-
-@pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
     """The checkpoint from which each training of a network starts; None for the beginning."""
     starts: list[Path | None] = []
@@ -374,22 +380,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
     return starts
 
 
-@pytest.mark.parametrize(
-    ("stage", "finished", "after"),
-    [
-        ("ugsm", set(), [None, None]),
-        ("lcgar", {"ugsm.safetensors", "idk.safetensors"}, []),
-    ],
-)
-def test_ctrl_c_keeps_the_last_checkpoint_and_names_it(
-    long: list[str],
-    call: Call,
-    started: list[Path | None],
-    stage: str,
-    finished: set[str],
-    after: list[None],
+def test_ctrl_c_ends_the_program_and_keeps_the_last_checkpoint(
+    work: Path, call: Call, started: list[Path | None]
 ) -> None:
-    checkpoint = Path(f"model.partial/{stage}.ckpt")
+    long = [*TRAIN, "--set", "ugsm.epochs=40"]
+    checkpoint = Path("model.partial/ugsm.ckpt")
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from matphase.learning import trainer; trainer.SECONDS_BETWEEN_CHECKPOINTS = 0\n"
@@ -410,18 +405,55 @@ def test_ctrl_c_keeps_the_last_checkpoint_and_names_it(
     finally:
         process.kill()
     assert stderr == (
-        f"matphase: stopped during {stage}; the last checkpoint is kept in {checkpoint}; "
-        "go on with --resume\n"
+        f"matphase: stopped during ugsm; the last checkpoint is kept in {checkpoint}; "
+        "continue with --resume\n"
     )
     assert (process.returncode, stdout) == (1, "")
     assert not Path("model").exists()
-    assert set(files_in(Path("model.partial"))) == {"run.json", checkpoint.name, *finished}
+    assert set(files_in(Path("model.partial"))) == {"run.json", "ugsm.ckpt"}
 
     result = call(*long, "--resume")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert started == [checkpoint, *after]
+    assert started == [checkpoint, None, None]
     assert not Path("model.partial").exists()
     assert mp.load("model").settings.ugsm.epochs == 40
+
+
+def test_ctrl_c_in_a_later_stage_keeps_the_finished_ones(
+    work: Path,
+    call: Call,
+    refused: Refused,
+    started: list[Path | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(matphase.learning.trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    long = [*TRAIN, "--set", "lcgar.epochs=3"]
+    checkpoint = Path("model.partial/lcgar.ckpt")
+    save = lightning.pytorch.Trainer.save_checkpoint
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupted(trainer: Any, path: Path, *args: Any, **kwargs: Any) -> None:
+        save(trainer, path, *args, **kwargs)
+        if checkpoint.exists():  # this is the second one of the stage
+            signal.raise_signal(signal.SIGINT)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(lightning.pytorch.Trainer, "save_checkpoint", interrupted)
+            refused(
+                *long,
+                says=[f"stopped during lcgar; the last checkpoint is kept in {checkpoint}"],
+                new="model.partial",
+            )
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    finished = {"ugsm.safetensors", "idk.safetensors"}
+    assert set(files_in(Path("model.partial"))) == {"run.json", checkpoint.name, *finished}
+
+    started.clear()
+    assert call(*long, "--resume").exit_code == 0
+    assert started == [checkpoint]
+    assert not Path("model.partial").exists()
 
 
 def test_ctrl_c_between_trainings_keeps_the_finished_stages(
@@ -435,7 +467,7 @@ def test_ctrl_c_between_trainings_keeps_the_finished_stages(
         patch.setattr(matphase.method.fit.ugsm, "predict", fail(KeyboardInterrupt()))
         refused(
             *TRAIN,
-            says=["stopped; the finished stages are kept in model.partial; go on with --resume"],
+            says=["stopped; the finished stages are kept in model.partial; continue with --resume"],
             new="model.partial",
         )
     assert set(files_in(Path("model.partial"))) == {"run.json", "ugsm.safetensors"}

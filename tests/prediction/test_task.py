@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import matphase as mp
-from matphase.cli.common import parse_memory
+from matphase.cli.parsing import parse_memory
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
 from matphase.images.tiles import Block, Shape, tiles

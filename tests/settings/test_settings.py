@@ -1,9 +1,16 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tomli_w
 
-from matphase.settings import Settings
+from matphase.settings import (
+    SamplingSettings,
+    Settings,
+    TrainingSettings,
+    UGSMSettings,
+    UNetSettings,
+)
 from matphase.support.errors import InputError
 
 
@@ -62,20 +69,20 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"ugsm": {"epochs": 0}}, r"ugsm\.epochs: .*greater than or equal to 1, got 0"),
-        ({"ugsm": {"dropout": 1}}, r"ugsm\.dropout: .*less than 1, got 1"),
+        ({"ugsm": {"epochs": 0}}, r"ugsm\.epochs: .*must be greater than or equal to 1; got 0"),
+        ({"ugsm": {"dropout": 1}}, r"ugsm\.dropout: must be less than 1; got 1$"),
         ({"ugsm": {"learning_rate": float("nan")}}, r"ugsm\.learning_rate: .*got nan"),
         ({"ugsm": {"dropout_kind": "pixel"}}, r"ugsm\.dropout_kind: .*'element' or 'channel'"),
         ({"ugsm": {"depth": 9}}, r"ugsm\.depth"),
-        ({"data": {"crop": 16}}, r"data: crop must be 0 .* 32 px; got 16"),
+        ({"data": {"crop": 16}}, r"data\.crop: must be 0 .* 32 px; got 16$"),
         ({"data": {"neighbors": 5}}, r"data\.neighbors"),
-        ({"idk": {"folds": 1}}, r"idk: folds must be 0 \(off\) or at least 2$"),
+        ({"idk": {"folds": 1}}, r"idk\.folds: must be 0 \(off\) or at least 2; got 1$"),
         ({"idk": {"target": "right"}}, r"idk\.target: .*'wrong' or 'gain'"),
         ({"aggregator": {"fusion": "mean"}}, r"aggregator\.fusion: .*'replace' or 'soft'"),
-        ({"lcgar": {"h": 10}}, r"lcgar: h must be odd, .* got 10$"),
+        ({"lcgar": {"h": 10}}, r"lcgar\.h: must be odd, .* got 10$"),
         ({"lcgar": {"padding": "none"}}, r"lcgar\.padding: .*'zeros' or 'image'"),
         ({"lcgar": {"padding": "image", "h": 3}}, r"lcgar: h must be at least 5 .*; got 3$"),
-        ({"lcgar": {"image": False, "labels": False}}, "LCGAR needs a patch to look at"),
+        ({"lcgar": {"image": False, "labels": False}}, "lcgar: image and labels are both false"),
         ({"usi": {"start": 0}}, r"usi\.start"),
         ({"usi": {"pacing": "cubic"}}, r"usi\.pacing"),
         ({"precision": "float16"}, "precision"),
@@ -83,11 +90,14 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
             {"calibration": {"scaling": "platt"}},
             r"calibration\.scaling: .*'temperature', 'vector' or 'auto'",
         ),
-        ({"calibration": {"risk": 1}}, r"calibration\.risk: .*less than 1, got 1"),
+        ({"calibration": {"risk": 1}}, r"calibration\.risk: must be less than 1; got 1$"),
         ({"calibration": {"block": [8, 0, 32]}}, r"calibration\.block\.1"),
-        ({"lgcar": {}}, "there is no setting 'lgcar'; remove it or correct its name"),
-        ({"idk": {"treshold": 0.5}}, r"there is no setting 'idk\.treshold'"),
-        ({"ugsm": 3}, "ugsm: "),
+        ({"lgcar": {}}, r"there is no setting 'lgcar'; did you mean 'lcgar'\?$"),
+        ({"idk": {"treshold": 1}}, r"no setting 'idk\.treshold'; did you mean 'idk\.threshold'\?"),
+        ({"idk": {"zzz": 0.5}}, r"no setting 'idk\.zzz'; remove it or correct its name$"),
+        ({"ugsm": 3}, "ugsm: must be a section with settings; got 3$"),
+        ({"ugsm": {"width": "wide"}}, r"ugsm\.width: must be a valid integer.*; got 'wide'$"),
+        ({"model": 3}, "model: must be a valid string; got 3$"),
     ],
 )
 def test_a_wrong_setting_is_named(values: dict[str, object], message: str) -> None:
@@ -95,6 +105,33 @@ def test_a_wrong_setting_is_named(values: dict[str, object], message: str) -> No
         Settings.from_mapping(values, where="mine.toml")
     assert str(caught.value).startswith("mine.toml: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: UGSMSettings(width=0),
+        lambda: Settings(ugsm={"width": 0}),
+        lambda: Settings().updated({"ugsm": {"width": 0}}),
+        lambda: Settings.from_mapping({"ugsm": {"width": 0}}),
+    ],
+)
+def test_every_way_to_make_settings_raises_the_same_error(make: Callable[[], object]) -> None:
+    with pytest.raises(InputError, match=r"width: must be greater than or equal to 1; got 0$"):
+        make()
+
+
+@pytest.mark.parametrize("values", [None, 3, ["ugsm"], "ugsm"])
+def test_settings_from_something_that_is_no_mapping(values: object) -> None:
+    with pytest.raises(InputError, match=r"run\.json: settings must be names with values; got"):
+        Settings.from_mapping(values, where="run.json")
+
+
+def test_a_section_joins_the_kinds_of_settings() -> None:
+    ugsm = Settings.preset("small").ugsm
+    for kind in (UNetSettings, TrainingSettings, SamplingSettings):
+        assert isinstance(ugsm, kind)
+        assert set(kind.model_fields) < set(UGSMSettings.model_fields)
 
 
 @pytest.mark.parametrize(

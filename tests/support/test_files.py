@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from matphase.support.errors import InputError, OutputError
-from matphase.support.files import check_output, reason, remove, replace, written_whole
+from matphase.support.files import atomic_write, check_output, reason, remove, replace
 
 
 def names(folder: Path) -> set[str]:
@@ -18,12 +18,12 @@ def a_folder(path: Path, text: str) -> Path:
     return path
 
 
-# --- written_whole --------------------------------------------------------------------------------
+# --- atomic_write --------------------------------------------------------------------------------
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "out.v1.ome.tif"
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         assert beside.name == path.name
         assert beside.parent.parent == path.parent, "must be on the same disk"
         beside.write_text("half", "utf-8")
@@ -34,7 +34,7 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
 
 
 def test_a_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
-    with written_whole(tmp_path / "model") as beside:
+    with atomic_write(tmp_path / "model") as beside:
         a_folder(beside, "weights")
         assert not (tmp_path / "model").exists()
     assert (tmp_path / "model/file.txt").read_text("utf-8") == "weights"
@@ -51,7 +51,7 @@ def test_what_was_there_stays_when_writing_fails(
         a_folder(out, "old")
     else:
         out.write_text("old", "utf-8")
-    with pytest.raises(type(error)), written_whole(out, overwrite=True) as beside:  # noqa: PT012
+    with pytest.raises(type(error)), atomic_write(out, overwrite=True) as beside:  # noqa: PT012
         beside.write_text("half", "utf-8")
         raise error
     assert names(tmp_path) == {"out"}
@@ -62,14 +62,14 @@ def test_what_was_there_stays_when_writing_fails(
 def test_a_full_disk_is_told_by_the_name_that_the_user_gave(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "/somewhere/.matphase-xyz/out.tif")
     out = tmp_path / "out.tif"
-    with pytest.raises(OutputError) as caught, written_whole(out):
+    with pytest.raises(OutputError) as caught, atomic_write(out):
         raise full
     assert str(caught.value) == f"cannot write {out}: No space left on device"
     assert names(tmp_path) == set()
 
 
 def test_errors_of_ours_pass_unchanged(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^scan 3 is damaged$"), written_whole(tmp_path / "out"):
+    with pytest.raises(InputError, match=r"^scan 3 is damaged$"), atomic_write(tmp_path / "out"):
         raise InputError("scan 3 is damaged")
 
 
@@ -77,7 +77,7 @@ def test_a_block_that_writes_nothing_leaves_what_was_there(tmp_path: Path) -> No
     a_folder(tmp_path / "out", "old")
     with (
         pytest.raises(OutputError, match="cannot write"),
-        written_whole(tmp_path / "out", overwrite=True),
+        atomic_write(tmp_path / "out", overwrite=True),
     ):
         pass
     assert (tmp_path / "out/file.txt").read_text("utf-8") == "old"
@@ -86,7 +86,7 @@ def test_a_block_that_writes_nothing_leaves_what_was_there(tmp_path: Path) -> No
 
 def test_an_existing_path_is_refused_before_any_work(tmp_path: Path) -> None:
     out = a_folder(tmp_path / "out", "old")
-    with pytest.raises(OutputError, match=r"out exists; .* --overwrite"), written_whole(out):
+    with pytest.raises(OutputError, match=r"out exists; .* --overwrite"), atomic_write(out):
         pytest.fail("began to work")
 
 
@@ -98,7 +98,7 @@ def test_overwrite_replaces_anything_by_anything(tmp_path: Path, old: str, new: 
         a_folder(out, "old")
     elif old == "file":
         out.write_text("old", "utf-8")
-    with written_whole(out, overwrite=True) as beside:
+    with atomic_write(out, overwrite=True) as beside:
         if new == "folder":
             a_folder(beside, "new")
         else:
@@ -111,7 +111,7 @@ def test_overwrite_replaces_anything_by_anything(tmp_path: Path, old: str, new: 
 def test_a_relative_path_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for text in ("old", "new"):
-        with written_whole(Path("out"), overwrite=True) as beside:
+        with atomic_write(Path("out"), overwrite=True) as beside:
             a_folder(beside, text)
     assert Path("out/file.txt").read_text("utf-8") == "new"
     assert names(tmp_path) == {"out"}
@@ -120,7 +120,7 @@ def test_a_relative_path_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_files_are_readable_by_whom_the_umask_allows(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        with written_whole(tmp_path / "out") as beside:
+        with atomic_write(tmp_path / "out") as beside:
             beside.write_text("x", "utf-8")
     finally:
         os.umask(before)

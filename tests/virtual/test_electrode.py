@@ -103,8 +103,8 @@ def test_an_electrode_of_two_phases_is_imaged():
     [
         (np.zeros((2, 40, 40)), {"pore": 0, "gold": 1}, "unknown material 'gold'"),
         (np.zeros((2, 40, 40)), {"pore": 1, "nmc": 2}, "not in the label map"),
-        (np.zeros((40, 40)), {"pore": 0, "nmc": 1}, "give a stack"),
-        (np.zeros((2, 8, 40)), {"pore": 0, "nmc": 1}, "at least 32 px"),
+        (np.zeros((40, 40)), {"pore": 0, "nmc": 1}, "must be a stack"),
+        (np.zeros((2, 8, 40)), {"pore": 0, "nmc": 1}, "at least 32 x 32 px"),
         (np.zeros((2, 40, 40)), {"carbon": 0, "binder": 1}, "same material"),
         (
             np.zeros((2, 40, 40)),
@@ -199,8 +199,8 @@ def test_the_command_images_a_labelled_volume(tmp_path):
         (["--recipe", "medium"], "no recipe 'medium'"),
         (["--recipe", "none.toml"], "cannot read settings"),
         (["--cnr", "-1"], "cnr"),
-        (["--labels", "x.tif"], "go together"),
-        (["--voxel-size", "1"], "for --labels"),
+        (["--labels", "x.tif"], "belong together"),
+        (["--voxel-size", "1"], "--voxel-size needs --labels"),
     ],
 )
 def test_the_command_refuses_bad_input_in_one_line(tmp_path, arguments, message):

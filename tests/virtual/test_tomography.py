@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from matphase.support import system
 from matphase.support.errors import InputError
-from matphase.virtual import Microstructure, Recipe, parallel
+from matphase.virtual import Microstructure, Recipe
 from matphase.virtual.microstructure import grow
 from matphase.virtual.tomography import scan
 
@@ -160,10 +161,10 @@ def test_electrolyte_makes_binder_and_pore_still_more_alike():
     assert abs(wet[1] - wet[0]) < dry[1] - dry[0]
 
 
-def test_the_seed_names_the_noise_and_the_threads_do_not_matter(labels, monkeypatch):
+def test_the_noise_depends_on_the_seed_and_not_on_the_number_of_threads(labels, monkeypatch):
     recipe = {"cnr": 0.1, "scan": {"distance": 0.1}, "detector": {"gain_error": 0.01}}
     first, other = (scanned(labels, seed, **recipe) for seed in (1, 2))
-    monkeypatch.setattr(parallel, "_cores", lambda: 5)
+    monkeypatch.setattr(system, "cores", lambda: 5)
     again = scanned(labels, 1, **recipe)
     assert np.array_equal(first.image, again.image)
     assert (first.photons, first.noise) == (again.photons, again.noise)

@@ -1,4 +1,7 @@
-"""The command line. Heavy imports stay inside the verbs, so that help comes at once."""
+"""The command line: one module per command.
+
+Heavy libraries are imported inside the commands, so that --help answers at once.
+"""
 
 import io
 import sys
@@ -18,21 +21,21 @@ def _show_version(asked: bool) -> None:
 
 app = typer.Typer(
     name="matphase",
-    help="Name the phase of every voxel of a battery electrode's tomogram, and say how surely.",
+    help="Segment the phases of battery electrodes in tomography images, with uncertainty.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("demo", short_help="Everything on a virtual electrode.")(demo.demo)
-app.command("simulate", short_help="A virtual electrode, with exact labels.")(simulate.simulate)
-app.command("info", short_help="What a volume is.")(info.info)
-app.command("train", short_help="A model from labelled slices.")(train.train)
-app.command("align", short_help="Labels moved to where a model sees them.")(align.align)
-app.command("predict", short_help="Phases of a volume.")(predict.predict)
-app.command("reproduce", short_help="The tables and figures of the paper.")(reproduce.reproduce)
-app.command("measure", short_help="Electrode properties with error bars.")(measure.measure)
-app.command("evaluate", short_help="Scores against known labels.")(evaluate.evaluate)
+app.command("demo", short_help="Run all steps on a virtual electrode.")(demo.demo)
+app.command("simulate", short_help="Make a virtual electrode.")(simulate.simulate)
+app.command("info", short_help="Show the metadata of a volume.")(info.info)
+app.command("train", short_help="Train a model on labelled slices.")(train.train)
+app.command("align", short_help="Align labels with the image.")(align.align)
+app.command("predict", short_help="Predict the phases of a volume.")(predict.predict)
+app.command("reproduce", short_help="Reproduce the paper's tables.")(reproduce.reproduce)
+app.command("measure", short_help="Measure properties with error bars.")(measure.measure)
+app.command("evaluate", short_help="Score a prediction.")(evaluate.evaluate)
 
 
 @app.callback()
@@ -45,9 +48,9 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; exit status 0 worked, 1 trouble with input or running, 2 wrong call."""
+    """Run the command line; exit status: 0 success, 1 bad input or failure, 2 wrong call."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # a file name or a sign that the terminal cannot show is no reason to fail
+            # a character that the terminal cannot show must not stop the program
             stream.reconfigure(errors="backslashreplace")
     app(prog_name="matphase")

@@ -1,4 +1,4 @@
-"""`matphase align`: labels moved to where a model sees their phases."""
+"""`matphase align`: align labels that are misregistered with the image."""
 
 import json
 from pathlib import Path
@@ -11,36 +11,39 @@ from matphase.cli.common import (
     Overwrite,
     Quiet,
     keep_inputs,
-    parse_slices,
     progress,
     reports_errors,
     say,
 )
+from matphase.cli.parsing import parse_slices
 
 
 @reports_errors
 def align(
     model: Annotated[Path, typer.Argument(help="Model folder that `matphase train` wrote.")],
-    images: Annotated[str, typer.Option(help="Grey slices: file or folder.")],
-    labels: Annotated[str, typer.Option(help="Their labels: file or folder.")],
+    images: Annotated[
+        str, typer.Option(help="Grey slices: file, folder, OME-Zarr, or FILE.h5:/dataset.")
+    ],
+    labels: Annotated[str, typer.Option(help="Labels of all or some of these slices.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     label_map: Annotated[
-        str | None, typer.Option(help="Phases and values of the labels; the model's by default.")
+        str | None,
+        typer.Option(help="Label value of each phase: pore=0,carbon=1; default: the model's."),
     ] = None,
     label_slices: LabelSlices = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Move labels that lie beside what they label, by a smooth displacement of each slice.
+    """Align labels that are misregistered with the image, by a smooth displacement of each slice.
 
     Writes labels.tif, the displacement in pixels as displacement_y.tif and displacement_x.tif (the
-    label at a pixel was before at the pixel plus the displacement), and alignment.json: how far
-    labels moved, and what that did to the volume fractions.
+    new label of a pixel is the old one at the pixel plus the displacement), and alignment.json with
+    the size of the displacement and the change of the volume fractions.
     """
     from matphase.images import formats
     from matphase.images.phases import PhaseTable
     from matphase.images.volume import Volume
-    from matphase.support.files import check_output, written_whole
+    from matphase.support.files import atomic_write, check_output
 
     check_output(out, overwrite=overwrite, replaces="alignment.json")
     keep_inputs(out, images, labels, model)
@@ -61,7 +64,7 @@ def align(
         "displacement_y": found.fields[:, 0],
         "displacement_x": found.fields[:, 1],
     }
-    with written_whole(out, overwrite=overwrite) as folder:
+    with atomic_write(out, overwrite=overwrite) as folder:
         folder.mkdir()
         for name, array in maps.items():
             stack = array.reshape(like.shape)
@@ -74,7 +77,7 @@ def align(
         length = f" ({found.summary['mean_displacement']:.3g} {found.summary['unit']})"
     say(
         f"labels moved by {found.summary['mean_displacement_px']:.2f} px{length} on average, "
-        f"{found.summary['displacement_95_percent_px']:.2f} px at most in 95 % of the pixels; "
-        f"written: {out}",
+        f"by less than {found.summary['displacement_95_percent_px']:.2f} px in 95 % of the pixels; "
+        f"written to {out}",
         quiet=quiet,
     )

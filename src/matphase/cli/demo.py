@@ -1,4 +1,4 @@
-"""`matphase demo`: everything on the virtual electrode."""
+"""`matphase demo`: all steps on a virtual electrode."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,16 +15,16 @@ def demo(
     smoke: Annotated[
         bool,
         typer.Option(
-            "--smoke", help="Seconds instead of minutes: shows that it runs, scores mean nothing."
+            "--smoke", help="Check in seconds that everything runs; the scores mean nothing."
         ),
     ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a virtual electrode, train on part of it, predict the rest, score and draw it.
+    """Simulate an electrode, train on part of it, predict the rest, score and plot the result.
 
-    Takes a few minutes on two cores and writes DIR/metrics.json, overview.png, prediction.tif,
-    entropy.tif, idk.tif and the model.
+    Takes a few minutes on two CPU cores. Writes metrics.json, overview.png, prediction.tif,
+    entropy.tif, idk.tif and the model to the folder OUT.
     """
     from matphase.support.files import check_output
 
@@ -35,7 +35,7 @@ def demo(
 
     with progress(quiet=quiet) as reporter:
         outcome = run_demo(out, seed=seed, smoke=smoke, overwrite=overwrite, reporter=reporter)
-    title = "Unseen slices of the virtual electrode"
+    title = "Slices of the virtual electrode that were not used in training"
     show(rows_table(outcome.rows, outcome.phases, title), quiet=quiet)
     say(uncertainty_text(outcome.uncertainty), quiet=quiet)
-    say(f"written to {out}; look at {out / 'overview.png'}", quiet=quiet)
+    say(f"written to {out}; see {out / 'overview.png'}", quiet=quiet)

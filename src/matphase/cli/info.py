@@ -12,12 +12,11 @@ from matphase.cli.common import (
     Quiet,
     Unit,
     VoxelSize,
-    parse_memory,
-    parse_voxel_size,
     reports_errors,
     say,
     write_json,
 )
+from matphase.cli.parsing import parse_memory, parse_voxel_size
 
 
 @reports_errors

@@ -13,14 +13,13 @@ from matphase.cli.common import (
     Unit,
     VoxelSize,
     keep_inputs,
-    parse_memory,
-    parse_voxel_size,
     progress,
     reports_errors,
     say,
     show,
     write_json,
 )
+from matphase.cli.parsing import parse_memory, parse_voxel_size
 
 
 @reports_errors
@@ -88,7 +87,7 @@ def measure(
     from matphase.properties.front import properties_table
     from matphase.show.curves import INDEX, draw_curves
     from matphase.support.errors import InputError
-    from matphase.support.files import check_output, written_whole
+    from matphase.support.files import atomic_write, check_output
 
     if (bpx is None) != (bpx_template is None):
         raise InputError("--bpx and --bpx-template belong together; give both")
@@ -126,10 +125,10 @@ def measure(
         )
     write_json(found.to_json(), json, overwrite=overwrite)
     if csv is not None:
-        with written_whole(csv, overwrite=overwrite) as beside:
+        with atomic_write(csv, overwrite=overwrite) as beside:
             beside.write_text(found.to_csv(), "utf-8")
     if pictures is not None:
-        with written_whole(pictures, overwrite=overwrite) as beside:
+        with atomic_write(pictures, overwrite=overwrite) as beside:
             draw_curves(found, beside)
     if exports:
         one = ElectrodeParameters.of(found)

@@ -14,12 +14,11 @@ from matphase.cli.common import (
     Unit,
     VoxelSize,
     keep_inputs,
-    parse_memory,
-    parse_voxel_size,
     progress,
     reports_errors,
     say,
 )
+from matphase.cli.parsing import parse_memory, parse_voxel_size
 
 if TYPE_CHECKING:
     from matphase.prediction.run import Crew

@@ -1,6 +1,5 @@
-"""`matphase simulate`: a virtual electrode with exact labels."""
+"""`matphase simulate`: make a virtual electrode with exact labels."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ from matphase.cli.common import (
     reports_errors,
     say,
 )
+from matphase.cli.parsing import parse_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,30 +24,31 @@ if TYPE_CHECKING:
 def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder to write.")],
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE.toml", help="easy, paper, hard, or a file.")
+        str, typer.Option(metavar="NAME|FILE.toml", help="easy, paper, hard, or a TOML file.")
     ] = "paper",
     shape: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="Voxels; 133,224,256 by default.")
+        str | None, typer.Option(metavar="Z,Y,X", help="Size in voxels; default: the recipe's.")
     ] = None,
     seed: Seed = 0,
     cnr: Annotated[
         float | None,
-        typer.Option(help="Contrast-to-noise ratio of carbon and pore in a voxel: the difficulty."),
+        typer.Option(help="Contrast-to-noise ratio of carbon and pore; lower is harder to label."),
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="Image this labelled volume in place of a grown one.")
+        str | None, typer.Option(help="Labelled volume to image instead of a simulated one.")
     ] = None,
     label_map: Annotated[
         str | None,
-        typer.Option(help="Its phases, as pore=0,active_material=1,carbon_binder=2."),
+        typer.Option(help="Label value of each phase: pore=0,active_material=1,carbon_binder=2."),
     ] = None,
     voxel_size: Annotated[
-        float | None, typer.Option(help="Edge of its voxels in um, if the file does not say.")
+        float | None,
+        typer.Option(help="Voxel edge of --labels in um, if the file does not give it."),
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a virtual electrode: an X-ray image of known phases, with exact and measured labels.
+    """Make a virtual electrode: an X-ray image with exact labels and with simulated measured ones.
 
     Writes images.tif (attenuation in 1/cm), labels.tif, measured_labels.tif, recipe.toml and
     electrode.json to OUT_DIR. The same recipe and seed give the same electrode.
@@ -58,11 +59,13 @@ def simulate(
     from matphase.virtual import Recipe, VirtualElectrode
 
     if (labels is None) != (label_map is None):
-        raise InputError("--labels and --label-map go together; give both")
+        raise InputError("--labels and --label-map belong together; give both or neither")
     if labels is not None and shape is not None:
-        raise InputError("the shape is that of --labels; leave out --shape")
+        raise InputError("--shape does not apply to --labels, which have a shape already; omit it")
     if labels is None and voxel_size is not None:
-        raise InputError("--voxel-size is for --labels; a recipe has microstructure.voxel_size")
+        raise InputError(
+            "--voxel-size needs --labels; else set microstructure.voxel_size in a recipe"
+        )
     chosen = Recipe.from_file(Path(recipe)) if recipe.endswith(".toml") else Recipe.named(recipe)
     if cnr is not None:
         chosen = chosen.with_cnr(cnr)
@@ -80,7 +83,7 @@ def simulate(
                 reporter=reporter,
             )
         else:
-            wanted = None if shape is None else _shape(shape)
+            wanted = None if shape is None else parse_shape(shape)
             electrode = VirtualElectrode.simulate(chosen, wanted, seed, reporter=reporter)
         electrode.save(out, overwrite=overwrite)
     facts = electrode.facts
@@ -89,25 +92,15 @@ def simulate(
     if facts["photons"] is not None:
         say(
             f"carbon-pore contrast-to-noise ratio {facts['cnr']:.3g}, noise "
-            f"{facts['noise_per_cm']:.3g} /cm, {facts['photons']:.3g} photons a pixel and "
-            "projection",
+            f"{facts['noise_per_cm']:.3g} /cm, {facts['photons']:.3g} photons per pixel "
+            "and projection",
             quiet=quiet,
         )
     say(f"electrode written to {out}", quiet=quiet)
 
 
-def _shape(text: str) -> tuple[int, int, int]:
-    from matphase.support.errors import InputError
-
-    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text)
-    if match is None:
-        raise InputError(f"--shape {text!r} is not a shape; write it like 133,224,256")
-    slices, height, width = (int(part) for part in match.groups())
-    return slices, height, width
-
-
 def _given(labels: str, voxel_size: float | None) -> "tuple[NDArray[Any], float]":
-    """Labels of a file and the edge of their voxels in micrometres."""
+    """Labels in a file, and the edge length of their voxels in micrometres."""
     from matphase.images import formats
     from matphase.support.errors import InputError
 
@@ -118,7 +111,6 @@ def _given(labels: str, voxel_size: float | None) -> "tuple[NDArray[Any], float]
     sizes = set(volume.voxel_size or ())
     if factor is None or len(sizes) != 1 or None in sizes:
         raise InputError(
-            f"{labels} does not say how large its voxels are, or they are no cubes; give "
-            "--voxel-size in um"
+            f"{labels} gives no voxel size, or its voxels are not cubes; give --voxel-size in um"
         )
     return volume.to_array(), float(sizes.pop() or 0) * factor

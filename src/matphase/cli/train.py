@@ -1,4 +1,4 @@
-"""`matphase train`: a model from labelled slices."""
+"""`matphase train`: train a model on labelled slices."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,16 +6,19 @@ from typing import Annotated
 import typer
 
 from matphase.cli.common import (
+    Config,
     LabelSlices,
     Overwrite,
     Quiet,
     Seed,
+    Set,
     keep_inputs,
-    parse_slices,
     progress,
     reports_errors,
     say,
 )
+from matphase.cli.parsing import parse_settings, parse_slices
+from matphase.networks import registry
 
 
 @reports_errors
@@ -25,50 +28,53 @@ def train(
     ],
     labels: Annotated[
         str,
-        typer.Option(help="Their labels, or those of some of them, in the same order and size."),
+        typer.Option(help="Labels of all or some of these slices, in the same order and size."),
     ],
     label_map: Annotated[
         str,
-        typer.Option(help="Phases and their values, as pore=0,carbon=1,nickel=2,ignore=255."),
+        typer.Option(help="Label value of each phase: pore=0,carbon=1,nickel=2,ignore=255."),
     ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
     label_slices: LabelSlices = None,
     preset: Annotated[str, typer.Option(help="quick, small, best or paper.")] = "small",
     model: Annotated[
-        str,
-        typer.Option(
-            help="matphase, or a baseline: ugsm, unet, mcd_unet, unetpp, manet, deeplabv3, fcn, "
-            "segnet, local_unet, resnet18, resnet34, resnet50, adapted_lcgar."
-        ),
-    ] = "matphase",
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings to change.")] = None,
+        str | None, typer.Option(help=f"What to train: {', '.join(registry.names())}.")
+    ] = None,
+    config: Config = None,
+    settings: Set = None,
     seed: Seed = 0,
     validation_images: Annotated[
         str | None,
         typer.Option(
-            help="Slices for idk.tune_recall, calibration, and the error bars of `measure`."
+            help="Grey slices for idk.tune_recall, calibration, and the error bars of `measure`."
         ),
     ] = None,
-    validation_labels: Annotated[str | None, typer.Option(help="Their labels.")] = None,
+    validation_labels: Annotated[
+        str | None, typer.Option(help="Labels of the validation slices.")
+    ] = None,
     validation_slices: LabelSlices = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a training that was interrupted.")
+        bool, typer.Option("--resume", help="Continue an interrupted training.")
     ] = False,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Folder for TensorBoard logs (extra `tracking`).")
     ] = None,
     devices: Annotated[
-        int, typer.Option(min=1, help="Processes that train together: GPUs, or shares of the CPU.")
+        int,
+        typer.Option(
+            min=1, help="Training processes on this machine: one per GPU, or sharing the CPU."
+        ),
     ] = 1,
     nodes: Annotated[
-        int, typer.Option(min=1, help="Machines that train together, each with --devices.")
+        int, typer.Option(min=1, help="Number of machines, each with --devices processes.")
     ] = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train UGSM, HCL-IDK and LCGAR, or a baseline, on labelled slices; write a model folder.
+    """Train MatPhase (UGSM, HCL-IDK, LCGAR) or a baseline on labelled slices.
 
-    While it runs, its checkpoints lie in OUT.partial; after a stop, --resume goes on from there.
+    Writes a model folder. During the training, checkpoints are kept in OUT.partial; after an
+    interruption, --resume continues from them.
     """
     from matphase.images import formats
     from matphase.images.phases import PhaseTable
@@ -77,23 +83,27 @@ def train(
     from matphase.support.files import check_output, remove
 
     phases = PhaseTable.parse(label_map)
-    settings = Settings.preset(preset)
+    chosen = Settings.preset(preset)
     if config is not None:
-        settings = settings.with_file(config)
-    if model != "matphase":  # else the file has its say
-        settings = settings.updated({"model": model}, where="--model")
+        chosen = chosen.with_file(config)
+    if model is not None:
+        chosen = chosen.updated({"model": model})
+    chosen = chosen.updated(parse_settings(settings or ()), where="--set")
+    registry.composition(chosen.model)
     if (validation_images is None) != (validation_labels is None):
-        raise InputError("--validation-images and --validation-labels go together; give both")
+        raise InputError(
+            "--validation-images and --validation-labels belong together; give both or neither"
+        )
     check_output(out, overwrite=overwrite, replaces="manifest.json")
     keep_inputs(out, images, labels, validation_images, validation_labels, config)
     partial = out.with_name(out.name + ".partial")
     if partial.exists() and not resume and not overwrite:
         raise OutputError(
-            f"{partial} holds an interrupted training; pass --resume to go on with it, "
+            f"{partial} holds an interrupted training; pass --resume to continue it, "
             "or --overwrite to start again"
         )
     if resume and not partial.exists():
-        raise InputError(f"there is no interrupted training in {partial}; leave out --resume")
+        raise InputError(f"there is no interrupted training in {partial}; omit --resume")
     grey, known = formats.open(images), formats.open(labels)
     validation = None
     if validation_images is not None and validation_labels is not None:
@@ -105,7 +115,7 @@ def train(
     check_run_folder(partial)
     keep_inputs(partial, images, labels, validation_images, validation_labels, config)
 
-    trained = MatPhase(settings=settings, seed=seed)
+    trained = MatPhase(settings=chosen, seed=seed)
     with progress(quiet=quiet) as reporter:
         try:
             trained.fit(
@@ -129,11 +139,15 @@ def train(
             if not partial.exists():
                 raise KeyboardInterrupt from error
             kept = str(error) or f"stopped; the finished stages are kept in {partial}"
-            raise Interrupted(f"{kept}; go on with --resume") from error
+            raise Interrupted(f"{kept}; continue with --resume") from error
     remove(partial)
-    if settings.calibration.scaling == "auto" and trained.scaling is None:
-        missing = "validation slices" if validation is None else "every phase in validation slices"
-        say(f"probabilities are not scaled, which takes {missing}", quiet=quiet)
+    if chosen.calibration.scaling == "auto" and trained.scaling is None:
+        lack = "there are none" if validation is None else "some phases do not occur in them"
+        say(
+            "probabilities are not calibrated, which needs validation slices with every phase: "
+            + lack,
+            quiet=quiet,
+        )
     for part in (trained.scaling, trained.guarantee):
         if part is not None:
             say(part.text(), quiet=quiet)

@@ -23,7 +23,7 @@ from matphase.learning.team import Alone, Team, quiet_lightning
 from matphase.networks.torchvision_shim import make_torchvision_importable
 from matphase.support.device import PrecisionSetting, best_device, resolve
 from matphase.support.errors import InputError, Interrupted, ModelError
-from matphase.support.files import written_whole
+from matphase.support.files import atomic_write
 from matphase.support.progress import Reporter, Silent
 from matphase.support.seeds import mix
 
@@ -204,7 +204,7 @@ def train(
 def save_weights(network: nn.Module, path: Path, *, overwrite: bool = False) -> None:
     """Write a network's weights and buffers as safetensors."""
     tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
-    with written_whole(path, overwrite=overwrite) as beside:
+    with atomic_write(path, overwrite=overwrite) as beside:
         # its own writer turns a full disk into an error of another kind, and lets nobody else read
         beside.write_bytes(save(tensors))
 
@@ -381,7 +381,7 @@ class _KeepGoing(Checkpoint):
         ):
             return
         if self._team.rank == 0:
-            with written_whole(self._path, overwrite=True) as beside:
+            with atomic_write(self._path, overwrite=True) as beside:
                 trainer.save_checkpoint(beside)
         else:
             trainer.save_checkpoint(self._path)

@@ -39,7 +39,7 @@ from matphase.networks import registry
 from matphase.scores.validation import Validation
 from matphase.settings import Settings
 from matphase.support.errors import InputError, ModelError
-from matphase.support.files import written_whole
+from matphase.support.files import atomic_write
 
 Part = TypeVar("Part")
 
@@ -56,7 +56,7 @@ def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
     Raises:
         OutputError: the folder exists (and `overwrite` is off) or cannot be written.
     """
-    with written_whole(folder, overwrite=overwrite) as beside:
+    with atomic_write(folder, overwrite=overwrite) as beside:
         beside.mkdir()
         config = {
             "format": FORMAT,

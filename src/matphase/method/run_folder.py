@@ -7,7 +7,7 @@ from matphase.learning.pool import Pool
 from matphase.learning.trainer import Run
 from matphase.settings import Settings
 from matphase.support.errors import InputError, OutputError
-from matphase.support.files import remove, written_whole
+from matphase.support.files import atomic_write, remove
 from matphase.support.seeds import fingerprint
 
 RECORD = "run.json"
@@ -33,7 +33,7 @@ def claim(run: Run, settings: Settings, annotated: Pool) -> None:
     if run.restart:
         remove(run.folder)
     if not path.exists():
-        with written_whole(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
         return
     try:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from matphase.networks import cost
 from matphase.networks.lcgar import LCGAR
-from matphase.settings import LCGARSettings
+from matphase.settings import PatchSettings
 
 
 class DenseLCGAR(nn.Module):
@@ -39,7 +39,7 @@ class DenseLCGAR(nn.Module):
 
         Args:
             maps: (1, in_channels, height + side - 1, width + side - 1): the image, mirrored at its
-                border, with patches of `side` px (`LCGARSettings.patch_side`).
+                border, with patches of `side` px (`PatchSettings.patch_side`).
             rows: (n,) of the pixels, from 0 to height - 1.
             columns: (n,) likewise.
             logits: (n, n_logits) at these pixels.
@@ -63,7 +63,7 @@ class DenseLCGAR(nn.Module):
         return features
 
 
-def strip_rows(settings: LCGARSettings, n_phases: int, width: int, memory: int) -> int:
+def strip_rows(settings: PatchSettings, n_phases: int, width: int, memory: int) -> int:
     """How many rows of a slice go through a `DenseLCGAR` within `memory` bytes, at least one.
 
     Args:
@@ -105,7 +105,7 @@ class Costs:
 
 
 @cache
-def costs(settings: LCGARSettings, n_phases: int, height: int, width: int) -> Costs:
+def costs(settings: PatchSettings, n_phases: int, height: int, width: int) -> Costs:
     """Count them.
 
     Args:

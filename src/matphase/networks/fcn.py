@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from matphase.networks.padding import mirrored
 from matphase.networks.reach import Reach, pyramid
 from matphase.networks.vgg import CONVOLUTIONS, MULTIPLE, encoder, stage_widths
-from matphase.settings import UGSMSettings
+from matphase.settings import UNetSettings
 
 
 class FCN8s(nn.Module):
@@ -90,6 +90,6 @@ def bilinear(channels: int, factor: int) -> nn.ConvTranspose2d:
     return layer
 
 
-def build(in_channels: int, n_phases: int, settings: UGSMSettings) -> FCN8s:
+def build(in_channels: int, n_phases: int, settings: UNetSettings) -> FCN8s:
     """The untrained network."""
     return FCN8s(in_channels, n_phases, settings.width)

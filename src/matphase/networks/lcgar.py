@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matphase.settings import LCGARSettings
+from matphase.settings import PatchSettings
 
 
 class LCGAR(nn.Module):
@@ -24,7 +24,7 @@ class LCGAR(nn.Module):
         n_logits: length of the vector joined after flattening (UGSM logits of the centre), or 0.
         dropout: dropout probability after the fully connected layer.
         padded: pad with zeros, as table 4 does. Without, patches have the side
-            `LCGARSettings.patch_side`, and h is 5 or more.
+            `PatchSettings.patch_side`, and h is 5 or more.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class LCGAR(nn.Module):
         return output
 
 
-def build(in_channels: int, n_phases: int, n_logits: int, settings: LCGARSettings) -> LCGAR:
+def build(in_channels: int, n_phases: int, n_logits: int, settings: PatchSettings) -> LCGAR:
     """The untrained network."""
     return LCGAR(
         in_channels,

@@ -6,7 +6,7 @@ from torch import nn
 
 from matphase.networks.padding import Mirrored
 from matphase.networks.torchvision_shim import baseline_package
-from matphase.settings import UGSMSettings
+from matphase.settings import UNetSettings
 
 LibraryName = Literal["deeplabv3", "manet", "unetpp"]
 
@@ -14,7 +14,7 @@ WIDE = 32
 """From this width on the encoder is a ResNet-34 rather than a ResNet-18."""
 
 
-def build(name: LibraryName, in_channels: int, n_phases: int, settings: UGSMSettings) -> nn.Module:
+def build(name: LibraryName, in_channels: int, n_phases: int, settings: UNetSettings) -> nn.Module:
     """A network of the library with random weights, for images of any size from 16 px.
 
     `deeplabv3` (Chen et al. 2017) works at output stride 16 with the atrous rates 6, 12 and 18

@@ -15,7 +15,7 @@ from matphase.support.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from matphase.settings import LCGARSettings, UGSMSettings
+    from matphase.settings import PatchSettings, UNetSettings
 
 MATPHASE = "matphase"
 
@@ -60,7 +60,7 @@ SEGMENTERS = {
     "fcn": Network("fcn:build"),
     "segnet": Network("segnet:build"),
 }
-"""Networks that name the phases of whole images: made with (channels, phases, UGSMSettings)."""
+"""Networks that name the phases of whole images: made with (channels, phases, UNetSettings)."""
 
 PATCH_CLASSIFIERS = {
     "lcgar": Network("lcgar:build"),
@@ -68,7 +68,7 @@ PATCH_CLASSIFIERS = {
     "resnet34": Network("resnet:build:34", "torchvision"),
     "resnet50": Network("resnet:build:50", "torchvision"),
 }
-"""Networks that name a patch's centre: (channels, phases, length of the logits, LCGARSettings)."""
+"""Networks that name a patch's centre: (channels, phases, length of the logits, PatchSettings)."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def composition(model: str) -> Composition:
 
 
 def segmenter(
-    network: str, in_channels: int, n_phases: int, settings: "UGSMSettings"
+    network: str, in_channels: int, n_phases: int, settings: "UNetSettings"
 ) -> "nn.Module":
     """An untrained network that maps (n, in_channels, h, w) to logits (n, n_phases, h, w).
 
@@ -143,7 +143,7 @@ def segmenter(
 
 
 def patch_classifier(
-    network: str, in_channels: int, n_phases: int, n_logits: int, settings: "LCGARSettings"
+    network: str, in_channels: int, n_phases: int, n_logits: int, settings: "PatchSettings"
 ) -> "nn.Module":
     """An untrained network that maps patches and centre logits to (n, n_phases).
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from matphase.networks.torchvision_shim import baseline_package
-from matphase.settings import LCGARSettings
+from matphase.settings import PatchSettings
 
 
 class PatchResNet(nn.Module):
@@ -50,7 +50,7 @@ class PatchResNet(nn.Module):
 
 
 def build(
-    depth: str, in_channels: int, n_phases: int, n_logits: int, _settings: LCGARSettings
+    depth: str, in_channels: int, n_phases: int, n_logits: int, _settings: PatchSettings
 ) -> PatchResNet:
     """The untrained network; of LCGAR's settings it has the patch alone."""
     return PatchResNet(in_channels, n_phases, int(depth), n_logits)

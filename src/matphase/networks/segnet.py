@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from matphase.networks.padding import mirrored
 from matphase.networks.reach import Reach, pyramid
 from matphase.networks.vgg import CONVOLUTIONS, MULTIPLE, encoder, stage, stage_widths
-from matphase.settings import UGSMSettings
+from matphase.settings import UNetSettings
 
 
 class SegNet(nn.Module):
@@ -54,6 +54,6 @@ class SegNet(nn.Module):
         return logits[..., :height, :width]
 
 
-def build(in_channels: int, n_phases: int, settings: UGSMSettings) -> SegNet:
+def build(in_channels: int, n_phases: int, settings: UNetSettings) -> SegNet:
     """The untrained network."""
     return SegNet(in_channels, n_phases, settings.width)

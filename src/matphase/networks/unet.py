@@ -11,7 +11,7 @@ from matphase.networks.cost import UNUSABLE
 from matphase.networks.dropout import MCDropout
 from matphase.networks.padding import mirrored
 from matphase.networks.reach import Reach, pyramid
-from matphase.settings import UGSMSettings
+from matphase.settings import UNetSettings
 
 BLOCK_RADIUS = 2
 """Of the two convolutions of a block."""
@@ -92,12 +92,12 @@ class UNet(nn.Module):
         return logits[..., :height, :width]
 
 
-def plain(in_channels: int, n_phases: int, settings: UGSMSettings) -> UNet:
+def plain(in_channels: int, n_phases: int, settings: UNetSettings) -> UNet:
     """A U-Net without dropout."""
     return UNet(in_channels, n_phases, settings.width, settings.depth, dropout=0)
 
 
-def with_dropout(in_channels: int, n_phases: int, settings: UGSMSettings) -> UNet:
+def with_dropout(in_channels: int, n_phases: int, settings: UNetSettings) -> UNet:
     """A U-Net with Monte-Carlo dropout, the network of UGSM."""
     return UNet(
         in_channels,

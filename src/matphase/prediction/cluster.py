@@ -6,7 +6,6 @@ gives them to another, and what the dead one wrote of them is written again.
 """
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,6 +32,7 @@ from matphase.method.model import Model
 from matphase.prediction.run import Job, predict_block
 from matphase.support.device import arithmetic
 from matphase.support.errors import InputError, MatPhaseError
+from matphase.support.system import cores
 
 AHEAD = 4
 """So many blocks a worker are handed out at a time: enough that none waits, and few enough that a
@@ -120,8 +120,7 @@ def _told_of_the_scheduler() -> Iterator[None]:
 @contextmanager
 def local_cluster(workers: int) -> Iterator[Client]:
     """A cluster of so many processes on this machine, each with its share of the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = str(max(1, (cores or 1) // workers))
+    threads = str(max(1, cores() // workers))
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     with (
         dask.config.set(LEFT_TO_COMPUTE),

@@ -16,7 +16,7 @@ from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
 from matphase.scores.validation import Validation
 from matphase.support.errors import InputError, OutputError
-from matphase.support.files import check_output, file_name, remove, replace, written_whole
+from matphase.support.files import atomic_write, check_output, file_name, remove, replace
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5", ".ome.zarr")
 MAPS = ("ugsm", "entropy", "idk")
@@ -166,7 +166,7 @@ def write_files(labels: Path, maps: Mapping[str, Volume], record: Mapping[str, A
         # all maps but entropy and probabilities hold labels of some kind
         labelled = volume.dtype.kind in "iu"
         formats.write(room / map_file(labels, name).name, volume, labels=labelled)
-    with written_whole(room / record_of(labels).name) as file:
+    with atomic_write(room / record_of(labels).name) as file:
         file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
@@ -203,7 +203,7 @@ def take_places(labels: Path) -> tuple[list[Path], dict[str, Any]]:
     for place in places:
         if (room / place.name).exists():
             replace(room / place.name, place)
-    with written_whole(target, overwrite=True) as file:
+    with atomic_write(target, overwrite=True) as file:
         file.write_text(text, "utf-8")
     return [*places, target], content
 

@@ -24,7 +24,7 @@ from matphase.reproduce.trial import Trial
 from matphase.reproduce.units import Unit
 from matphase.show.figures import draw_scale_bar
 from matphase.support.errors import InputError
-from matphase.support.files import written_whole
+from matphase.support.files import atomic_write
 
 PANEL_INCHES = 3.1
 DPI = 100  # shown as they are on a page, and small enough to be committed
@@ -156,7 +156,7 @@ def _done(out: Path, seeds: Sequence[int]) -> Iterator[tuple[dict[str, Any], dic
 
 
 def _written(figure: Figure, path: Path) -> Path:
-    with written_whole(path, overwrite=True) as beside:
+    with atomic_write(path, overwrite=True) as beside:
         # images of fixed shape leave titles too little room here and too much there
         figure.savefig(beside, dpi=DPI, bbox_inches="tight", pad_inches=0.05)
     return path

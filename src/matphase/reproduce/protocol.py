@@ -4,10 +4,10 @@ import tomllib
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from matphase.settings import Settings
-from matphase.support.checked import CheckedSettings, first_problem
+from matphase.support.checked import CheckedSettings
 from matphase.support.errors import InputError
 
 SplitName = Literal["blocked", "paper"]
@@ -83,8 +83,8 @@ class Protocol(CheckedSettings):
         A setting that is newer than the record had its default there: it changes no result.
         """
         try:
-            return type(self).model_validate(record) == self
-        except ValidationError:
+            return self.from_mapping(record) == self
+        except InputError:
             return False
 
     def updated(self, **changes: Any) -> Self:
@@ -93,7 +93,4 @@ class Protocol(CheckedSettings):
         Raises:
             InputError: a value out of range.
         """
-        try:
-            return type(self).model_validate({**self.model_dump(), **changes})
-        except ValidationError as error:
-            raise InputError(first_problem(error)) from error
+        return self.from_mapping({**self.model_dump(), **changes})

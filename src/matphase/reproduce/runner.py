@@ -19,9 +19,10 @@ import torch
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.trial import Source, UserSlices, electrode
 from matphase.reproduce.units import RESULT, Unit, compute
+from matphase.support import system
 from matphase.support.device import best_device
 from matphase.support.errors import InputError, Interrupted, MatPhaseError
-from matphase.support.files import written_whole
+from matphase.support.files import atomic_write
 
 RECORD = "protocol.json"
 FORMAT = 1
@@ -35,15 +36,7 @@ def default_workers() -> int:
     """One process a core, as far as memory reaches; on a GPU one in all."""
     if best_device().type != "cpu":
         return 1
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return max(1, min(_cores(), int(memory / GIGABYTES_A_WORKER)))
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return max(1, min(system.cores(), int(system.memory_bytes() / 1e9 / GIGABYTES_A_WORKER)))
 
 
 def claim(out: Path, protocol: Protocol, slices: UserSlices | None) -> None:
@@ -62,7 +55,7 @@ def claim(out: Path, protocol: Protocol, slices: UserSlices | None) -> None:
     if not path.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out} holds something else than results; choose another --out")
-        with written_whole(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
         return
     try:
@@ -175,7 +168,7 @@ def _missing(units: Sequence[Unit], out: Path, with_arrays: Collection[Unit]) ->
 def _run(todo: list[Unit], work: Callable[[Unit], None], workers: int, clock: "_Clock") -> None:
     """Compute units in worker processes, which end with this call however it ends."""
     others = set(active_children())
-    threads = max(1, _cores() // workers)
+    threads = max(1, system.cores() // workers)
     with ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (threads,)) as pool:
         try:
             _schedule(pool, todo, work, workers, clock)

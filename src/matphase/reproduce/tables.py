@@ -20,7 +20,7 @@ from matphase.reproduce.summary import (
 )
 from matphase.reproduce.trial import COPIES
 from matphase.settings import IDKSettings, LCGARSettings, UGSMSettings
-from matphase.support.files import written_whole
+from matphase.support.files import atomic_write
 
 PAPER_PHASES = ["pore", "carbon", "nickel"]
 """The paper's F1 are of these."""
@@ -338,7 +338,7 @@ def write_files(
     paths = []
     for ending, written in contents.items():
         path = stem.with_name(f"{stem.name}.{ending}")
-        with written_whole(path, overwrite=True) as beside:
+        with atomic_write(path, overwrite=True) as beside:
             beside.write_text(written, "utf-8")
         paths.append(path)
     return paths

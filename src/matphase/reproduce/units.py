@@ -34,7 +34,7 @@ from matphase.scores import anatomy, trust
 from matphase.scores.bootstrap import block_confusions
 from matphase.scores.evaluation import Row, score_row
 from matphase.settings import Settings, USISettings
-from matphase.support.files import remove, written_whole
+from matphase.support.files import atomic_write, remove
 from matphase.support.seeds import mix
 
 RESULT = "result.json"
@@ -171,7 +171,7 @@ def compute(unit: Unit, protocol: Protocol, source: Source, out: Path) -> None:
         **answer.extra,
     }
     np.savez_compressed(folder / "labels.npz", labels=answer.labels)
-    with written_whole(folder / RESULT, overwrite=True) as beside:
+    with atomic_write(folder / RESULT, overwrite=True) as beside:
         beside.write_text(json.dumps(result) + "\n", "utf-8")
 
 
@@ -564,7 +564,7 @@ def _anatomy(labels: NDArray[np.uint8], data: Trial) -> dict[str, Any]:
 
 
 def _keep(path: Path, known: GlobalPrediction, partition: Partition) -> None:
-    with written_whole(path, overwrite=True) as beside:
+    with atomic_write(path, overwrite=True) as beside:
         np.savez(
             beside,
             labels=known.labels,

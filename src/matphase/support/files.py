@@ -88,7 +88,7 @@ def replace(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def written_whole(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a hidden path beside `path` to write to; it takes the name at the end, if all went well.
 
     The suffix is kept, since writers choose the format by it. The block may make a file or a

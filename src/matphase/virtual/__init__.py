@@ -1,4 +1,4 @@
-"""Virtual electrodes: microstructures with exact labels, and X-ray images of them."""
+"""Virtual electrodes: simulated microstructures with exact labels, and X-ray images of them."""
 
 from matphase.virtual.electrode import VirtualElectrode
 from matphase.virtual.microstructure import Microstructure

@@ -1,7 +1,7 @@
-"""What a detector does to an image: blur, photon noise, read noise, gains that are a little off.
+"""Detector model: blur, photon noise, read noise, and errors of the pixel gains.
 
-Each draw enters its result continuously, and each pixel takes one: a difference in the last bit of
-an intensity, as between two builds of a Fourier transform, stays one in the last bit.
+Each pixel uses a fixed number of random draws, and results depend continuously on the intensity. A
+rounding difference in the intensity, as between two FFT builds, stays a rounding difference.
 """
 
 import numpy as np
@@ -12,28 +12,29 @@ Floats = NDArray[np.float64]
 
 
 def blurred(intensity: Floats, sigma: float) -> Floats:
-    """Apply a Gaussian point spread of `sigma` pixels to an image (columns, rows)."""
+    """Image (columns, rows) blurred by a Gaussian point spread function of `sigma` pixels."""
     if sigma == 0:
         return intensity
     return np.asarray(ndimage.gaussian_filter(intensity, sigma, mode="nearest", truncate=4))
 
 
 def count(intensity: Floats, photons: float, read_noise: float, rng: np.random.Generator) -> Floats:
-    """Count photons, and divide by those of the open beam.
+    """Measured intensity with photon noise and read noise.
 
-    Photons come by the Poisson distribution, whose quantiles are those of a normal draw bent by
-    the expansion of Cornish and Fisher (Rev. Inst. Int. Stat. 5, 307, 1938) to the third order:
-    mean, variance and skewness are right from about five photons on. Counts are not rounded, as a
-    scintillator with a camera does not round them.
+    The photon count follows the Poisson distribution, approximated by a normal draw with the
+    expansion of Cornish and Fisher (Rev. Inst. Int. Stat. 5, 307, 1938) to third order: mean,
+    variance and skewness are right above about five photons. Counts are not rounded, since a
+    scintillator with a camera does not round them either.
 
     Args:
-        intensity: 1 without a sample; any shape.
-        photons: expected in a pixel of the open beam, per projection.
-        read_noise: standard deviation of the camera, in photons.
-        rng: where two normal numbers a pixel come from.
+        intensity: relative to the open beam (1 without a sample); any shape.
+        photons: expected number in a pixel of the open beam, per projection.
+        read_noise: standard deviation of the camera noise, in photons.
+        rng: random generator; two normal numbers are drawn per pixel.
 
     Returns:
-        Intensity as measured, at least that of half a photon, so that it has a logarithm.
+        Intensity relative to the open beam, at least that of half a photon, so that its logarithm
+        is finite.
     """
     expected = np.maximum(intensity, 0) * photons
     z = rng.standard_normal(intensity.shape)
@@ -46,8 +47,8 @@ def count(intensity: Floats, photons: float, read_noise: float, rng: np.random.G
 
 
 def gains(shape: tuple[int, ...], error: float, rng: np.random.Generator) -> Floats:
-    """Draw the factors, near 1, that the flat-field correction left on the pixels.
+    """Random gain factors near 1 that remain after the flat-field correction.
 
-    They are the same at each angle: in the slices they are rings about the axis of rotation.
+    They are the same at every angle and cause ring artefacts around the axis of rotation.
     """
     return np.asarray(1 + error * rng.standard_normal(shape).clip(-4, 4))

@@ -1,4 +1,4 @@
-"""A virtual electrode: an image, and the labels that it was made of."""
+"""Virtual electrode: a simulated X-ray image with the labels that it was made from."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from matphase.images import formats
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import MIN_SIDE, Volume
 from matphase.support.errors import InputError
-from matphase.support.files import written_whole
+from matphase.support.files import atomic_write
 from matphase.support.progress import Reporter
 from matphase.virtual.ground_truth import measured_labels
 from matphase.virtual.microstructure import Labels, grow
@@ -39,23 +39,23 @@ _NAMES = ("pore", "carbon", "nickel")
 
 @dataclass(frozen=True, eq=False)
 class VirtualElectrode:
-    """A cathode whose phases are known to the voxel. Arrays have the shape (z, y, x)."""
+    """Cathode with known phase of every voxel. Arrays have the shape (z, y, x)."""
 
     image: Image
-    """Attenuation coefficient, 1/cm, as reconstructed; float32."""
+    """Reconstructed attenuation coefficient in 1/cm; float32."""
     labels: Labels
-    """Exact labels, uint8, by the indices of `phases`."""
+    """Exact labels as indices into `phases`; uint8."""
     measured_labels: Labels
-    """Labels as FIB-SEM with EDS would give them; `IGNORE_INDEX` where no section was taken."""
+    """Labels as FIB-SEM with EDS would measure them; `IGNORE_INDEX` where there is no section."""
     voxel_size: float
-    """Edge of a voxel, in `unit`."""
+    """Edge length of a voxel, in `unit`."""
     unit: str
     phases: PhaseTable
     recipe: Recipe
     seed: int
     facts: Mapping[str, Any]
-    """What came out: phase fractions, attenuations (1/cm), photons, noise (1/cm), the
-    carbon-pore contrast-to-noise ratio. What `electrode.json` holds."""
+    """Measured facts, as in `electrode.json`: volume fractions, attenuations (1/cm), photons, noise
+    (1/cm), contrast-to-noise ratio of carbon and pore."""
 
     @classmethod
     def simulate(
@@ -66,16 +66,16 @@ class VirtualElectrode:
         *,
         reporter: Reporter | None = None,
     ) -> Self:
-        """Make an electrode; the same arguments give the same one.
+        """Simulate an electrode; the same arguments give the same electrode.
 
         Args:
-            recipe: `easy`, `paper`, `hard`, or one of your own.
-            shape: voxels along z (slices), y and x; those of the recipe if not given.
-            seed: names every random draw.
-            reporter: told of the progress.
+            recipe: `easy`, `paper`, `hard`, or a `Recipe`.
+            shape: number of voxels along z (slices), y and x; default: the recipe's.
+            seed: random seed.
+            reporter: receives the progress.
 
         Raises:
-            InputError: no such recipe, or a setting that is out of range or contradicts another.
+            InputError: there is no such recipe, or settings are out of range or contradictory.
         """
         recipe = _recipe(recipe)
         if shape is not None:
@@ -95,33 +95,33 @@ class VirtualElectrode:
         seed: int = 0,
         reporter: Reporter | None = None,
     ) -> Self:
-        """Image a microstructure that is there already.
+        """Simulate the X-ray image of a given microstructure.
 
         Args:
             labels: label values of shape (z, y, x).
             phases: label value of each phase, such as {"pore": 0, "active_material": 1,
-                "carbon_binder": 2}; the names say what each is made of.
-            voxel_size: edge of a voxel, micrometres.
-            recipe: `easy`, `paper`, `hard`, or one of your own; its microstructure is not used.
-            seed: names every random draw.
-            reporter: told of the progress.
+                "carbon_binder": 2}; the names decide the materials.
+            voxel_size: edge length of a voxel in micrometres.
+            recipe: `easy`, `paper`, `hard`, or a `Recipe`; its microstructure is not used.
+            seed: random seed.
+            reporter: receives the progress.
 
         Raises:
-            InputError: labels that are no stack or that the phases do not name, an unknown
-                material, or a wrong recipe.
+            InputError: the labels are not a stack or have values without a phase, a material is
+                unknown, or the recipe is wrong.
         """
         table = phases if isinstance(phases, PhaseTable) else PhaseTable.from_mapping(phases)
         indices = table.encode(labels)
         if indices.ndim != 3 or min(indices.shape[1:]) < MIN_SIDE or len(indices) == 0:
             raise InputError(
-                f"labels of shape {indices.shape} cannot be imaged; give a stack (z, y, x) with "
-                f"sides of at least {MIN_SIDE} px"
+                f"labels must be a stack (z, y, x) with slices of at least {MIN_SIDE} x {MIN_SIDE} "
+                f"px; got shape {indices.shape}"
             )
         if (indices == IGNORE_INDEX).any():
             raise InputError(
-                "some voxels have the ignore value, and each must be of some phase; name it"
+                "some voxels have the ignore value, but every voxel needs a phase; add that phase"
             )
-        # pore, carbon, nickel: the order in which materials are known to the scan
+        # the scan expects the materials in the order pore, carbon, nickel
         roles = np.array([_NAMES.index(_role(name)) for name in table.names], np.uint8)
         if len(set(roles.tolist())) < len(roles):
             raise InputError(f"two of the phases {', '.join(table.names)} are the same material")
@@ -165,10 +165,10 @@ class VirtualElectrode:
         )
 
     def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
-        """Write a folder, which appears under its name only when all of it is there.
+        """Write a folder; it appears under its name only when it is complete.
 
-        images.tif (float32, 1/cm), labels.tif and measured_labels.tif (uint8), with the voxel
-        size; recipe.toml; electrode.json with the phases, the seed and what came out.
+        It contains images.tif (float32, 1/cm), labels.tif and measured_labels.tif (uint8), all with
+        the voxel size; recipe.toml; electrode.json with the phases, the seed and `facts`.
 
         Raises:
             OutputError: the folder exists or cannot be written.
@@ -178,7 +178,7 @@ class VirtualElectrode:
             "labels": self.labels,
             "measured_labels": self.measured_labels,
         }
-        with written_whole(Path(folder), overwrite=overwrite) as beside:
+        with atomic_write(Path(folder), overwrite=overwrite) as beside:
             beside.mkdir()
             for name, array in arrays.items():
                 volume = Volume.from_array(
@@ -195,10 +195,10 @@ def _recipe(recipe: str | Recipe) -> Recipe:
 
 
 def _role(name: str) -> Role:
-    """What the phase of that name is made of."""
+    """Material of the phase of that name."""
     if name.lower() not in _ROLES:
         raise InputError(
-            f"unknown material {name!r}; name the phases {', '.join(sorted(_ROLES))} (one each "
+            f"unknown material {name!r}; choose from {', '.join(sorted(_ROLES))} (one name each "
             "for pore, binder and active material)"
         )
     return _ROLES[name.lower()]
@@ -228,7 +228,7 @@ def _facts(
         "attenuation_per_cm": dict(zip(phases.names, tomogram.attenuation, strict=True)),
         "angles": tomogram.angles,
         "photons": tomogram.photons,
-        # to four digits: the last bits of a standard deviation are a machine's own
+        # four digits, since the last bits of a standard deviation differ between machines
         "noise_per_cm": float(f"{tomogram.noise:.4g}"),
         "cnr": float(f"{contrast / tomogram.noise:.4g}") if tomogram.noise else None,
         "matphase": version("matphase"),

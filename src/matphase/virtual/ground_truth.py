@@ -1,7 +1,7 @@
-"""Labels as they are measured: FIB-SEM with EDS sees the electrode a little blurred and misplaced.
+"""Simulated ground truth: FIB-SEM with EDS sees the electrode slightly blurred and displaced.
 
-Only sums, products, quotients and square roots decide a label, so that a seed gives the same labels
-on any machine.
+Labels depend only on sums, products, quotients and square roots, so that a seed gives the same
+labels on every machine.
 """
 
 import math
@@ -19,26 +19,26 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.uint8]
 
 _SECTIONS = 1.5
-"""Correlation length of the misregistration from section to section; each is aligned anew."""
+"""Correlation length of the misregistration along z, in sections; each section is registered on its
+own."""
 _MAX_SHIFT = 2.0
-"""Longest displacement, as a multiple of its root mean square."""
+"""Largest displacement, as a multiple of the root mean square."""
 
 
 def measured_labels(labels: Labels, phases: int, truth: GroundTruth, seed: int) -> Labels:
-    """Labels as FIB-SEM with EDS would give them.
+    """Labels as FIB-SEM with EDS would measure them.
 
-    A section's composition is known as a mean over the volume that the X-rays of EDS come from, and
-    with noise; the phase with the largest share wins. The label map then sits a little wrong on
-    the image.
+    EDS measures the composition averaged over its interaction volume, with noise; a pixel gets the
+    phase with the largest share. The label map is then slightly misregistered with the image.
 
     Args:
-        labels: exact ones, of shape (z, y, x).
-        phases: how many there are.
-        truth: how they are measured.
-        seed: names every random draw.
+        labels: exact labels of shape (z, y, x).
+        phases: number of phases.
+        truth: settings of the measurement.
+        seed: random seed.
 
     Returns:
-        Labels of the same shape; `IGNORE_INDEX` in slices that no section was taken of.
+        Labels of the same shape; `IGNORE_INDEX` in slices without a section.
     """
     rng = np.random.default_rng(mix(seed, "measured labels"))
     measured = np.full_like(labels, IGNORE_INDEX)
@@ -53,7 +53,7 @@ def measured_labels(labels: Labels, phases: int, truth: GroundTruth, seed: int) 
 def _displacement(
     shape: tuple[int, int, int], truth: GroundTruth, rng: np.random.Generator
 ) -> Floats:
-    """Displacement in pixels, along y and x, of shape (sections, 2, y, x)."""
+    """Displacement field in pixels, of shape (sections, 2, y, x), for y and x."""
     size = np.array([_SECTIONS, truth.misregistration_size, truth.misregistration_size])
     each = np.stack([_unit(correlated_noise(shape, size, rng)) for _ in range(2)], axis=1)
     each *= truth.misregistration / math.sqrt(2)
@@ -79,7 +79,7 @@ def _seen_by_eds(
 
 
 def _moved(section: Labels, shift: Floats) -> Labels:
-    """Take each pixel from the place that `shift` (2, y, x) points to."""
+    """Section whose pixels are taken from where `shift` (2, y, x) points to."""
     place = np.rint(np.indices(section.shape) + shift).astype(np.intp)
     row, column = (axis.clip(0, size - 1) for axis, size in zip(place, section.shape, strict=True))
     moved: Labels = section[row, column]
@@ -87,12 +87,15 @@ def _moved(section: Labels, shift: Floats) -> Labels:
 
 
 def _unit(noise: Floats) -> Floats:
-    """Noise of mean 0 and variance 1."""
+    """Noise scaled to mean 0 and variance 1."""
     return np.asarray((noise - noise.mean()) / max(float(noise.std()), 1e-12))
 
 
 def _blurred(image: Floats, sigma: float) -> Floats:
-    """Blur by `sigma` pixels with kernels (a, 1 - 2a, a) in turn: near Gaussian, and exact."""
+    """Image blurred by `sigma` pixels with repeated kernels (a, 1 - 2a, a).
+
+    Nearly Gaussian, and without the rounding differences of exponentials.
+    """
     passes = math.ceil(2 * sigma * sigma)
     for _ in range(passes):
         side = sigma * sigma / (2 * passes)

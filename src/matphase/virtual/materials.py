@@ -1,9 +1,9 @@
-"""What the phases do to X-rays: attenuation and refraction from xraydb.
+"""X-ray attenuation and refraction of the phases, from xraydb.
 
 Attenuation is the total of photoelectric absorption and scattering in the tables of Elam, Ravel and
 Sieber (Radiat. Phys. Chem. 63, 121, 2002), the refractive index decrement comes from the scattering
 factors of Chantler (J. Phys. Chem. Ref. Data 29, 597, 2000). Both are sums over the atoms in a
-volume, so a mixture is the list of its compounds with the mass of each in a cubic centimetre.
+volume, so a mixture is a list of compounds with the mass of each per cubic centimetre.
 """
 
 import re
@@ -17,7 +17,7 @@ import xraydb
 from matphase.support.errors import InputError
 
 MIN_ENERGY, MAX_ENERGY = 0.1, 800.0
-"""keV, between which xraydb holds Elam's tables for reliable."""
+"""Photon energies in keV for which Elam's tables are reliable, according to xraydb."""
 
 Medium = Literal["air", "electrolyte"]
 
@@ -29,10 +29,10 @@ _PVDF_DENSITY = 1.78
 
 @dataclass(frozen=True)
 class Material:
-    """A homogeneous mixture: chemical formulas, each with its mass in a volume (g/cm3).
+    """Homogeneous mixture: chemical formulas, each with its mass per volume of mixture (g/cm3).
 
     Raises:
-        InputError: a formula that xraydb cannot read, or a density that is not positive.
+        InputError: xraydb cannot read a formula, or a density is not positive.
     """
 
     components: tuple[tuple[str, float], ...]
@@ -40,7 +40,7 @@ class Material:
     def __post_init__(self) -> None:
         for formula, density in self.components:
             if not density > 0:
-                raise InputError(f"a density of {density:g} g/cm3 of {formula}; give one above 0")
+                raise InputError(f"{formula} has a density of {density:g} g/cm3; give one above 0")
             try:
                 atoms = xraydb.chemparse(formula)
             except ValueError:
@@ -53,7 +53,7 @@ class Material:
 
 
 def mixture(parts: Iterable[tuple[Material, float]]) -> Material:
-    """Mix materials by volume fraction; a part of fraction 0 is left out."""
+    """Mixture of materials by volume fraction; parts with fraction 0 are omitted."""
     return Material(
         tuple(
             (formula, density * fraction)
@@ -65,14 +65,14 @@ def mixture(parts: Iterable[tuple[Material, float]]) -> Material:
 
 
 def active_material(name: str, density: float) -> Material:
-    """An active material.
+    """Active material of the electrode.
 
     Args:
-        name: NMC with three digits, Ni:Mn:Co (NMC811, NMC622, NMC111...), or a chemical formula.
-        density: of the crystal, g/cm3.
+        name: NMC with three digits Ni:Mn:Co (NMC811, NMC622, NMC111, ...), or a chemical formula.
+        density: crystal density in g/cm3.
 
     Raises:
-        InputError: a name that is neither, or a density that is not positive.
+        InputError: the name is neither, or the density is not positive.
     """
     digits = re.fullmatch(r"NMC([0-9])([0-9])([0-9])", name)
     if digits:
@@ -86,9 +86,9 @@ def active_material(name: str, density: float) -> Material:
 
 
 def medium(name: Medium) -> Material:
-    """What fills the pores: dry air at 20 C, or 1 M LiPF6 in EC/EMC 3:7 by mass.
+    """Medium in the pores: dry air at 20 C, or 1 M LiPF6 in EC/EMC 3:7 by mass.
 
-    The electrolyte has 1.19 g/cm3, of which 0.152 are the salt.
+    The density of the electrolyte is 1.19 g/cm3, including 0.152 g/cm3 of salt.
     """
     if name == "air":
         return Material((("N2", 0.000909), ("O2", 0.000279), ("Ar", 0.0000155)))
@@ -98,12 +98,12 @@ def medium(name: Medium) -> Material:
 
 
 def carbon_binder(carbon_share: float, nanoporosity: float, filling: Material) -> Material:
-    """The carbon-binder domain: carbon black and PVDF with pores too small to be seen.
+    """Carbon-binder domain: carbon black and PVDF with pores below the resolution.
 
     Args:
-        carbon_share: mass of carbon in the mass of carbon and PVDF, 0 to 1.
-        nanoporosity: volume of the small pores in that of the domain, 0 to below 1.
-        filling: what is in the small pores.
+        carbon_share: mass fraction of carbon in carbon and PVDF, 0 to 1.
+        nanoporosity: volume fraction of the small pores in the domain, from 0 to below 1.
+        filling: medium in the small pores.
     """
     volumes = (carbon_share / _CARBON_DENSITY, (1 - carbon_share) / _PVDF_DENSITY)
     solid = (1 - nanoporosity) / sum(volumes)
@@ -117,10 +117,10 @@ def carbon_binder(carbon_share: float, nanoporosity: float, filling: Material) -
 
 
 def attenuation(material: Material, energy: float) -> float:
-    """Linear attenuation coefficient, 1/cm, at `energy` in keV.
+    """Linear attenuation coefficient in 1/cm at `energy` in keV.
 
     Raises:
-        InputError: an energy that the tables do not have.
+        InputError: the energy is outside the tables.
     """
     electronvolts = 1000 * checked_energy(energy)
     return float(
@@ -132,10 +132,10 @@ def attenuation(material: Material, energy: float) -> float:
 
 
 def refraction(material: Material, energy: float) -> float:
-    """Refractive index decrement delta (n = 1 - delta + i beta), at `energy` in keV.
+    """Refractive index decrement delta (n = 1 - delta + i beta) at `energy` in keV.
 
     Raises:
-        InputError: an energy that the tables do not have.
+        InputError: the energy is outside the tables.
     """
     electronvolts = 1000 * checked_energy(energy)
     return float(
@@ -147,21 +147,21 @@ def refraction(material: Material, energy: float) -> float:
 
 
 def checked_energy(energy: float) -> float:
-    """The energy (keV), if the tables have it.
+    """The same energy in keV, checked against the range of the tables.
 
     Raises:
-        InputError: they do not.
+        InputError: the energy is outside the tables.
     """
     if not MIN_ENERGY <= energy <= MAX_ENERGY:
         raise InputError(
-            f"an energy of {energy:g} keV is beyond the tables of X-ray properties; give one from "
+            f"an energy of {energy:g} keV is beyond the tables of X-ray data; give one from "
             f"{MIN_ENERGY:g} to {MAX_ENERGY:g} keV"
         )
     return energy
 
 
 def _quietly(function: Any, *arguments: Any) -> Any:
-    """Call xraydb without the warnings of its database library, which are no user's business."""
+    """Call xraydb without the warnings of its database library, which users cannot act on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return function(*arguments)

@@ -1,12 +1,12 @@
-"""Labels of a virtual electrode: packed particles, and carbon-binder where real electrodes have it.
+"""Microstructure of a virtual electrode: packed particles with carbon-binder between them.
 
-Particles: radii from d10/d50/d90 of the volume distribution, packed in a periodic box by relaxing
-overlaps, then deformed by random spherical harmonics of low degree. Binder: the part of the space
-between particles that scores highest in a mix of bridges, films and clusters. Both are thresholds
-by rank, so the phase fractions come out exact to one voxel.
+Particles: radii follow d10/d50/d90 of the volume distribution; the spheres are packed in a
+periodic box by relaxing overlaps, then deformed by random spherical harmonics of low degree.
+Binder: the part of the space between the particles with the highest score, a mix of bridges, films
+and clusters. Both are thresholds by rank, so that volume fractions are exact to one voxel.
 
-Every step that decides a label uses only +, -, *, / and square roots in a fixed order, which IEEE
-arithmetic defines to the last bit, so that a seed gives the same electrode on any machine.
+Labels depend only on +, -, *, / and square roots in a fixed order, which IEEE arithmetic defines to
+the last bit, so that a seed gives the same electrode on every machine.
 """
 
 import math
@@ -27,22 +27,22 @@ PORE, CARBON, NICKEL = 0, 1, 2
 """Labels of a virtual electrode, in the order of its phase table."""
 
 MAX_PACKING = 0.70
-"""Largest particle fraction. Hard spheres jam at .64 if equal and at .71 if log-normal with a
-spread of .5 (Farr, Powder Technology 245, 28, 2013); ours are a little soft at their contacts."""
+"""Largest volume fraction of particles. Hard spheres jam at 0.64 if equal and at 0.71 if
+log-normal with a spread of 0.5 (Farr, Powder Technology 245, 28, 2013); these are slightly soft."""
 
 _MAX_VOXELS = 2_000_000_000
 _MAX_PARTICLES = 200_000
 _RELAXATION_STEPS = 240
 _REBUILD_EVERY = 8
 _SOFTNESS = 0.05
-"""Share of its radius by which a packed particle may sink into its neighbour: flat contacts."""
+"""Fraction of its radius by which a particle may overlap its neighbour, for flat contacts."""
 _DEGREES = (2, 2, 3, 3, 4, 4, 5, 6)
 """Degrees of the zonal harmonics that deform a particle, each about its own random axis."""
 _HARMONIC_WEIGHTS = tuple(
     math.sqrt((2 * degree + 1) / math.fsum(1 / d**2 for d in _DEGREES)) / degree
     for degree in _DEGREES
 )
-"""Falling as 1 / degree; the mean square of the weighted sum over the sphere is 1."""
+"""Weights proportional to 1 / degree; the weighted sum has a mean square of 1 over the sphere."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -53,17 +53,17 @@ Labels = NDArray[np.uint8]
 
 
 class Microstructure(CheckedSettings):
-    """What the electrode is made of. Lengths in micrometres, axes (z, y, x).
+    """Settings of the microstructure. Lengths in micrometres, axes (z, y, x).
 
     Raises:
-        InputError: a value out of range, fractions that do not sum to 1 or cannot be packed,
-            sizes that contradict each other or the voxel grid; the message names the setting.
+        InputError: a value is out of range, the fractions do not sum to 1 or cannot be packed, or
+            sizes contradict each other or the voxel grid; the message names the setting.
     """
 
     shape: tuple[int, int, int] = (133, 224, 256)
-    """Voxels along z (slices), y and x."""
+    """Number of voxels along z (slices), y and x."""
     voxel_size: Positive = 0.2
-    """Edge of a voxel."""
+    """Edge length of a voxel."""
     pore: Fraction = 0.14
     carbon: Fraction = 0.26
     nickel: Annotated[float, Field(gt=0, le=1)] = 0.60
@@ -71,22 +71,22 @@ class Microstructure(CheckedSettings):
     d10: Positive = 3.0
     d50: Positive = 5.5
     d90: Positive = 8.0
-    """Volume-equivalent particle diameters below which 10, 50 and 90 % of the particle volume is,
-    as laser diffraction reports them."""
+    """Volume-equivalent diameters below which 10, 50 and 90 % of the particle volume lie, as
+    reported by laser diffraction."""
     deformation: Annotated[float, Field(ge=0, le=0.2)] = 0.08
-    """Standard deviation of a particle's radius over its surface, relative to its mean radius."""
+    """Standard deviation of the radius over a particle's surface, relative to its mean radius."""
     flattening: Annotated[float, Field(ge=0, le=0.6)] = 0.0
-    """Calendering: strain that shortens the whole structure along `flattening_axis`, at constant
-    volume; 0 is isotropic."""
+    """Calendering: compressive strain of the structure along `flattening_axis` at constant volume;
+    0: isotropic."""
     flattening_axis: Literal["z", "y", "x"] = "z"
     cracked: Fraction = 0.0
-    """Share of the particles (by number) that a crack runs through; cracks are pore."""
+    """Fraction of the particles (by number) with a crack; cracks are pores."""
     crack_width: Positive = 0.5
     bridge: Weight = 0.30
     film: Weight = 0.10
     cluster: Weight = 0.60
     """Weights of the places that binder prefers: necks between two particles, particle surfaces,
-    and loose clusters. Only their ratios count."""
+    and loose clusters. Only their ratios matter."""
     cluster_size: Positive = 1.5
     """Correlation length of the clusters."""
 
@@ -100,8 +100,8 @@ class Microstructure(CheckedSettings):
             )
         if math.prod(self.shape) > _MAX_VOXELS:
             raise ValueError(
-                f"shape {self.shape} has more than {_MAX_VOXELS:.0e} voxels, too many for the "
-                "memory of a machine; make it smaller"
+                f"shape {self.shape} has more than {_MAX_VOXELS:.0e} voxels, which needs too much "
+                "memory; make it smaller"
             )
         total = self.pore + self.carbon + self.nickel
         if not math.isclose(total, 1.0, abs_tol=1e-6):
@@ -129,7 +129,9 @@ class Microstructure(CheckedSettings):
                 f"is smaller than a particle of d50 {self.d50:g} um; raise shape or lower d50"
             )
         if self.bridge + self.film + self.cluster == 0:
-            raise ValueError("bridge, film and cluster are all 0; give at least one a weight")
+            raise ValueError(
+                "bridge, film and cluster are all 0; give at least one a weight above 0"
+            )
         return self
 
     @property
@@ -141,22 +143,22 @@ class Microstructure(CheckedSettings):
 
 
 def grow(microstructure: Microstructure, seed: int, reporter: Reporter | None = None) -> Labels:
-    """Make the labels of an electrode.
+    """Labels of a simulated electrode.
 
     Args:
-        microstructure: what to make.
-        seed: names every random draw; the same seed and settings give the same labels.
-        reporter: told of the progress.
+        microstructure: settings.
+        seed: random seed; the same seed and settings give the same labels.
+        reporter: receives the progress.
 
     Returns:
-        Labels of shape (z, y, x): 0 pore, 1 carbon, 2 nickel, each in as many voxels as its
-        fraction says, to one voxel.
+        Labels of shape (z, y, x): 0 pore, 1 carbon, 2 nickel. The volume fractions are those of the
+        settings, exact to one voxel.
 
     Raises:
-        InputError: the sizes ask for too many particles, or for so few that the field has none.
+        InputError: the settings need too many particles, or too few reach into the volume.
     """
     reporter = reporter or Silent()
-    # Calendering is affine: grow an isotropic structure on a grid that is stretched the other way.
+    # Calendering is affine: grow an isotropic structure on a grid stretched the opposite way.
     spacing = microstructure.voxel_size / microstructure.stretch
     field = _particle_field(microstructure, spacing, seed, reporter)
     count = field.first.size
@@ -178,45 +180,45 @@ def grow(microstructure: Microstructure, seed: int, reporter: Reporter | None = 
 
 
 class _ParticleField:
-    """Signed distances to particle surfaces, um, negative inside, at most `reach`; (z, y, x)."""
+    """Signed distances (z, y, x) to particle surfaces in um: negative inside, `reach` at most."""
 
     def __init__(self, shape: tuple[int, int, int], reach: float) -> None:
-        self.reach = float(np.float32(reach))  # as the arrays hold it, so that it compares equal
+        self.reach = float(np.float32(reach))  # in the precision of the arrays, for comparisons
         self.first = np.full(shape, reach, np.float32)
-        """To the nearest particle."""
+        """Distance to the nearest particle."""
         self.second = np.full(shape, reach, np.float32)
-        """To the second nearest."""
+        """Distance to the second nearest particle."""
         self.crack = np.zeros(shape, bool)
-        """Where a crack has been cut out of a particle."""
+        """True where a crack was cut out of a particle."""
 
 
 def _diameters(microstructure: Microstructure) -> Floats:
-    """Diameters (512,), rising, of which each stands for an equal share of the particle volume.
+    """Rising diameters (512,), each of which stands for an equal share of the particle volume.
 
-    Two half log-logistic distributions that meet at d50; beyond the 3 and 97 % quantiles the
-    diameter is held, so that no particle is without bounds.
+    Two half log-logistic distributions that meet at d50. Diameters are limited to those of the 3
+    and 97 % quantiles, so that sizes are bounded.
     """
     share = (np.arange(512) + 0.5) / 512
-    # The logit of .9 is log(9), so that the given diameters come out at 10, 50 and 90 %.
+    # The logit of 0.9 is log(9), so that the given diameters are at 10, 50 and 90 %.
     position = np.clip(np.log(share / (1 - share)) / math.log(9), -1.6, 1.6)
     below = math.log(microstructure.d50 / microstructure.d10)
     above = math.log(microstructure.d90 / microstructure.d50)
-    # Rounded, so that the last bit of a machine's exp() and log() cannot reach the labels.
+    # Rounded, since the last bits of exp() and log() differ between machines.
     return np.round(microstructure.d50 * np.exp(np.where(position < 0, below, above) * position), 6)
 
 
 def _radii(diameter: Floats, volume: float, rng: np.random.Generator) -> Floats:
-    """Radii (n,), falling, of spheres that together fill `volume`, stratified over `diameter`.
+    """Falling radii (n,) of spheres with total volume `volume`, stratified over `diameter`.
 
     Raises:
-        InputError: more particles than are ever made.
+        InputError: there would be too many particles.
     """
     frequency = diameter**-3  # equal volumes, so the number goes with 1 / d^3
     frequency /= frequency.sum()
     number = max(1, round(volume / float((frequency * diameter**3).sum() * math.pi / 6)))
     if number > _MAX_PARTICLES:
         raise InputError(
-            f"{number} particles of {diameter[0]:g} to {diameter[-1]:g} um are needed, and at most "
+            f"{number} particles of {diameter[0]:g} to {diameter[-1]:g} um are needed, but at most "
             f"{_MAX_PARTICLES} are made; raise d10, or lower d90 or shape"
         )
     ticks = (np.arange(number) + rng.random(number)) / number
@@ -226,10 +228,10 @@ def _radii(diameter: Floats, volume: float, rng: np.random.Generator) -> Floats:
 
 
 def _pack(radii: Floats, box: Floats, rng: np.random.Generator, reporter: Reporter) -> Floats:
-    """Find centres (n, 3) in a periodic box at which the spheres hardly overlap.
+    """Centres (n, 3) in a periodic box at which the spheres hardly overlap.
 
-    The spheres grow from seven tenths of their size at random points; wherever two overlap they
-    are pushed apart, the smaller one further.
+    The spheres start at random points with 70 % of their size and grow; overlapping spheres push
+    each other apart, the smaller one further.
     """
     center = rng.random((radii.size, 3)) * box
     skin = 0.25 * float(radii.mean())
@@ -248,7 +250,7 @@ def _pack(radii: Floats, box: Floats, rng: np.random.Generator, reporter: Report
         push = (overlap[touching] / np.maximum(distance[touching], 1e-9))[:, None] * offset
         lightness = (radii[j] / (radii[i] + radii[j]))[:, None]
         for axis in range(3):
-            # bincount adds in the order of the pairs, hence the same way everywhere.
+            # bincount adds in the order of the pairs, so the sum is the same on every machine.
             center[:, axis] -= np.bincount(i, (push * lightness)[:, axis], radii.size)
             center[:, axis] += np.bincount(j, (push * (1 - lightness))[:, axis], radii.size)
         reporter.advance()
@@ -256,9 +258,9 @@ def _pack(radii: Floats, box: Floats, rng: np.random.Generator, reporter: Report
 
 
 def _near_pairs(center: Floats, radii: Floats, box: Floats, skin: float) -> NDArray[np.intp]:
-    """Pairs (n, 2) of spheres that can touch before the next search, in order of their numbers."""
-    # One tree per octave of size: a single search radius would give each dust grain as many
-    # partners as the largest sphere has.
+    """Sorted pairs (n, 2) of spheres that can touch before the next search."""
+    # One tree per octave of size: with a single search radius each of the smallest spheres would
+    # have as many partners as the largest one.
     octave = np.floor(np.log2(radii[0] / radii)).astype(int)
     starts = [int(np.argmax(octave == level)) for level in np.unique(octave)]
     trees = [
@@ -280,7 +282,7 @@ def _near_pairs(center: Floats, radii: Floats, box: Floats, skin: float) -> NDAr
 
 
 def _periodic_offset(start: Floats, end: Floats, box: Floats) -> tuple[Floats, Floats]:
-    """Vectors (n, 3) from each start to the nearest image of its end, and their lengths (n,)."""
+    """Vectors (n, 3) from each start to the nearest periodic image of its end, and lengths (n,)."""
     offset = end - start
     offset -= np.round(offset / box) * box
     z, y, x = offset.T
@@ -290,13 +292,13 @@ def _periodic_offset(start: Floats, end: Floats, box: Floats) -> tuple[Floats, F
 def _particle_field(
     microstructure: Microstructure, spacing: Floats, seed: int, reporter: Reporter
 ) -> _ParticleField:
-    """Size, pack, deform and draw the particles."""
+    """Distance field of the sized, packed and deformed particles."""
     rng = np.random.default_rng(mix(seed, "particles"))
-    # Beyond these distances a place is simply far from particles, for binder too.
+    # Larger distances make no difference, not for the binder either.
     reach = max(0.3 * microstructure.d50, 4 * float(spacing.max()))
     diameter = _diameters(microstructure)
     # The field is a window in a larger periodic box: particles are cut at its faces as in a real
-    # scan, and no particle comes in again at the opposite face.
+    # scan, and no particle re-enters at the opposite face.
     margin = diameter[-1] / 2 * (1 + 3 * microstructure.deformation) + reach
     box = np.array(microstructure.shape) * spacing + 2 * margin
     radii = _radii(diameter, microstructure.nickel * float(box.prod()), rng)
@@ -304,7 +306,7 @@ def _particle_field(
     reporter.start("packing particles", _RELAXATION_STEPS)
     center = _pack(radii, box, rng, reporter)
     reporter.finish()
-    # One particle, drawn by lot, is in the window, so that the smallest one is not empty either.
+    # Shift one random particle into the window, so that even the smallest window is not empty.
     anchor = margin + rng.random(3) * (box - 2 * margin)
     center = (center - center[rng.integers(radii.size)] + anchor) % box - margin
 
@@ -319,10 +321,10 @@ def _particle_field(
 
 
 class _Particle:
-    """A deformed sphere: R(n) = radius (1 + deformation S(n)), S of unit variance on the sphere.
+    """Deformed sphere: R(n) = radius (1 + deformation S(n)), with S of unit variance on the sphere.
 
-    S is a sum of zonal harmonics (Legendre polynomials) about random axes; any spherical harmonic
-    of a degree is such a sum.
+    S is a sum of zonal harmonics (Legendre polynomials) about random axes; every spherical harmonic
+    is such a sum.
     """
 
     def __init__(
@@ -338,7 +340,7 @@ class _Particle:
         self.crack_offset = 0.6 * (rng.random() - 0.5) * radius
 
     def draw(self, field: _ParticleField, center: Floats, spacing: Floats) -> None:
-        """Enter this particle's distances into those voxels of `field` that it can reach."""
+        """Update `field` with the distances to this particle, within its reach."""
         extent = self.radius * self.reach_factor + field.reach
         low = np.maximum(np.ceil((center - extent) / spacing - 0.5), 0).astype(int)
         high = np.minimum(
@@ -376,7 +378,7 @@ class _Particle:
 
 
 def _random_axes(rng: np.random.Generator, number: int) -> Floats:
-    """Draw unit vectors (number, 3): points of a cube, taken if they lie in its inner sphere."""
+    """Random unit vectors (number, 3), from points in a cube that lie in its inscribed sphere."""
     axes = 2 * rng.random((number, 16, 3)) - 1
     length = np.sqrt(axes[..., 0] ** 2 + axes[..., 1] ** 2 + axes[..., 2] ** 2)
     chosen = ((length < 1) & (length > 0.1)).argmax(axis=1)
@@ -385,7 +387,7 @@ def _random_axes(rng: np.random.Generator, number: int) -> Floats:
 
 
 def _legendre(degree: int, x: Floats) -> Floats:
-    """Legendre polynomial P_degree(x), by Bonnet's recurrence."""
+    """Legendre polynomial P_degree(x) by Bonnet's recurrence."""
     previous, current = np.ones_like(x), x
     for n in range(1, degree):
         previous, current = current, ((2 * n + 1) * x * current - n * previous) / (n + 1)
@@ -399,9 +401,9 @@ def _binder_score(
     spacing: Floats,
     seed: int,
 ) -> Floats:
-    """Score how much each void voxel draws binder (1D, in the order of `void`); cracks draw none.
+    """Score of each void voxel as a place for binder (1D, in the order of `void`); none in cracks.
 
-    Each preference is a rank from 0 to 1, so that the weights mean the same for any structure.
+    Each preference is a rank from 0 to 1, so that the weights mean the same in every structure.
     """
     first, second = field.first[void], field.second[void]
     rng = np.random.default_rng(mix(seed, "binder"))
@@ -416,12 +418,12 @@ def _binder_score(
 
 
 def _rank(values: NDArray[Any]) -> Floats:
-    """Share of the values below each value, shape as given; equal values rank equally."""
+    """Fraction of the values below each value; equal values have equal ranks."""
     return np.searchsorted(np.sort(values), values) / max(1, values.size)
 
 
 def _lowest(values: NDArray[Any], count: int) -> tuple[NDArray[np.bool_], float]:
-    """Mask of exactly the `count` lowest values (ties: first come), and the highest among them."""
+    """Mask of exactly the `count` lowest values (ties: the first), and the highest of them."""
     if count == 0:
         return np.zeros(values.shape, bool), -math.inf
     flat = values.ravel()

@@ -1,12 +1,12 @@
 """Parallel-beam projection and filtered back-projection of many slices at once.
 
-A slice is a list of square pixels; a projection matrix of a few angles is applied to all slices in
-one sparse product. Forward, a pixel gives each detector column the area that the two share (its
-shadow is a trapezoid: De Man and Basu, Phys. Med. Biol. 49, 2463, 2004, in parallel geometry), so
-that no mass is lost at any angle. Backward, columns are interpolated linearly.
+A slice is a list of square pixels; the projection matrix of a few angles is applied to all slices
+in one sparse product. Forward projection weights each detector column with the area of the pixel's
+shadow on it (a trapezoid: De Man and Basu, Phys. Med. Biol. 49, 2463, 2004, in parallel geometry),
+so that mass is conserved at every angle. Back-projection interpolates linearly between columns.
 
-Lengths are in pixels; a projection is a length too. Detector column b lies at b - (columns - 1) / 2
-from the axis of rotation; at angle a, a pixel lies at x cos a + y sin a.
+Lengths are in pixels, also projections. Detector column b is at b - (columns - 1) / 2 from the axis
+of rotation; at angle a, a pixel is at x cos a + y sin a.
 """
 
 import math
@@ -23,47 +23,47 @@ Floats = NDArray[np.float64]
 FilterName = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"]
 
 BLOCK = 8
-"""Angles of one matrix: each pass through the slices serves this many."""
+"""Number of angles in one projection matrix."""
 
 _GUARD = 3
-"""Columns beside the detector that take what falls beside it; a shadow covers at most three."""
+"""Extra columns on each side for shadows beside the detector; a shadow covers at most three."""
 
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """Angles (n,) in radians, and the number of detector columns."""
+    """Scan geometry: angles (n,) in radians, and the number of detector columns."""
 
     angles: Floats
     columns: int
 
     @classmethod
     def half_turn(cls, angles: int, columns: int) -> "Geometry":
-        """Angles at equal distances over 180 degrees."""
+        """Geometry with equally spaced angles over 180 degrees."""
         return cls(np.asarray((np.arange(angles) + 0.5) * (math.pi / angles)), columns)
 
     @property
     def blocks(self) -> list[slice]:
-        """Blocks of angles, in order."""
+        """Consecutive blocks of angles."""
         starts = range(0, self.angles.size, BLOCK)
         return [slice(start, min(start + BLOCK, self.angles.size)) for start in starts]
 
 
 def centred(shape: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Coordinates y and x of shape `shape`, from the middle of a slice, in pixels."""
+    """Coordinates y and x in pixels from the centre of a slice, each of shape `shape`."""
     y, x = (np.arange(n) - (n - 1) / 2 for n in shape)
     grid_y, grid_x = np.broadcast_arrays(y[:, None], x)
     return grid_y, grid_x
 
 
 def project(values: Floats, y: Floats, x: Floats, geometry: Geometry, block: slice) -> Floats:
-    """Line integrals of pixel values, averaged over a detector column.
+    """Line integrals of pixel values, averaged over each detector column.
 
     Args:
-        values: of shape (pixels, n), one column a slice.
-        y: middles of the pixels (pixels,), from the axis of rotation.
-        x: the same along the other axis.
-        geometry: of the scan.
-        block: angles to do.
+        values: pixel values of shape (pixels, n), one column per slice.
+        y: pixel centres (pixels,) relative to the axis of rotation.
+        x: the same along x.
+        geometry: geometry of the scan.
+        block: angles to project.
 
     Returns:
         Projections of shape (angles of the block, columns, n).
@@ -92,16 +92,16 @@ def project(values: Floats, y: Floats, x: Floats, geometry: Geometry, block: sli
 
 
 def back_project(projections: Floats, y: Floats, x: Floats, geometry: Geometry) -> Floats:
-    """Mean over the angles of the projections at each pixel, times pi.
+    """Back-projection: mean over the angles of the projection at each pixel, times pi.
 
     Args:
-        projections: filtered, of shape (angles, columns, n).
-        y: middles of the pixels (pixels,), from the axis of rotation.
-        x: the same along the other axis.
-        geometry: of the scan.
+        projections: filtered projections of shape (angles, columns, n).
+        y: pixel centres (pixels,) relative to the axis of rotation.
+        x: the same along x.
+        geometry: geometry of the scan.
 
     Returns:
-        Pixel values (pixels, n); with filtered projections, the slices.
+        Pixel values (pixels, n) of the reconstructed slices.
     """
     total = np.zeros((y.size, projections.shape[2]))
     for block in geometry.blocks:
@@ -125,16 +125,16 @@ def back_project(projections: Floats, y: Floats, x: Floats, geometry: Geometry) 
 
 
 def ramp_filter(columns: int, name: FilterName, *, extend: bool) -> Callable[[Floats], Floats]:
-    """Make the filter of filtered back-projection (Kak and Slaney 1988, section 3.3).
+    """Filter of filtered back-projection (Kak and Slaney 1988, section 3.3).
 
     Args:
-        columns: of the detector.
-        name: window on the ramp.
-        extend: continue projections at their ends, for a sample wider than the field of view;
-            without it such a slice brightens steeply towards its rim.
+        columns: number of detector columns.
+        name: window that is applied to the ramp.
+        extend: continue the projections beyond their ends, for a sample wider than the field of
+            view; without it the slices would brighten steeply towards their edges.
 
     Returns:
-        A function from projections (angles, columns, n) to filtered ones of the same shape.
+        Function that filters projections (angles, columns, n).
     """
     margin = columns // 2 if extend else 0
     width = columns + 2 * margin
@@ -143,14 +143,14 @@ def ramp_filter(columns: int, name: FilterName, *, extend: bool) -> Callable[[Fl
     kernel = np.zeros(size)
     kernel[0] = 0.25
     odd = distance[1::2]
-    # the ramp sampled in space, not in frequency, which would take the mean off the slice
+    # the ramp is sampled in space; sampled in frequency it would remove the mean of the slice
     kernel[odd] = kernel[size - odd] = -1 / (math.pi * odd) ** 2
     frequency = np.arange(size // 2 + 1) / size
     transfer = fft.rfft(kernel).real * _window(name, frequency)
 
     def apply(projections: Floats) -> Floats:
         if extend:
-            # one column alone would spread its noise over the whole margin
+            # the mean of four columns, since the noise of one would fill the whole margin
             left = projections[:, :4].mean(axis=1, keepdims=True)
             right = projections[:, -4:].mean(axis=1, keepdims=True)
             ends = (left.repeat(margin, axis=1), projections, right.repeat(margin, axis=1))
@@ -164,14 +164,14 @@ def ramp_filter(columns: int, name: FilterName, *, extend: bool) -> Callable[[Fl
 
 
 def _directions(angles: Floats) -> list[tuple[float, float]]:
-    # rounded, so that the last bit of a machine's sine is of no consequence
+    # rounded, since the last bits of sine and cosine differ between machines
     return [(round(math.cos(angle), 12), round(math.sin(angle), 12)) for angle in angles]
 
 
 def _shadow(edge: Floats, wide: float, narrow: float) -> Floats:
-    """Share of a pixel's shadow that lies before `edge`, measured from the pixel's middle.
+    """Fraction of a pixel's shadow before `edge`, measured from the pixel's centre.
 
-    The shadow is the trapezoid that boxes of the widths `wide` and `narrow` make together.
+    The shadow is a trapezoid: the convolution of boxes of widths `wide` and `narrow`.
     """
     reach = np.minimum(np.abs(edge), (wide + narrow) / 2)
     slope = np.maximum(reach - (wide - narrow) / 2, 0)
@@ -180,7 +180,7 @@ def _shadow(edge: Floats, wide: float, narrow: float) -> Floats:
 
 
 def _window(name: FilterName, frequency: Floats) -> Floats:
-    """Window of a filter at frequencies 0 to 0.5 per pixel."""
+    """Window of the filter at frequencies from 0 to 0.5 per pixel."""
     phase = 2 * math.pi * frequency
     match name:
         case "ramp":

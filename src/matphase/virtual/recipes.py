@@ -1,18 +1,17 @@
-"""Recipes: everything that makes a virtual electrode and its image, but the seed; TOML in and out.
+"""Recipes: all settings of a virtual electrode and its image except the seed; stored as TOML.
 
-Named ones lie in `recipes/`. They differ in the quality of the scan and in nothing else.
+The named recipes are in the folder `recipes` and differ only in the quality of the scan.
 """
 
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import Field, model_validator
 
-from matphase.support.checked import CheckedSettings, merged, read_toml
+from matphase.support.checked import CheckedSettings, merged
 from matphase.support.errors import InputError
 from matphase.virtual import materials
 from matphase.virtual.materials import Material, Medium
@@ -27,22 +26,21 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Sample(CheckedSettings):
-    """What the phases are made of, and how much of the sample is beside the slices."""
+    """Materials of the phases, and size of the sample around the slices."""
 
     active_material: str = "NMC811"
-    """NMC with its Ni, Mn and Co digits, or a chemical formula."""
+    """NMC with its digits for Ni, Mn and Co, or a chemical formula."""
     active_density: Positive = 4.75
-    """g/cm3; crystal density of NMC811."""
+    """Crystal density in g/cm3; default: NMC811."""
     carbon_share: Share = 0.5
-    """Mass of carbon black in the mass of carbon black and PVDF."""
+    """Mass fraction of carbon black in carbon black and PVDF."""
     nanoporosity: Annotated[float, Field(ge=0, lt=1)] = 0.47
-    """Share of the carbon-binder domain that is pores below the resolution."""
+    """Volume fraction of pores below the resolution in the carbon-binder domain."""
     filling: Medium = "air"
-    """What fills the pores, small ones included: air, or electrolyte (1 M LiPF6 in EC/EMC)."""
+    """Medium in all pores: air, or electrolyte (1 M LiPF6 in EC/EMC)."""
     width: Annotated[float, Field(ge=0, le=4)] = 0.0
-    """Diameter of the scanned cylinder, in fields of view of the detector: above 1 a
-    region-of-interest scan, whose surroundings are the slices mirrored. 0: the slices alone, free
-    in air."""
+    """Diameter of the scanned cylinder in fields of view of the detector: above 1 it is a
+    region-of-interest scan, with mirrored slices as surroundings. 0: only the slices, in air."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -50,12 +48,12 @@ class Sample(CheckedSettings):
         if 0 < self.width < 1:
             raise ValueError(
                 f"a sample of width {self.width:g} is smaller than its slices; give 0 for the "
-                "slices alone, or at least 1"
+                "slices only, or at least 1"
             )
         return self
 
     def material(self, phase: Literal["pore", "carbon", "nickel"]) -> Material:
-        """What a phase is made of."""
+        """Material of a phase."""
         filling = materials.medium(self.filling)
         match phase:
             case "pore":
@@ -67,16 +65,16 @@ class Sample(CheckedSettings):
 
 
 class Scan(CheckedSettings):
-    """The beam and the path to the detector."""
+    """X-ray beam, angles, and distance to the detector."""
 
     energies: Annotated[tuple[float, ...], Field(min_length=1)] = (20.0,)
-    """keV; more than one make a spectrum."""
+    """Photon energies in keV; more than one form a spectrum."""
     weights: tuple[NotNegative, ...] = (1.0,)
-    """Share that each energy has in the detected open beam; only the ratios count."""
+    """Weight of each energy in the detected open beam; only the ratios matter."""
     distance: NotNegative = 0.0
-    """From sample to detector, mm."""
+    """Distance from sample to detector in mm."""
     angles: Annotated[int, Field(ge=8)] | None = None
-    """Projections over 180 degrees; none: pi / 2 for each pixel of a slice's diagonal."""
+    """Number of projections over 180 degrees; None: pi / 2 per pixel of a slice's diagonal."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -91,61 +89,61 @@ class Scan(CheckedSettings):
 
     @property
     def spectrum(self) -> list[tuple[float, float]]:
-        """Energies, each with its share; the shares sum to 1."""
+        """Pairs of energy (keV) and weight; the weights sum to 1."""
         total = sum(self.weights)
         pairs = zip(self.energies, self.weights, strict=True)
         return [(energy, weight / total) for energy, weight in pairs if weight > 0]
 
 
 class Detector(CheckedSettings):
-    """What the detector does to the image. Its pixels have the size of the voxels."""
+    """Detector properties. The pixels have the size of the voxels."""
 
     blur: NotNegative = 0.0
-    """Standard deviation of the point spread, pixels."""
+    """Standard deviation of the point spread function in pixels."""
     photons: Positive | None = None
-    """Expected in a pixel of the open beam, per projection; none: no noise."""
+    """Expected photons in a pixel of the open beam, per projection; None: no noise."""
     read_noise: NotNegative = 0.0
-    """Standard deviation of the camera's noise, photons."""
+    """Standard deviation of the camera noise in photons."""
     gain_error: Annotated[float, Field(ge=0, le=0.2)] = 0.0
-    """Standard deviation of what the flat-field correction leaves of a pixel's gain."""
+    """Standard deviation of the gain errors that remain after the flat-field correction."""
 
 
 class Reconstruction(CheckedSettings):
-    """How the slices are computed."""
+    """Reconstruction of the slices."""
 
     filter: FilterName = "ramp"
-    """Window on the ramp filter."""
+    """Window that is applied to the ramp filter."""
     retrieval: Literal["none", "paganin"] = "none"
     """Phase retrieval before the reconstruction, for the active material."""
 
 
 class GroundTruth(CheckedSettings):
-    """How FIB-SEM with EDS sees the electrode."""
+    """Simulated measurement of the labels by FIB-SEM with EDS."""
 
     misregistration: Annotated[float, Field(ge=0, le=2)] = 0.0
-    """Root mean square distance between a place in the image and its label, pixels."""
+    """Root mean square displacement between image and labels in pixels."""
     misregistration_size: Annotated[float, Field(ge=2, le=1000)] = 24.0
-    """Correlation length of the displacement within a section, pixels."""
+    """Correlation length of the displacement within a section, in pixels."""
     eds_blur: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Standard deviation of the volume that an EDS spectrum comes from, pixels."""
+    """Standard deviation of the interaction volume of EDS in pixels."""
     eds_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Standard deviation of the noise of a phase's share in that volume."""
+    """Standard deviation of the noise of a phase's fraction in that volume."""
     section_spacing: Annotated[int, Field(ge=1)] = 1
-    """A section at every n-th slice; slices between have no labels."""
+    """Every n-th slice is a section; the slices between have no labels."""
 
 
 class Recipe(CheckedSettings):
-    """How to make a virtual electrode; with a seed it names one electrode.
+    """All settings of a virtual electrode; together with a seed they determine it.
 
-    The noise is set by `cnr` or by `detector.photons`; with neither there is none.
+    The noise is set by `cnr` or by `detector.photons`; without either there is no noise.
 
     Raises:
-        InputError: a value out of range, an unknown name, or values that contradict each other.
+        InputError: a value is out of range, a name is unknown, or values contradict each other.
     """
 
     cnr: Positive | None = None
-    """Contrast-to-noise ratio of carbon and pore in a voxel: difference of their attenuations over
-    the standard deviation of the noise in the slices. The photons follow from it."""
+    """Contrast-to-noise ratio of carbon and pore: difference of their attenuations over the
+    standard deviation of the noise in a voxel. The number of photons follows from it."""
     microstructure: Microstructure = Microstructure()
     sample: Sample = Sample()
     scan: Scan = Scan()
@@ -161,7 +159,7 @@ class Recipe(CheckedSettings):
 
     @classmethod
     def named(cls, name: str) -> "Recipe":
-        """The recipe `easy`, `paper` or `hard`.
+        """Recipe `easy`, `paper` or `hard`.
 
         Raises:
             InputError: there is no recipe of that name.
@@ -169,39 +167,26 @@ class Recipe(CheckedSettings):
         if name not in NAMES:
             raise InputError(f"there is no recipe {name!r}; choose {', '.join(NAMES)}")
         source = files("matphase.virtual").joinpath("recipes", f"{name}.toml")
-        return cls(**tomllib.loads(source.read_text("utf-8")))
-
-    @classmethod
-    def from_file(cls, path: Path) -> "Recipe":
-        """Read a TOML file; what it leaves out is off or has its default.
-
-        Raises:
-            InputError: the file cannot be read, is not TOML, or holds a wrong value.
-        """
-        values = read_toml(path)
-        try:
-            return cls(**values)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        return cls.from_mapping(tomllib.loads(source.read_text("utf-8")))
 
     def updated(self, values: Mapping[str, Any]) -> "Recipe":
-        """Put the values of a nested mapping in place of the recipe's own.
+        """Copy with some settings changed, such as {"scan": {"distance": 0.3}}.
 
         Raises:
-            InputError: as for the constructor.
+            InputError: a name does not exist, or a value is not allowed.
         """
-        return Recipe(**merged(self.model_dump(exclude_none=True), values))
+        return self.from_mapping(merged(self.model_dump(exclude_none=True), values))
 
     def with_cnr(self, cnr: float) -> "Recipe":
-        """Set the noise by `cnr`, whatever set it before.
+        """Copy with the noise set by `cnr`, also if `detector.photons` set it before.
 
         Raises:
-            InputError: a ratio that is not positive.
+            InputError: the ratio is not positive.
         """
         values = self.model_dump(exclude_none=True)
         values["detector"].pop("photons", None)
-        return Recipe(**{**values, "cnr": cnr})
+        return self.from_mapping({**values, "cnr": cnr})
 
     def to_toml(self) -> str:
-        """The recipe as TOML; what is off (`None`) is left out."""
+        """Recipe as TOML; settings that are None are omitted."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))

@@ -1,7 +1,7 @@
-"""The scan of a labelled volume and its reconstruction, from photons to grey slices.
+"""Simulated scan of a labelled volume and its reconstruction.
 
-labels -> lengths in each material -> wave -> propagation -> blur -> photons -> rings -> retrieval
--> logarithm -> filter -> slices. Everything is double precision and summed in an order that does
+labels -> path lengths per material -> wave -> propagation -> blur -> photons -> gain errors ->
+phase retrieval -> logarithm -> filter -> slices. All arithmetic is in double precision, and sums do
 not depend on the number of threads.
 """
 
@@ -26,23 +26,23 @@ Image = NDArray[np.float32]
 Labels = NDArray[np.uint8]
 
 _MAX_HALO = 64
-"""Pixels; a wave that spreads further has left the near field."""
+"""Largest spread of the wave in pixels; beyond it, the near-field model does not hold."""
 _MAX_WIDTH = 8192
-"""Voxels; a wider sample would overflow the indices of a projection matrix."""
+"""Largest width of a sample in voxels; beyond it, indices of the projection matrix overflow."""
 _PILOT_SLICES = 8
 _PILOT_ROUNDS = 4
 _PIXEL_CHUNK = 4096
-"""Pixels that a thread back-projects at a time."""
+"""Number of pixels that a thread back-projects at a time."""
 
 
 @dataclass(frozen=True)
 class Tomogram:
-    """Slices and what is known of them. Attenuations in 1/cm.
+    """Reconstructed slices and facts about them. Attenuations in 1/cm.
 
     Attributes:
-        image: attenuation coefficient, float32 of shape (z, y, x).
+        image: attenuation coefficients, float32 of shape (z, y, x).
         attenuation: of each material, in the order of the labels; mean over the spectrum.
-        photons: in a pixel of the open beam, per projection; None without noise.
+        photons: expected photons in a pixel of the open beam, per projection; None without noise.
         noise: standard deviation of the noise, measured in the middle slices; 0 without noise.
         angles: number of projections.
     """
@@ -63,21 +63,21 @@ def scan(
     *,
     reporter: Reporter | None = None,
 ) -> Tomogram:
-    """Scan a volume and reconstruct it.
+    """Simulated scan of a volume, reconstructed.
 
     Args:
         labels: indices into `phases`, of shape (z, y, x).
         phases: material of each index: pore, carbon, nickel.
-        voxel_size: micrometres.
-        recipe: its sections sample.width, scan, detector and reconstruction, and `cnr`.
-        seed: names every random draw.
-        reporter: told of the progress.
+        voxel_size: edge length of a voxel in micrometres.
+        recipe: sample.width, scan, detector, reconstruction and cnr are used.
+        seed: random seed.
+        reporter: receives the progress.
 
     Returns:
-        The slices, of the shape of `labels`.
+        Slices of the shape of `labels`.
 
     Raises:
-        InputError: a distance beyond the near field, a sample too wide, or a `cnr` too low.
+        InputError: the distance is beyond the near field, the sample too wide, or `cnr` too low.
     """
     chain = _Chain(labels.shape, phases, voxel_size, recipe, seed, reporter or Silent())
     intensity = chain.intensity(labels)
@@ -101,7 +101,7 @@ def scan(
 
 
 class _Chain:
-    """A scan with its geometry. Detector images have the shape (columns, slices)."""
+    """All steps of a scan. Detector images have the shape (columns, slices)."""
 
     def __init__(
         self,
@@ -137,15 +137,15 @@ class _Chain:
         if self.halo > _MAX_HALO:
             raise InputError(
                 f"over a distance of {recipe.scan.distance:g} mm the wave spreads over "
-                f"{self.halo} voxels of {voxel_size:g} um, and this is a near-field simulation; "
+                f"{self.halo} voxels of {voxel_size:g} um, too far for this near-field simulation; "
                 "lower distance, or raise the energy or the voxel size"
             )
         diagonal = math.hypot(*shape[1:])
         widest = max(recipe.sample.width, 1) * diagonal
         if widest > _MAX_WIDTH:
             raise InputError(
-                f"a sample of {widest:.0f} voxels across is too wide to be projected; make the "
-                f"slices or sample.width smaller, for at most {_MAX_WIDTH}"
+                f"a sample of {widest:.0f} voxels across is too wide, the limit is {_MAX_WIDTH}; "
+                "make the slices or sample.width smaller"
             )
         angles = recipe.scan.angles or math.ceil(math.pi / 2 * diagonal)
         self.geometry = Geometry.half_turn(angles, math.ceil(diagonal) + 4)
@@ -153,7 +153,7 @@ class _Chain:
         self.pilot = slice(middle - depth // 2, middle - depth // 2 + depth)
 
     def intensity(self, labels: Labels) -> Floats:
-        """Intensity at the detector before it is counted: (angles, columns, slices)."""
+        """Intensity at the detector (angles, columns, slices), without noise."""
         wide = Geometry(self.geometry.angles, self.geometry.columns + 2 * self.halo)
         lengths, y, x = self._sample(labels)
         result = np.empty((self.geometry.angles.size, self.geometry.columns, self.shape[0]))
@@ -168,13 +168,13 @@ class _Chain:
         return result
 
     def photons_for(self, intensity: Floats, noise: float) -> float:
-        """Photons that leave `noise` (1/cm) in the slices, to three digits.
+        """Number of photons that gives `noise` (1/cm) in the slices, to three digits.
 
-        The variance of a slice is nearly inverse to the photons; a first guess by that of an ideal
-        ramp filter is corrected by trial on the middle slices.
+        The variance of a slice is nearly proportional to 1 / photons. A first guess, from an ideal
+        ramp filter, is corrected by reconstructions of the middle slices.
 
         Raises:
-            InputError: there is no such noise with at least one photon.
+            InputError: that noise would need fewer than one photon.
         """
         part = intensity[:, :, self.pilot]
         clean = self.reconstruct(part, None, "pilot", "pilot")
@@ -187,8 +187,8 @@ class _Chain:
             photons *= (float((trial - clean).std()) / noise) ** 2
         if photons < 1:
             raise InputError(
-                f"a cnr of {self.recipe.cnr:g} takes fewer than one photon a pixel and projection; "
-                "give a larger one"
+                f"cnr {self.recipe.cnr:g} needs fewer than one photon per pixel and projection; "
+                "give a larger cnr"
             )
         return float(f"{photons:.3g}")
 
@@ -200,14 +200,14 @@ class _Chain:
         title: str,
         part: slice = slice(None),
     ) -> Floats:
-        """Slices (pixels, slices) in 1/cm, of those in `part`.
+        """Reconstructed slices (pixels, slices) in 1/cm.
 
         Args:
-            intensity: at the detector, (angles, columns, slices).
-            photons: of the open beam; None counts without noise.
-            draw: names the random draws.
-            title: for the reporter.
-            part: slices to reconstruct; detector images are filtered whole.
+            intensity: intensity at the detector, (angles, columns, slices).
+            photons: photons of the open beam; None: no noise.
+            draw: name that seeds the random numbers.
+            title: title of the progress bar.
+            part: slices to reconstruct; detector images are always processed whole.
         """
         extend = self.recipe.sample.width > 1
         ramp = projection.ramp_filter(
@@ -244,21 +244,21 @@ class _Chain:
         return slices
 
     def rounded(self, slices: Floats) -> Image:
-        """Slices as float32 of shape (z, y, x), rounded to a 2^-13 part of the strongest phase.
+        """Slices as float32 (z, y, x), rounded to about 2^-13 of the strongest attenuation.
 
-        The quantum is a power of two, far below the noise and far above the last bits of double
-        precision in which two machines can differ.
+        The step is a power of two, far below the noise and far above the rounding differences
+        between machines.
         """
         quantum = 2.0 ** (math.floor(math.log2(max(self.attenuation))) - 13)
         image = (np.rint(slices.T / quantum) * quantum).astype(np.float32)
         return np.ascontiguousarray(image.reshape(self.shape))
 
     def _sample(self, labels: Labels) -> tuple[Floats, Floats, Floats]:
-        """Share of each material but the first in each pixel of the sample.
+        """Fraction of each material except the first in each pixel of the sample.
 
         Returns:
-            Shares (pixels, materials x slices + 1), the last column 1 for the whole sample; and
-            the pixels' y and x.
+            Fractions (pixels, materials x slices + 1), with a last column of ones for the whole
+            sample; and y and x of the pixels.
         """
         width = self.recipe.sample.width * self.geometry.columns
         plane = (self.shape[1], self.shape[2])
@@ -276,11 +276,11 @@ class _Chain:
         return shares, y[inside], x[inside]
 
     def _detected(self, lengths: Floats) -> Floats:
-        """Intensity (columns, slices) of one angle.
+        """Intensity (columns, slices) at one angle.
 
         Args:
-            lengths: in each material but the first, m, then in the sample: (columns with halo,
-                materials x slices + 1).
+            lengths: path lengths in m in each material except the first, then in the sample:
+                (columns with halo, materials x slices + 1).
         """
         halo, columns = self.halo, self.geometry.columns
         path = lengths[:, :-1].reshape(len(lengths), -1, self.shape[0])
@@ -294,7 +294,7 @@ class _Chain:
             if halo == 0:
                 total += share * np.exp(-absorbed)
                 continue
-            # above and below, the sample goes on as its mirror image
+            # above and below, the sample is continued by its mirror image
             absorbed, refracted = (
                 propagation.mirrored(field, 0, halo) for field in (absorbed, refracted)
             )

@@ -10,7 +10,7 @@ from matphase.images.formats._zarr_paths import OmeVersion
 from matphase.images.formats._zarr_paths import has_metadata as is_zarr
 from matphase.images.volume import Volume
 from matphase.support.errors import FormatError, InputError, OutputError
-from matphase.support.files import written_whole
+from matphase.support.files import atomic_write
 
 __all__ = ["OmeVersion", "is_zarr", "open", "save", "write"]
 
@@ -105,7 +105,7 @@ def save(
         )
     if suffix in _ZARR:
         _zarr_paths.check_replaceable(path)
-    with written_whole(path, overwrite=overwrite) as target:
+    with atomic_write(path, overwrite=overwrite) as target:
         write(target, volume, compress=compress, labels=labels, ome_version=ome_version)
 
 

@@ -20,7 +20,7 @@ from matphase.images.formats._zarr_paths import OmeVersion
 from matphase.images.formats.ome_zarr import multiscale_of, node_at, open_node
 from matphase.images.volume import SLAB_BYTES, Volume
 from matphase.support.errors import InputError, OutputError
-from matphase.support.files import reason, written_whole
+from matphase.support.files import atomic_write, reason
 
 # UDUNITS-2 names, which the specification asks for.
 _UNITS = {
@@ -90,7 +90,7 @@ def save_label(
     version: OmeVersion = "0.4" if node.metadata.zarr_format == 2 else "0.5"
     source = {"source": {"image": "../../"}}
     try:
-        with written_whole(path, overwrite=overwrite) as target:
+        with atomic_write(path, overwrite=overwrite) as target:
             _write(target, volume, shapes, source, compress, version)
         _list_label(path, version)
     except OSError as error:

@@ -1,0 +1,111 @@
+"""All settings of a model, in the sections of its TOML file, and the presets."""
+
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import Field
+
+from matphase.settings.inference import (
+    AggregatorSettings,
+    CalibrationSettings,
+    SamplingSettings,
+    ThresholdSettings,
+)
+from matphase.settings.network import ClassifierSettings, PatchSettings, UNetSettings
+from matphase.settings.training import (
+    AlignSettings,
+    DataSettings,
+    IDKTrainingSettings,
+    PixelTrainingSettings,
+    TrainingSettings,
+    USISettings,
+)
+from matphase.support.checked import CheckedSettings, merged, read_toml
+from matphase.support.errors import InputError
+
+PresetName = Literal["quick", "small", "best", "paper"]
+
+Count = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[int, Field(ge=2)]
+
+
+class UGSMSettings(UNetSettings, TrainingSettings, SamplingSettings):
+    """Section `ugsm`: uncertainty-aware global segmentation model (paper section 3.1)."""
+
+    epochs: Count = 100
+    batch_size: BatchSize = 20
+    max_steps: Annotated[int, Field(ge=0)] = 0
+    """Most optimiser steps, whatever the epochs; 0: no limit."""
+
+
+class IDKSettings(ClassifierSettings, IDKTrainingSettings, ThresholdSettings):
+    """Section `idk`: the "I don't know" classifier of the coarse curriculum (paper section 3.2)."""
+
+    epochs: Count = 15
+    batch_size: BatchSize = 1024
+
+
+class LCGARSettings(PatchSettings, PixelTrainingSettings):
+    """Section `lcgar`: local classifier with global annotated region (paper section 3.3)."""
+
+    epochs: Count = 15
+    batch_size: BatchSize = 1024
+
+
+class Settings(CheckedSettings):
+    """All settings of a model. The defaults are the paper's; see `preset` for others."""
+
+    model: str = "matphase"
+    """MatPhase or a baseline; the names are those of the registry of networks."""
+    data: DataSettings = DataSettings()
+    align: AlignSettings = AlignSettings()
+    ugsm: UGSMSettings = UGSMSettings()
+    idk: IDKSettings = IDKSettings()
+    usi: USISettings = USISettings()
+    lcgar: LCGARSettings = LCGARSettings()
+    aggregator: AggregatorSettings = AggregatorSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the convolutions; auto: bfloat16 where the CPU or GPU supports it."""
+
+    @property
+    def slices(self) -> int:
+        """Number of neighbouring slices that the networks need at most."""
+        return max(self.ugsm.slices, self.lcgar.slices)
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """Settings of the preset `quick`, `small`, `best` or `paper`.
+
+        Raises:
+            InputError: there is no preset of that name.
+        """
+        names = get_args(PresetName)
+        if name not in names:
+            choices = f"{', '.join(names[:-1])} or {names[-1]}"
+            raise InputError(f"there is no preset {name!r}; choose {choices}")
+        source = files("matphase.settings").joinpath("presets", f"{name}.toml")
+        return cls.from_mapping(tomllib.loads(source.read_text("utf-8")), where=f"preset {name}")
+
+    def updated(self, values: Mapping[str, Any], *, where: str = "settings") -> Self:
+        """Copy with some settings changed.
+
+        Args:
+            values: nested mapping, such as {"ugsm": {"width": 32}}.
+            where: what it was read from; the error message begins with it.
+
+        Raises:
+            InputError: a name does not exist, or a value is not allowed.
+        """
+        return self.from_mapping(merged(self.model_dump(), values), where=where)
+
+    def with_file(self, path: Path) -> Self:
+        """Copy with the settings of a TOML file.
+
+        Raises:
+            InputError: the file cannot be read, is not TOML, or has a wrong name or value.
+        """
+        return self.updated(read_toml(path), where=str(path))
