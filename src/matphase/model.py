@@ -27,6 +27,7 @@ from matphase.method.scaling import Scaling
 from matphase.networks import zoo
 from matphase.prediction import task as inference
 from matphase.prediction.prediction import Prediction
+from matphase.properties.interfaces import boundary_lengths
 from matphase.scores.validation import Validation
 from matphase.settings import (
     CalibrationSettings,
@@ -420,5 +421,5 @@ def _with_held_out(model: Trained, held_out: Pairs, run: Run) -> Trained:
             labels, probabilities = scaled.answer(labels, probabilities)
         if settings.risk:
             promise = conformal.fit(probabilities, labels, truth, settings)
-    score = Validation.of(truth, labels, len(model.phases))
+    score = Validation.of(truth, labels, len(model.phases), boundary_lengths)
     return replace(model, validation=score, scaling=scaled, promise=promise)
