@@ -11,7 +11,7 @@ import pytest
 import matphase as mp
 from matphase.images.volume import Volume
 from matphase.properties import labelled
-from matphase.properties.estimate import Key
+from matphase.properties.catalogue import Key
 from matphase.properties.interfaces import boundary_lengths
 from matphase.scores.validation import Validation
 from matphase.support.errors import InputError

@@ -253,9 +253,9 @@ class TestPairedDifference:
             ([ONE * 0], [ONE * 0], {}, "no pixel was scored"),
             ([ONE], [ONE], {"draws": 0}, "draw"),
             ([ONE], [ONE], {"level": 1.0}, "level"),
-            ([ONE], [ONE], {"measure": "F1:2"}, "no metric"),
+            ([ONE], [ONE], {"metric": "F1:2"}, "no metric"),
         ],
     )
     def test_bad_input(self, a, b, options, words):
         with pytest.raises(InputError, match=words):
-            paired_difference(a, b, **{"measure": "ACC", **options})
+            paired_difference(a, b, **{"metric": "ACC", **options})

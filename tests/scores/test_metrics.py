@@ -118,9 +118,9 @@ class TestFromConfusion:
         ("truth", "prediction", "words"),
         [
             (np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), "shape"),
-            (np.full((2, 2), 3, np.uint8), np.zeros((2, 2), np.uint8), "truth holds the label 3"),
+            (np.full((2, 2), 3, np.uint8), np.zeros((2, 2), np.uint8), "truth holds the index 3"),
             (np.zeros((2, 2), np.uint8), np.full((2, 2), 7, np.uint8), "prediction holds"),
-            (np.zeros((2, 2), np.int64), np.full((2, 2), -1), "prediction holds the label -1"),
+            (np.zeros((2, 2), np.int64), np.full((2, 2), -1), "prediction holds the index -1"),
             (np.zeros((2, 2), np.uint8), np.zeros((2, 2)), "integer"),
         ],
     )
@@ -292,7 +292,7 @@ class TestCalibration:
             (np.full((1, 2, 4, 4), 0.5), np.zeros((1, 4, 5), int), 15, "do not fit"),
             (np.full((1, 2, 4, 4), 2.0), np.zeros((1, 4, 4), int), 15, "softmax"),
             (np.full((1, 2, 4, 4), NAN), np.zeros((1, 4, 4), int), 15, "softmax"),
-            (np.full((1, 2, 4, 4), 0.5), np.full((1, 4, 4), 2), 15, "truth holds the label 2"),
+            (np.full((1, 2, 4, 4), 0.5), np.full((1, 4, 4), 2), 15, "truth holds the index 2"),
             (np.full((1, 2, 4, 4), 0.5), np.zeros((1, 4, 4), int), 0, "bins"),
         ],
     )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from matphase.properties import interfaces
-from matphase.properties.estimate import Key, Property, pair_keys, surface_keys
+from matphase.properties.catalogue import Key, pair_keys, surface_keys
+from matphase.properties.estimate import Property
 from matphase.properties.labelled import Labelled
 from matphase.properties.plan import Roles
 from matphase.properties.sampling import jackknife_error

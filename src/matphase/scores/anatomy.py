@@ -77,7 +77,8 @@ def error_by_distance(
         all pixels, `error_rate` in the bin, and `share_of_errors`, of all errors.
 
     Raises:
-        InputError: stacks that do not fit, values that are no phase index, or edges that do not increase to infinity.
+        InputError: stacks that do not fit, values that are no phase index, or edges that do not
+            increase to infinity.
     """
     ends = [0.0, *(float(edge) for edge in edges)]
     if ends[-1] != math.inf or any(low >= high for low, high in itertools.pairwise(ends)):
@@ -113,9 +114,9 @@ def confusion_shares(
         phases: their names.
 
     Returns:
-        For each pair of phases, such as "pore-carbon" (in the order of `phases`), what share of
-        all errors is one of them confused with the other: `boundary`, within `BOUNDARY_WIDTH` of any
-        true boundary, not only of these two phases; `bulk`, beyond; and `all`, their sum.
+        For each pair of phases, such as "pore-carbon" (in the order of `phases`), their share of
+        all errors: `boundary`, within `BOUNDARY_WIDTH` of any true boundary, not only of these two
+        phases; `bulk`, beyond; and `all`, their sum.
 
     Raises:
         InputError: stacks that do not fit, or values that are no phase index.

@@ -44,7 +44,7 @@ def boundary_f1(
     check_stack(truth)
     labelled = labelled_pixels("truth", truth, n_phases)
     check_indices("prediction", prediction[labelled], n_phases)
-    # Ignored pixels are blanked in both, so that outlines drawn there do not count against the prediction.
+    # Blanked in both, so that outlines in ignored regions do not count against the prediction.
     prediction = np.where(labelled, prediction, IGNORE_INDEX)
     true_boundary, predicted_boundary = _boundary(truth), _boundary(prediction)
     scores = np.full((len(truth), n_phases), np.nan)
