@@ -49,9 +49,8 @@ from matphase.prediction import task as inference
 from matphase.reproduce.machine import facts
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.runner import claim
-from matphase.scores.bootstrap import block_confusions
 from matphase.scores.evaluation import score_row
-from matphase.scores.metrics import confusion_matrix, mean_iou
+from matphase.scores.metrics.confusion import block_confusions, confusion_matrix, mean_iou
 from matphase.settings import AlignSettings
 from matphase.support.checked import merged
 from matphase.support.files import remove

@@ -22,7 +22,7 @@ from matphase.learning.splits import blocked_split
 from matphase.method import conformal, scaling
 from matphase.model import MatPhase
 from matphase.scores.evaluation import score_trusted
-from matphase.scores.metrics import expected_calibration_error
+from matphase.scores.metrics.calibration import expected_calibration_error
 from matphase.settings import CalibrationSettings, Settings
 from matphase.support.files import remove
 from matphase.virtual import VirtualElectrode

@@ -41,8 +41,10 @@ from matphase.networks.idk import IDKClassifier
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.runner import claim
 from matphase.reproduce.trial import Trial, electrode, trial
-from matphase.scores import metrics
-from matphase.scores.bootstrap import block_confusions, measure_of, paired_difference
+from matphase.scores.bootstrap import paired_difference
+from matphase.scores.metrics.calibration import expected_calibration_error
+from matphase.scores.metrics.confusion import block_confusions, metric_by_name
+from matphase.scores.metrics.detection import auroc
 from matphase.scores.trust import oracle_ceiling
 
 LEARNINGS = ("in-sample", "out-of-fold")
@@ -182,7 +184,7 @@ def counts(answer: Answer, data: Trial, protocol: Protocol) -> dict[str, Any]:
             for name, truth in data.truths
         },
         "ECE": {
-            name: metrics.expected_calibration_error(probabilities, truth)
+            name: expected_calibration_error(probabilities, truth)
             for name, truth in data.truths
         },
     }
@@ -201,8 +203,8 @@ def of_both(asked: Asked, score: NDArray[np.float32], data: Trial) -> dict[str, 
         decisive = better != (asked.known.labels[inside] == truth[inside])
         found[name] = {
             "ceiling": oracle_ceiling(truth, asked.known.labels, labels, inside, len(data.phases)),
-            "AUROC_idk": metrics.auroc(asked.where.score[inside], better, where=decisive),
-            "AUROC_gain": metrics.auroc(score, better, where=decisive),
+            "AUROC_idk": auroc(asked.where.score[inside], better, where=decisive),
+            "AUROC_gain": auroc(score, better, where=decisive),
         }
     return found
 
@@ -326,7 +328,7 @@ def confusions(rows: list[dict[str, Any]], truth: str) -> list[NDArray[np.int64]
 
 def mean_miu(rows: list[NDArray[np.int64]]) -> float:
     """The mean over seeds."""
-    return float(np.mean([measure_of(row.sum(axis=0), "mIU") for row in rows]))
+    return float(np.mean([metric_by_name(row.sum(axis=0), "mIU") for row in rows]))
 
 
 def difference(row: list[NDArray[np.int64]], from_: list[NDArray[np.int64]]) -> str:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 import matphase as mp
 from matphase.images.volume import Volume
 from matphase.learning.splits import blocked_split
-from matphase.properties.estimate import Key, Measurements
+from matphase.properties.catalogue import Key
+from matphase.properties.estimate import Measurements
 from matphase.properties.sampling import half_width
 from matphase.support.files import atomic_write
 

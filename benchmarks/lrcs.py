@@ -34,8 +34,9 @@ from sklearn.ensemble import RandomForestClassifier
 
 import matphase as mp
 from matphase.prediction.records import read_prediction
-from matphase.scores.bootstrap import block_confusions, paired_difference
+from matphase.scores.bootstrap import paired_difference
 from matphase.scores.evaluation import Row, score_row
+from matphase.scores.metrics.confusion import block_confusions
 
 LABEL_MAP = "active_material=0,carbon_binder=1,pore=2"
 SPLITS = {

@@ -60,8 +60,8 @@ from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.splits import Split, blocked_split
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.trial import Source, electrode
-from matphase.scores.bootstrap import block_confusions
 from matphase.scores.evaluation import score_row
+from matphase.scores.metrics.confusion import block_confusions
 from matphase.support.files import remove
 from matphase.support.seeds import mix
 

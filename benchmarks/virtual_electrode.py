@@ -29,7 +29,7 @@ from matphase.learning.splits import blocked_split
 from matphase.learning.trainer import Run
 from matphase.method import ugsm
 from matphase.scores.evaluation import score_row
-from matphase.scores.metrics import auroc
+from matphase.scores.metrics.detection import auroc
 from matphase.settings import Settings
 from matphase.virtual import Recipe, VirtualElectrode
 from matphase.virtual.microstructure import Microstructure, grow

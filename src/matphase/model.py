@@ -28,6 +28,7 @@ from matphase.method.ugsm import DEFAULT_MEMORY, NetworkSegmenter
 from matphase.networks import registry
 from matphase.prediction import task as inference
 from matphase.prediction.prediction import Prediction
+from matphase.properties.interfaces import boundary_lengths
 from matphase.scores.validation import Validation
 from matphase.settings import (
     CalibrationSettings,
@@ -39,6 +40,7 @@ from matphase.settings import (
 from matphase.support.errors import InputError
 from matphase.support.files import nearest_folder
 from matphase.support.progress import Reporter, Silent
+from matphase.support.scratch import Stack
 
 Images = Volume | NDArray[Any] | str | os.PathLike[str]
 
@@ -167,7 +169,10 @@ class MatPhase:
             restart=restart,
             team=self.team,
         )
-        self._trained = fit_model(pool, held_out, self.settings, scale, run)
+        trained, answers = fit_model(pool, held_out, self.settings, scale, run)
+        if held_out is not None and answers is not None:
+            trained = replace(trained, validation=_validation(held_out, answers))
+        self._trained = trained
         return self
 
     def refit_local(
@@ -384,3 +389,18 @@ def _pixel(grey: Volume, known: Volume) -> tuple[tuple[float, float] | None, str
             assert x is not None
             return (y, x), volume.unit
     return None, None
+
+
+def _validation(held_out: Pool, answers: Stack) -> Validation:
+    """The score of labels (n, height, width) predicted for slices that no network learned from."""
+    return Validation.joined(
+        [
+            Validation.of(
+                held_out.labels[number][np.newaxis],
+                answers[number][np.newaxis],
+                len(held_out.phases),
+                boundary_lengths,
+            )
+            for number in range(len(held_out))
+        ]
+    )

@@ -9,7 +9,7 @@ import pytest
 
 import matphase as mp
 from matphase.method import scaling
-from matphase.scores.metrics import expected_calibration_error
+from matphase.scores.metrics.calibration import expected_calibration_error
 from matphase.settings import Settings
 from matphase.support.errors import InputError, ModelError
 from samples import Sample, striped

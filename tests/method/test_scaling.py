@@ -8,7 +8,7 @@ from scipy.special import softmax
 from matphase.images.phases import IGNORE_INDEX
 from matphase.method import scaling
 from matphase.method.scaling import WEIGHTS, Scaling
-from matphase.scores.metrics import expected_calibration_error
+from matphase.scores.metrics.calibration import expected_calibration_error
 from matphase.support.errors import InputError
 
 

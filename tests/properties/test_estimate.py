@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from matphase.properties.estimate import Key, Measurements, Property, in_words, unit_of
+from matphase.properties.catalogue import Key, unit_of
+from matphase.properties.estimate import Measurements, Property, in_words
 from matphase.support.errors import InputError
 
 POROSITY = Property(

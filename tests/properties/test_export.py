@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from matphase.properties.estimate import Key, Measurements, Property
+from matphase.properties.catalogue import Key
+from matphase.properties.estimate import Measurements, Property
 from matphase.properties.export import ElectrodeParameters, pybamm_parameters, with_properties
 from matphase.support.errors import InputError
 

@@ -11,7 +11,8 @@ import pytest
 import matphase as mp
 from matphase.images.volume import Volume
 from matphase.properties import labelled
-from matphase.properties.estimate import Key
+from matphase.properties.catalogue import Key
+from matphase.properties.interfaces import boundary_lengths
 from matphase.scores.validation import Validation
 from matphase.support.errors import InputError
 
@@ -166,7 +167,7 @@ def test_validation_slices_correct_fractions_and_areas(model: mp.MatPhase, sampl
     result = model.predict(sample.images)
     exact = model.phases.encode(sample.labels)
     wrong = np.where((exact == 1) & (np.arange(exact.shape[2]) % 3 == 0), 0, exact)
-    validation = Validation.of(exact, wrong.astype(np.uint8), 3)
+    validation = Validation.of(exact, wrong.astype(np.uint8), 3, boundary_lengths)
     better = mp.measure(
         replace(result, labels=wrong, validation=validation), groups=["fractions", "interfaces"]
     )
@@ -191,7 +192,7 @@ def test_one_validation_slice_corrects_nothing_and_a_note_says_so(
     result = model.predict(sample.images)
     exact = model.phases.encode(sample.labels)
     wrong = np.where(exact == 1, 0, exact).astype(np.uint8)
-    validation = Validation.of(exact[:1], wrong[:1], 3)
+    validation = Validation.of(exact[:1], wrong[:1], 3, boundary_lengths)
     found = mp.measure(replace(result, validation=validation), groups=["fractions"])
     assert all(one.value == one.measured for one in found)
     assert any("validated on 1 slice" in note for note in found.notes)

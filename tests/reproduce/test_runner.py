@@ -21,7 +21,7 @@ from matphase.reproduce.rows import TABLES, TARGETS, units_of
 from matphase.reproduce.runner import claim, result_of, run_units
 from matphase.reproduce.trial import UserSlices, trial
 from matphase.reproduce.units import FULL, VARIANTS, Unit, varied
-from matphase.scores.metrics import confusion_matrix
+from matphase.scores.metrics.confusion import confusion_matrix
 from matphase.settings import Settings
 from matphase.support.errors import InputError, MatPhaseError, OutputError
 

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.scores import metrics
-from matphase.scores.bootstrap import (
-    Interval,
+from matphase.scores.bootstrap import Interval, paired_difference
+from matphase.scores.metrics.checks import scored_pixels
+from matphase.scores.metrics.confusion import (
+    accuracy,
     block_confusions,
-    measure_of,
-    paired_difference,
-    scored_pixels,
+    confusion_matrix,
+    f1_per_phase,
+    frequency_weighted_iou,
+    mean_iou,
+    metric_by_name,
 )
 from matphase.support.errors import InputError
 
@@ -50,7 +53,7 @@ class TestBlockConfusions:
         blocks = block_confusions(truth, labels, 3, block)
         edges = [math.ceil(n / edge) for n, edge in zip(truth.shape, block, strict=True)]
         assert len(blocks) == math.prod(edges)
-        whole = metrics.confusion_matrix(counted, labels, 3)
+        whole = confusion_matrix(counted, labels, 3)
         np.testing.assert_array_equal(blocks.sum(axis=0), whole)
 
     def test_each_block_is_that_part_of_the_stack(self):
@@ -75,7 +78,7 @@ class TestBlockConfusions:
             (np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8), (1, 1, 1), "stacks"),
             (np.full((1, 2, 2), 3), np.zeros((1, 2, 2), np.uint8), (1, 1, 1), "truth hold"),
             (np.zeros((1, 2, 2), np.uint8), np.full((1, 2, 2), -1), (1, 1, 1), "index -1"),
-            (np.zeros((1, 2, 2), np.uint8), np.zeros((1, 2, 2)), (1, 1, 1), "uint8"),
+            (np.zeros((1, 2, 2), np.uint8), np.zeros((1, 2, 2)), (1, 1, 1), "integer"),
             (np.zeros((1, 2, 2), np.uint8), np.zeros((1, 2, 2), np.uint8), (1, 0, 1), "edges"),
             (np.zeros((1, 2, 2), np.uint8), np.zeros((1, 2, 2), np.uint8), (2, 2), "edges"),
         ],
@@ -92,27 +95,27 @@ class TestMeasures:
         confusions[..., phases_there:, :] = 0
         confusions[0, ..., phases_there:] = 0  # in the others the phase is predicted only
         expected = {
-            "mIU": metrics.mean_iou,
-            "fIU": metrics.frequency_weighted_iou,
-            "ACC": metrics.accuracy,
-            **{f"F1:{i}": lambda c, i=i: metrics.f1_per_phase(c)[i] for i in range(3)},
+            "mIU": mean_iou,
+            "fIU": frequency_weighted_iou,
+            "ACC": accuracy,
+            **{f"F1:{i}": lambda c, i=i: f1_per_phase(c)[i] for i in range(3)},
         }
         assert set(expected) == set(MEASURES)
         for name, measure in expected.items():
-            values = measure_of(confusions, name)
+            values = metric_by_name(confusions, name)
             assert values.shape == (4, 5)
             for place in np.ndindex(4, 5):
                 np.testing.assert_allclose(values[place], measure(confusions[place]), rtol=1e-12)
 
     @pytest.mark.parametrize("name", ["miu", "F1", "F1:", "F1:3", "F1:-1", "F1:x", ""])
     def test_unknown_measure(self, name):
-        with pytest.raises(InputError, match="no measure"):
-            measure_of(np.ones((2, 3, 3)), name)
+        with pytest.raises(InputError, match="no metric"):
+            metric_by_name(np.ones((2, 3, 3)), name)
 
     @pytest.mark.parametrize("shape", [(3,), (4, 3, 2)])
     def test_needs_matrices(self, shape):
         with pytest.raises(InputError, match="confusion matrices"):
-            measure_of(np.ones(shape), "ACC")
+            metric_by_name(np.ones(shape), "ACC")
 
 
 class TestPairedDifference:
@@ -250,9 +253,9 @@ class TestPairedDifference:
             ([ONE * 0], [ONE * 0], {}, "no pixel was scored"),
             ([ONE], [ONE], {"draws": 0}, "draw"),
             ([ONE], [ONE], {"level": 1.0}, "level"),
-            ([ONE], [ONE], {"measure": "F1:2"}, "no measure"),
+            ([ONE], [ONE], {"metric": "F1:2"}, "no metric"),
         ],
     )
     def test_bad_input(self, a, b, options, words):
         with pytest.raises(InputError, match=words):
-            paired_difference(a, b, **{"measure": "ACC", **options})
+            paired_difference(a, b, **{"metric": "ACC", **options})

@@ -6,15 +6,8 @@ import pytest
 from rich.console import Console
 
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
-from matphase.scores.evaluation import (
-    in_per_cent,
-    number,
-    rows_table,
-    score_row,
-    score_trusted,
-    score_uncertainty,
-    trusted_text,
-)
+from matphase.scores.evaluation import score_row, score_trusted, score_uncertainty
+from matphase.show.tables import in_per_cent, number, rows_table, trusted_text
 
 PHASES = PhaseTable.from_names(["pore", "carbon", "nickel"])
 

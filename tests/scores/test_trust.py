@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.scores import metrics, trust
+from matphase.scores import trust
+from matphase.scores.metrics.detection import aurc, risk_coverage
 from matphase.support.errors import InputError
 
 WRONG = np.array([[True, True, False], [False, True, False]])
@@ -30,7 +31,7 @@ class TestDetectors:
         # Entropy ranks 0.1 right first, the four ties with half wrong next, 0.9 wrong last.
         assert found["entropy"]["AUROC"] == pytest.approx((3 + 2 * 1 + 2 * 2 * 0.5) / 9)
         for name, score in (("idk", SCORE), ("entropy", ENTROPY), ("mutual_information", MUTUAL)):
-            assert found[name]["AURC"] == metrics.aurc(score, WRONG)
+            assert found[name]["AURC"] == aurc(score, WRONG)
         json.dumps(found, allow_nan=False)
 
     @pytest.mark.parametrize("count", range(8))
@@ -141,7 +142,7 @@ class TestCurves:
         random = np.random.default_rng(1)
         uncertainty, wrong = random.random(5000), random.random(5000) < 0.2
         found = trust.risk_coverage_curve(uncertainty, wrong, points=11)
-        coverage, risk = metrics.risk_coverage(uncertainty, wrong)
+        coverage, risk = risk_coverage(uncertainty, wrong)
         assert len(found["coverage"]) == len(found["risk"]) == 11
         assert found["coverage"][0] == coverage[0]
         assert found["coverage"][-1] == 1

@@ -31,7 +31,7 @@ def demo(
     check_output(out, overwrite=overwrite, replaces="metrics.json")
 
     from matphase.demo import run_demo
-    from matphase.scores.evaluation import rows_table, uncertainty_text
+    from matphase.show.tables import rows_table, uncertainty_text
 
     with progress(quiet=quiet) as reporter:
         outcome = run_demo(out, seed=seed, smoke=smoke, overwrite=overwrite, reporter=reporter)

@@ -42,14 +42,8 @@ def evaluate(
     from matphase.images import formats
     from matphase.images.phases import PhaseTable
     from matphase.prediction.records import is_prediction, read_prediction, record_of
-    from matphase.scores.evaluation import (
-        rows_table,
-        score_row,
-        score_trusted,
-        score_uncertainty,
-        trusted_text,
-        uncertainty_text,
-    )
+    from matphase.scores.evaluation import score_row, score_trusted, score_uncertainty
+    from matphase.show.tables import rows_table, trusted_text, uncertainty_text
     from matphase.support.errors import InputError
     from matphase.support.files import check_output
 

@@ -22,14 +22,14 @@ from matphase.method.model import Model
 from matphase.method.results import GlobalStack
 from matphase.method.ugsm import DEFAULT_MEMORY, NetworkSegmenter
 from matphase.networks import registry
-from matphase.scores.validation import Validation
 from matphase.settings import CalibrationSettings, Settings
 from matphase.support.errors import InputError
+from matphase.support.scratch import Stack
 
 
 def fit_model(
     annotated: Pool, held_out: Pool | None, settings: Settings, scale: IntensityScale, run: Run
-) -> Model:
+) -> tuple[Model, Stack | None]:
     """Train the segmenter, then the refiner on what it got wrong, then the calibrator.
 
     Of MatPhase these are UGSM; HCL-IDK, LCGAR under HCL-USI, and with `idk.target = "gain"` the
@@ -37,11 +37,13 @@ def fit_model(
 
     Args:
         annotated: training slices.
-        held_out: validation slices: `idk.tune_recall` and the calibrator learn from them, and the
-            model is scored on them.
+        held_out: validation slices, which `idk.tune_recall` and the calibrator learn from.
         settings: of all stages.
         scale: that the images were brought to.
         run: seed, precision, folder, reporter.
+
+    Returns:
+        the model, and the labels (n, height, width) that it gives for the validation slices.
 
     Raises:
         InputError: `run.folder` holds the training of other data or settings, a setting does
@@ -76,7 +78,7 @@ def fit_model(
     model = Model(
         settings, annotated.phases, scale, run.seed, segmenter, refiner, Calibrator(), record
     )
-    return model if held_out is None else _with_held_out(model, held_out, stage)
+    return (model, None) if held_out is None else _calibrated(model, held_out, stage)
 
 
 def refit_local(model: Model, annotated: Pool, run: Run) -> Model:
@@ -323,10 +325,10 @@ def _with_tuned_threshold(
     return settings.updated({"idk": {"threshold": threshold}})
 
 
-def _with_held_out(model: Model, held_out: Pool, stage: _Stage) -> Model:
-    """The model with what slices say of it that none of its networks learned from.
+def _calibrated(model: Model, held_out: Pool, stage: _Stage) -> tuple[Model, Stack]:
+    """The model with a calibrator that learned from slices which no network learned from.
 
-    The scaling of its probabilities, the guarantee about trusted pixels, and its score.
+    Also the labels (n, height, width) that it then gives for them.
     """
     settings, run = model.settings.calibration, stage.run
     truth, n_phases = held_out.labels, len(model.phases)
@@ -337,17 +339,7 @@ def _with_held_out(model: Model, held_out: Pool, stage: _Stage) -> Model:
     fitted, labels = calibrator.fit(
         _answers(model, held_out), truth, learned, n_phases, settings, model.seed, held_out.folder
     )
-    parts = [
-        Validation.of(truth[i][np.newaxis], labels[i][np.newaxis], n_phases)
-        for i in range(len(held_out))
-    ]
-    score = Validation(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("confusion", "known", "predicted")
-        )
-    )
-    return replace(model, calibrator=fitted, validation=score)
+    return replace(model, calibrator=fitted), labels
 
 
 def _answers(model: Model, pool: Pool) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:

@@ -1,4 +1,4 @@
-"""Checks and small arithmetic that the measures of geometry share."""
+"""Checks of the arrays that properties are measured on."""
 
 from typing import Any, TypeAlias
 
@@ -85,19 +85,6 @@ def check_repeated(repeated: int, length: int) -> None:
             f"{repeated} slices cannot have been counted before of the {length} of a slab; "
             "give the number of slices that it shares with the slab before"
         )
-
-
-def ratio(numerator: float, denominator: float) -> float:
-    """Divide; NaN where the denominator is 0."""
-    return float(numerator / denominator) if denominator else float("nan")
-
-
-def ratios(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:
-    """Divide element by element; NaN where the denominator is 0."""
-    shape = np.broadcast_shapes(numerator.shape, denominator.shape)
-    out = np.full(shape, np.nan)
-    np.divide(numerator, denominator, out=out, where=np.broadcast_to(denominator, shape) != 0)
-    return out
 
 
 def shifted(array: NDArray[Any], step: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:

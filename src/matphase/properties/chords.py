@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from matphase.properties.arrays import Bools, Counts, Floats, check_axis, check_mask, ratio
+from matphase.properties.arrays import Bools, Counts, Floats, check_axis, check_mask
 from matphase.support.errors import InputError
+from matphase.support.ratios import ratio
 
 
 class ChordCounts(NamedTuple):

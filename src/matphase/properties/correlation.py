@@ -23,10 +23,10 @@ from matphase.properties.arrays import (
     check_mask,
     check_repeated,
     check_spacing,
-    ratios,
 )
 from matphase.properties.labelled import Spacing
 from matphase.support.errors import InputError
+from matphase.support.ratios import ratios
 
 _NOISE = 0.02  # where rho is no longer told from 0, see `integral_range`
 

@@ -1,74 +1,30 @@
-"""Measured properties with their errors, and how they are written down."""
+"""Measured properties with their errors, and their forms as text, table, JSON and CSV."""
 
 import csv
 import io
-import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matphase.properties.catalogue import PROPERTIES, Key, did_you_mean, nearest
 from matphase.properties.sampling import half_width
 from matphase.support.errors import InputError
 
+HEADINGS = ("property", "value", "+- 90 %", "segmentation", "sampling", "unit", "method")
+"""Columns of `Measurements.table_rows`."""
 
-class Key(NamedTuple):
-    """What a number measures.
-
-    Attributes:
-        name: of the property, as in `PROPERTIES`.
-        of: a phase, or several joined by "|"; empty where it is of the whole.
-        axis: z, y or x; empty where it has no direction.
-    """
-
-    name: str
-    of: str = ""
-    axis: str = ""
-
-    def __str__(self) -> str:
-        return " ".join(part for part in self if part)
+MOST_SHOWN = 8
+"""Properties that the `repr` of measurements shows."""
 
 
-class Kind(NamedTuple):
-    """A property in general: its dimension as a power of length, its bounds, and its method."""
-
-    power: int
-    high: float
-    method: str
-
-
-PROPERTIES: dict[str, Kind] = {
-    "porosity": Kind(0, 1, "voxel count"),
-    "volume_fraction": Kind(0, 1, "voxel count"),
-    "specific_surface_area": Kind(-1, math.inf, "Cauchy-Crofton, 13 directions"),
-    "interface_area": Kind(-1, math.inf, "Cauchy-Crofton, 13 directions"),
-    "boundary_length": Kind(-1, math.inf, "Cauchy-Crofton in the plane, 4 directions"),
-    "surface_area_from_plane": Kind(-1, math.inf, "4/pi boundary length, if isotropic"),
-    "triple_phase_boundary": Kind(-2, math.inf, "2 points per area of three planes"),
-    "triple_points": Kind(-2, math.inf, "points per area of the plane"),
-    "coverage": Kind(0, 1, "ratio of interface areas"),
-    "connected_share": Kind(0, 1, "largest cluster, face neighbours"),
-    "percolating_share": Kind(0, 1, "clusters that join both faces"),
-    "tortuosity_factor": Kind(0, math.inf, "finite volumes, tau = eps D0 / Deff"),
-    "effective_diffusivity": Kind(0, 1, "finite volumes, Deff / D0"),
-    "effective_conductivity": Kind(0, math.inf, "finite volumes"),
-    "mean_diameter": Kind(1, math.inf, "local thickness"),
-    "median_diameter": Kind(1, math.inf, "local thickness"),
-    "mean_chord": Kind(1, math.inf, "length in the phase per chord"),
-    "correlation_length": Kind(1, math.inf, "two-point correlation"),
-    "particle_count": Kind(0, math.inf, "watershed"),
-    "particle_median_diameter": Kind(1, math.inf, "watershed, by volume"),
-    "dispersion_index": Kind(0, 1, "1 - intensity of segregation"),
-}
-"""All properties by name, in the order of tables."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Property:
-    """One number that is published, and how far it can be trusted.
+    """Measured value of one property, with its errors; `float(property)` is the value.
 
     Attributes:
         key: what it measures.
@@ -93,33 +49,43 @@ class Property:
     sampling_by: Mapping[str, float] = field(default_factory=dict)
     needed: float | None = None
 
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __repr__(self) -> str:
+        """Name, value and error in one line: `porosity = 0.412 +- 0.018`."""
+        return f"{self.key} = {in_words(self)}"
+
     @property
     def segmentation(self) -> float | None:
-        """Both parts together; None where neither is known."""
+        """Standard error of the segmentation, all of `segmentation_by`; None: not known."""
         return math.hypot(*self.segmentation_by.values()) if self.segmentation_by else None
 
     @property
     def sampling(self) -> float | None:
-        """The largest of `sampling_by`: in a small volume all are too small. None: not known."""
+        """Standard error of sampling, the largest of `sampling_by`; None: not known.
+
+        In a small volume all of these estimates are too small.
+        """
         return max(self.sampling_by.values(), default=None)
 
     @property
     def method(self) -> str:
-        """How it is measured, in a few words."""
+        """Method of measurement, in a few words."""
         return PROPERTIES[self.key.name].method
 
     @property
     def standard_error(self) -> float | None:
-        """Of both causes together; None where neither is known."""
+        """Standard error of segmentation and sampling together; None where neither is known."""
         known = [error for error in (self.segmentation, self.sampling) if error is not None]
         return math.hypot(*known) if known else None
 
     def interval(self) -> tuple[float, float] | None:
-        """Where the true value lies with 90 % confidence, both causes together."""
+        """90 % confidence interval of the true value, from both causes of error together."""
         return self._around(self.standard_error)
 
     def segmentation_interval(self) -> tuple[float, float] | None:
-        """Where the exact value of this very volume lies with 90 % confidence."""
+        """90 % confidence interval of the exact value of this volume, without the sampling error."""
         return self._around(self.segmentation)
 
     def _around(self, error: float | None) -> tuple[float, float] | None:
@@ -130,7 +96,7 @@ class Property:
         return max(0.0, self.value - half), min(highest, self.value + half)
 
     def to_json(self) -> dict[str, Any]:
-        """Ready for JSON: numbers that are not finite are texts, as JSON has none."""
+        """Content ready for JSON; numbers that are not finite are strings, as JSON has none."""
         interval = self.interval()
         return {
             "name": self.key.name,
@@ -149,12 +115,12 @@ class Property:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
-    """A measured function, for pictures and files.
+    """Measured function of one variable, such as a profile or a size distribution.
 
     Attributes:
-        title: what is drawn.
+        title: of the picture.
         x_name: of the horizontal axis, with its unit.
         y_name: of the vertical axis, with its unit.
         x: (points,) the same for all lines.
@@ -168,14 +134,18 @@ class Curve:
     lines: dict[str, NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class Measurements:
-    """What `measure` found on a labelled volume.
+@dataclass(frozen=True, eq=False, repr=False)
+class Measurements(Sequence[Property]):
+    """Properties of a labelled volume, as `measure` found them.
+
+    `found.porosity` is a property that was measured once, `found["tortuosity_factor", "pore", "z"]`
+    one of several, and `found["tortuosity_factor"]` all of that name.
 
     Attributes:
-        properties: in the order of `PROPERTIES`.
+        properties: in the order of `matphase.properties.catalogue.PROPERTIES`.
         curves: profiles, correlations, size and chord distributions by file name.
-        about: of the volume: name, shape, voxel size, unit, phases, samples, validation slices.
+        about: name, shape, voxel size, unit and phases of the volume, and the number of samples
+            and validation slices.
         notes: what was left out, and why.
     """
 
@@ -184,31 +154,136 @@ class Measurements:
     about: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def __getitem__(self, key: str | tuple[str, ...]) -> Property:
-        """The property of that name: m["porosity"], m["tortuosity_factor", "pore", "z"].
+    def __getitem__(self, key: Any) -> Any:
+        """Property of that key, or all properties that a shorter key describes.
+
+        Args:
+            key: name of a property, or a tuple (name, phase) or (name, phase, axis). A number or
+                a slice counts in the order of `properties`.
+
+        Returns:
+            the property, where the key is complete: `found["porosity"]`. Otherwise a dictionary of
+            properties: by axis where all are of one phase (`found["tortuosity_factor"]["z"]`), by
+            phase where none has an axis (`found["volume_fraction"]["pore"]`), else by both
+            (`found["mean_chord"]["pore z"]`).
+
+        Raises:
+            InputError: it was not measured; the message names the nearest.
+        """
+        if isinstance(key, int | slice):
+            return self.properties[key]
+        wanted = (key,) if isinstance(key, str) else tuple(key)
+        complete = Key(*wanted) if 1 <= len(wanted) <= len(Key._fields) else None
+        for one in self.properties:
+            if one.key == complete:
+                return one
+        alike = [one for one in self.properties if wanted and one.key[: len(wanted)] == wanted]
+        if not alike:
+            raise InputError(self._unknown(" ".join(str(part) for part in wanted)))
+        if len({one.key.of for one in alike}) == 1:
+            return {one.key.axis: one for one in alike}
+        return {" ".join(part for part in one.key[1:] if part): one for one in alike}
+
+    def find(self, name: str, of: str = "", axis: str = "") -> Property:
+        """Property of exactly this name, phase and axis.
 
         Raises:
             InputError: it was not measured.
         """
-        wanted = Key(*((key,) if isinstance(key, str) else key))
         for one in self.properties:
-            if one.key == wanted:
+            if one.key == (name, of, axis):
                 return one
-        raise InputError(
-            f"there is no property '{wanted}'; there are "
-            f"{', '.join(str(one.key) for one in self.properties)}"
-        )
+        raise InputError(self._unknown(str(Key(name, of, axis))))
+
+    def __getattr__(self, name: str) -> Property:
+        alike = [one for one in self.__dict__.get("properties", ()) if one.key.name == name]
+        if len(alike) == 1:
+            found: Property = alike[0]
+            return found
+        if alike:
+            raise AttributeError(
+                f"there are {len(alike)} properties {name!r}; choose one by [{name!r}, phase, axis]"
+            )
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(self._unknown(name))
+
+    def __dir__(self) -> list[str]:
+        names = [one.key.name for one in self.properties]
+        return [*super().__dir__(), *(name for name in names if names.count(name) == 1)]
 
     def __iter__(self) -> Iterator[Property]:
         return iter(self.properties)
+
+    def __len__(self) -> int:
+        return len(self.properties)
 
     def __str__(self) -> str:
         rows = [(str(one.key), in_words(one)) for one in self.properties]
         wide = max((len(name) for name, _ in rows), default=0)
         return "\n".join(f"{name:<{wide}}  {text}" for name, text in rows)
 
+    def __repr__(self) -> str:
+        shown = [f"  {one!r}" for one in self.properties[:MOST_SHOWN]]
+        if len(self) > MOST_SHOWN:
+            shown.append(f"  ... {len(self) - MOST_SHOWN} more; print() shows all")
+        where = f" of {self.about['name']}" if "name" in self.about else ""
+        return "\n".join([f"Measurements{where}, {len(self)} properties:", *shown])
+
+    def _repr_html_(self) -> str:
+        def line(cells: Sequence[str], tag: str) -> str:
+            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        rows = [line(row, "td") for row in self.table_rows()]
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return f"<table>{line(HEADINGS, 'th')}{''.join(rows)}</table>{notes}"
+
+    def _unknown(self, wanted: str) -> str:
+        """Message that a property was not measured, with the nearest and all that there are."""
+        there = list(dict.fromkeys(one.key.name for one in self.properties))
+        name, _, rest = wanted.partition(" ")
+        if name in there and rest:
+            keys = [str(one.key) for one in self.properties if one.key.name == name]
+            return f"there is no property {wanted!r}; choose from {', '.join(keys)}"
+        known = there if nearest(name, there) else [*there, *PROPERTIES]
+        hint = did_you_mean(name, known)
+        return f"there is no property {wanted!r}{hint}; measured are {', '.join(there)}"
+
+    def table_rows(self) -> list[tuple[str, ...]]:
+        """Rows of a table with the columns `HEADINGS`, as text; +- is half of a 90 % interval."""
+        return [
+            (
+                str(one.key),
+                f"{one.value:.4g}",
+                *(
+                    "-" if error is None else f"{half_width(error):.2g}"
+                    for error in (one.standard_error, one.segmentation, one.sampling)
+                ),
+                "" if one.unit == "1" else one.unit,
+                one.method,
+            )
+            for one in self.properties
+        ]
+
+    def to_dataframe(self) -> Any:
+        """Properties as a pandas.DataFrame, one row each, with the columns of `to_csv`.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise InputError(
+                "to_dataframe needs the package pandas; pip install 'matphase[pandas]'"
+            ) from error
+        frame = pd.DataFrame(self._flat_rows())
+        # JSON writes numbers that are not finite as strings, a table of numbers needs them back
+        numbers = [name for name in frame if name not in ("name", "of", "axis", "unit", "method")]
+        return frame.astype(dict.fromkeys(numbers, float))
+
     def to_json(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """Properties, curves, notes and description of the volume, ready for JSON."""
         return {
             "about": self.about,
             "properties": [one.to_json() for one in self.properties],
@@ -227,44 +302,24 @@ class Measurements:
         }
 
     def to_csv(self) -> str:
-        """The properties, one a line, with a line of headings."""
+        """Properties as CSV, one per line below a line of column names."""
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
+        rows = self._flat_rows()
+        writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return out.getvalue()
+
+    def _flat_rows(self) -> list[dict[str, Any]]:
         rows = [one.to_json() for one in self.properties]
         for row in rows:
             del row["sampling_error_by"], row["segmentation_error_by"]
             row["interval_90_low"], row["interval_90_high"] = row.pop("interval_90") or (None, None)
-        names = list(rows[0]) if rows else []
-        writer.writerow(names)
-        writer.writerows([row[name] for name in names] for row in rows)
-        return out.getvalue()
-
-
-def pair_keys(names: Sequence[str], *, flat: bool) -> list[Key]:
-    """Of the area, in a slice the boundary length, between every two phases, in index order."""
-    name = "boundary_length" if flat else "interface_area"
-    return [Key(name, f"{one}|{other}") for one, other in itertools.combinations(names, 2)]
-
-
-def surface_keys(names: Sequence[str], *, flat: bool) -> list[Key]:
-    """Of each phase's own surface, in a slice what the slice says of it."""
-    name = "surface_area_from_plane" if flat else "specific_surface_area"
-    return [Key(name, of) for of in names]
-
-
-def unit_of(name: str, length: str | None) -> str:
-    """The unit of a property where lengths have the unit `length`; None: voxels, "px"."""
-    if name == "effective_conductivity":
-        return "as given"
-    power, base = PROPERTIES[name].power, length or "px"
-    if power == 0:
-        return "1"
-    raised = base if abs(power) == 1 else f"{base}^{abs(power)}"
-    return raised if power > 0 else f"1/{raised}"
+        return rows
 
 
 def in_words(one: Property) -> str:
-    """Value, error and unit on a line: `0.412 +- 0.018`, +- being half of the 90 % interval."""
+    """Value, error and unit as text: `0.412 +- 0.018`, where +- is half of the 90 % interval."""
     unit = "" if one.unit == "1" else f" {one.unit}"
     error = one.standard_error
     if error is None or not math.isfinite(one.value):

@@ -1,6 +1,6 @@
 """Measured properties as the parameters of a porous-electrode (DFN) model.
 
-The DFN model knows the active material as equal spheres. Their radius R = 3 eps_active / a follows
+The DFN model treats the active material as equal spheres. Their radius R = 3 eps_active / a follows
 from volume fraction and wetted surface a, so that capacity and reaction area are both those of
 the electrode; it is not the radius of its particles.
 """
@@ -21,7 +21,7 @@ MADE_OF = {
     "transport": "effective_diffusivity",
 }
 NEEDED = tuple(MADE_OF)
-"""Groups of properties that the parameters are made of."""
+"""Groups of properties that the parameters need."""
 
 Electrode: TypeAlias = Literal["negative", "positive"]
 
@@ -30,7 +30,7 @@ _METRES = {"nm": 1e-9, "um": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0}
 
 @dataclass(frozen=True)
 class ElectrodeParameters:
-    """What a labelled volume says of an electrode of a DFN model, in SI units.
+    """Parameters of an electrode in a DFN model that a labelled volume gives, in SI units.
 
     Attributes:
         porosity: volume fraction of the pores.
@@ -48,34 +48,34 @@ class ElectrodeParameters:
 
     @classmethod
     def of(cls, found: Measurements) -> "ElectrodeParameters":
-        """Pick them out of what was measured; the first axis is that of the current.
+        """Parameters from measured properties; the first axis is the direction of the current.
 
         Args:
-            found: with the groups `NEEDED`.
+            found: measurements with the groups `NEEDED`.
 
         Raises:
-            InputError: something is missing, or no model could run on it.
+            InputError: a property is missing, or no battery model could run on it.
         """
         roles, axes = Roles(found.about["roles"]), found.about["axes"]
         there = {one.key.name for one in found}
         if missing := [group for group, name in MADE_OF.items() if name not in there]:
-            why = "; ".join(found.notes) or "a slice has none"
+            why = "; ".join(found.notes) or "a slice does not have them"
             raise InputError(
-                f"a battery model needs {', '.join(missing)}, which was not measured ({why}); "
-                "measure a volume, in enough memory"
+                f"a battery model needs {', '.join(missing)}, which were not measured ({why}); "
+                "measure them on a volume, with enough memory"
             )
         axis = axes[0]
         pore, active = roles.named("pore"), roles.named("active")
         metre = _METRES.get(str(found.about.get("unit")))
         if metre is None:
             raise InputError(
-                "a battery model needs the surface in 1/m, but no voxel size is known; give "
-                "--voxel-size and --unit"
+                "a battery model needs the surface in 1/m, but the voxel size is not known; give "
+                "voxel_size= and unit="
             )
         contact = "|".join(sorted((pore, active), key=found.about["phases"].index))
-        surface = found["interface_area", contact].value / metre
-        efficiency = found["effective_diffusivity", pore, axis].value
-        porosity = found["volume_fraction", pore].value
+        surface = found.find("interface_area", contact).value / metre
+        efficiency = found.find("effective_diffusivity", pore, axis).value
+        porosity = found.find("volume_fraction", pore).value
         if not (surface > 0 and efficiency > 0 and 0 < porosity < 1):
             raise InputError(
                 f"{pore} does not percolate along {axis}, or does not touch {active}; no battery "
@@ -85,7 +85,7 @@ class ElectrodeParameters:
         along = [one.value for one in conducted if one.key.axis == axis]
         return cls(
             porosity,
-            found["volume_fraction", active].value,
+            found.find("volume_fraction", active).value,
             surface,
             efficiency,
             along[0] if along else None,
@@ -93,7 +93,7 @@ class ElectrodeParameters:
 
     @property
     def radius(self) -> float:
-        """Of equal spheres with this active material's volume and wetted surface, in m."""
+        """Radius in m of equal spheres with this active material's volume and wetted surface."""
         return 3 * self.active_fraction / self.surface
 
     @property
@@ -112,7 +112,7 @@ def pybamm_parameters(one: ElectrodeParameters, electrode: Electrode) -> dict[st
         f"{side} particle radius [m]": one.radius,
     }
     if one.conductivity is not None:
-        # the conductivity is an effective one already, so PyBaMM is not to correct it again
+        # the conductivity is an effective one already, so PyBaMM must not correct it again
         entries[f"{side} electrode conductivity [S.m-1]"] = one.conductivity
         entries[f"{side} electrode Bruggeman coefficient (electrode)"] = 0.0
     return entries
@@ -125,7 +125,7 @@ def with_properties(template: Any, one: ElectrodeParameters, electrode: Electrod
 
     Args:
         template: content of a complete BPX file (version 1).
-        one: to be put in.
+        one: parameters to put in.
         electrode: which of the two.
 
     Raises:
@@ -150,13 +150,13 @@ def with_properties(template: Any, one: ElectrodeParameters, electrode: Electrod
 
 
 def check_cell(content: Any, what: str) -> None:
-    """See that `content` is a BPX cell of version 1, by the package `bpx`.
+    """Check that `content` is a BPX cell of version 1, with the package `bpx`.
 
     Raises:
-        InputError: it is not, or the package is missing; `what` names it.
+        InputError: it is not, or the package is missing; `what` names it in the message.
     """
     if find_spec("bpx") is None:
-        raise InputError("a BPX file is checked by the package bpx; pip install 'matphase[bpx]'")
+        raise InputError("checking a BPX file needs the package bpx; pip install 'matphase[bpx]'")
     import bpx
 
     try:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from matphase.properties.arrays import Counts, Floats, check_indices, ratios
+from matphase.properties.arrays import Counts, Floats, check_indices
 from matphase.properties.labelled import Indices
 from matphase.support.errors import InputError
+from matphase.support.ratios import ratios
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,12 +30,11 @@ from matphase.properties.arrays import (
     check_indices,
     check_repeated,
     check_spacing,
-    ratio,
-    ratios,
     shifted,
 )
 from matphase.properties.labelled import Indices, Spacing
 from matphase.support.errors import InputError
+from matphase.support.ratios import ratio, ratios
 
 
 def directions(ndim: int) -> tuple[tuple[int, ...], ...]:
@@ -161,6 +160,19 @@ def interface_areas(indices: Indices, n_phases: int, spacing: Spacing) -> Floats
     """
     check_spacing(spacing, indices.ndim)
     return areas_from_counts(interface_counts(indices, n_phases), spacing)
+
+
+def boundary_lengths(plane: Indices, n_phases: int) -> Floats:
+    """Length in pixels of the boundary between each pair of phases in one slice.
+
+    Args:
+        plane: phase indices or `IGNORE_INDEX`, (y, x).
+        n_phases: number of phases.
+
+    Returns:
+        Symmetric, shape (n_phases, n_phases); 0 for a slice in which no pixel counts.
+    """
+    return np.nan_to_num(interface_areas(plane, n_phases, (1.0, 1.0)) * plane.size)
 
 
 def specific_surface_areas(areas: Floats) -> Floats:

@@ -8,8 +8,11 @@ import numpy as np
 
 from matphase.images.volume import Volume
 from matphase.properties import corrections
-from matphase.properties.estimate import PROPERTIES, Key, Measurements, Property, unit_of
-from matphase.properties.groups import GROUP_OF, WHOLE, Found, Subject, correlation_bytes
+from matphase.properties.catalogue import PROPERTIES, Key, unit_of
+from matphase.properties.estimate import Measurements, Property
+from matphase.properties.groups import BYTES_PER_VOXEL, MEASURE
+from matphase.properties.groups.correlation import correlation_bytes
+from matphase.properties.groups.subject import Found, Subject
 from matphase.properties.labelled import Labelled
 from matphase.properties.plan import Plan
 from matphase.properties.sampling import needed_volume
@@ -97,7 +100,7 @@ def _that_fit(plan: Plan, labelled: Labelled, memory: int, notes: list[str]) -> 
     """The groups that can be measured within the memory."""
     fit = []
     for group in plan.groups:
-        needed = WHOLE.get(group, 0) * math.prod(labelled.shape)
+        needed = BYTES_PER_VOXEL.get(group, 0) * math.prod(labelled.shape)
         if group == "correlation":
             needed = correlation_bytes(labelled.shape)
         if needed <= memory:
@@ -113,7 +116,7 @@ def _that_fit(plan: Plan, labelled: Labelled, memory: int, notes: list[str]) -> 
 def _measured(subject: Subject, groups: list[str], reporter: Reporter) -> Found:
     all_found = Found()
     for group in groups:
-        found = GROUP_OF[group](subject)
+        found = MEASURE[group](subject)
         all_found.values |= found.values
         all_found.sampling |= found.sampling
         all_found.curves |= found.curves

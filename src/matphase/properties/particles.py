@@ -17,10 +17,11 @@ from scipy import ndimage
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
-from matphase.properties.arrays import Bools, Floats, check_mask, check_spacing, ratio, shifted
+from matphase.properties.arrays import Bools, Floats, check_mask, check_spacing, shifted
 from matphase.properties.labelled import Spacing
 from matphase.properties.sizes import distances
 from matphase.support.errors import InputError
+from matphase.support.ratios import ratio
 
 ParticleLabels: TypeAlias = NDArray[np.int32]
 """Number of the particle that a voxel belongs to, from 1; 0 where there is none."""

@@ -19,16 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.properties.arrays import (
-    Counts,
-    check_indices,
-    check_repeated,
-    check_spacing,
-    ratios,
-    shifted,
-)
+from matphase.properties.arrays import Counts, check_indices, check_repeated, check_spacing, shifted
 from matphase.properties.labelled import Indices, Spacing
 from matphase.support.errors import InputError
+from matphase.support.ratios import ratios
 
 
 def triple_line_counts(slab: Indices, repeated: int = 0) -> Counts:

@@ -31,8 +31,8 @@ from matphase.reproduce import machine
 from matphase.reproduce.protocol import Protocol, SplitName
 from matphase.reproduce.trial import Source, Trial, trial
 from matphase.scores import anatomy, trust
-from matphase.scores.bootstrap import block_confusions
 from matphase.scores.evaluation import Row, score_row
+from matphase.scores.metrics.confusion import block_confusions
 from matphase.settings import Settings, USISettings
 from matphase.support.files import atomic_write, remove
 from matphase.support.seeds import mix

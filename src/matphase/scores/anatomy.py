@@ -1,7 +1,7 @@
-"""Where the remaining error sits: at boundaries or in the bulk, in which phases, in which labels.
+"""Analyses of the remaining error: at boundaries or in the bulk, in which phases, in which labels.
 
-All stacks are (n, h, w); a pixel that is `IGNORE_INDEX` in any of the stacks compared counts
-nowhere. Results are ready for JSON: a share that is not defined is None, and so is an edge at
+All stacks are (n, h, w); a pixel that is `IGNORE_INDEX` in any of the stacks compared does
+not count. Results are ready for JSON: a share that is not defined is None, and so is an edge at
 infinity.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
-from matphase.scores.bootstrap import scored_pixels
+from matphase.scores.metrics.checks import scored_pixels
 from matphase.support.errors import InputError
 
 EDGES = (1.0, 2.0, 3.0, 5.0, math.inf)
@@ -26,7 +26,7 @@ BOUNDARY_WIDTH = 2.0
 
 
 def distance_to_boundary(truth: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """How far each pixel is from where its phase ends, within its slice.
+    """Distance of each pixel from the boundary of its phase, within its slice.
 
     The boundary runs between pixels: the distance is that to the centre of the nearest pixel of
     another phase, minus one half. So a pixel with a 4-neighbour of another phase has 0.5, one that
@@ -43,7 +43,7 @@ def distance_to_boundary(truth: NDArray[np.uint8]) -> NDArray[np.float32]:
         InputError: truth is not a stack.
     """
     if truth.ndim != 3:
-        raise InputError(f"truth of shape {truth.shape} is no stack; give (n, h, w)")
+        raise InputError(f"truth of shape {truth.shape} is not a stack; give (n, h, w)")
     distance = np.full(truth.shape, np.nan, np.float32)
     for image, found in zip(truth, distance, strict=True):
         phases = [phase for phase in np.unique(image) if phase != IGNORE_INDEX]
@@ -63,13 +63,13 @@ def error_by_distance(
     n_phases: int,
     edges: Sequence[float] = EDGES,
 ) -> list[dict[str, Any]]:
-    """How many pixels are wrong at which distance from the true boundary.
+    """Error rate by distance from the true boundary.
 
     Args:
         truth: (n, h, w) phase indices or `IGNORE_INDEX`.
         labels: (n, h, w) predicted phase indices, `IGNORE_INDEX` where not scored.
         n_phases: number of phases.
-        edges: upper ends of the bins in pixels, rising, the last infinite; see
+        edges: upper ends of the bins in pixels, increasing, the last infinite; see
             `distance_to_boundary`.
 
     Returns:
@@ -77,11 +77,14 @@ def error_by_distance(
         all pixels, `error_rate` in the bin, and `share_of_errors`, of all errors.
 
     Raises:
-        InputError: stacks that do not fit, no phase in them, or edges that do not rise to infinity.
+        InputError: stacks that do not fit, values that are no phase index, or edges that do not
+            increase to infinity.
     """
     ends = [0.0, *(float(edge) for edge in edges)]
     if ends[-1] != math.inf or any(low >= high for low, high in itertools.pairwise(ends)):
-        raise InputError(f"edges {tuple(edges)} are no bins; give rising ones, infinity last")
+        raise InputError(
+            f"edges {tuple(edges)} are not bins; give increasing edges, the last one infinite"
+        )
     scored = scored_pixels(truth, labels, n_phases)
     wrong = truth[scored] != labels[scored]
     which = np.searchsorted(ends[1:], distance_to_boundary(truth)[scored], side="left")
@@ -103,7 +106,7 @@ def error_by_distance(
 def confusion_shares(
     truth: NDArray[np.uint8], labels: NDArray[np.uint8], phases: PhaseTable
 ) -> dict[str, dict[str, float | None]]:
-    """Which two phases are taken for each other, at boundaries and in the bulk.
+    """Shares of the errors by pair of confused phases, at boundaries and in the bulk.
 
     Args:
         truth: (n, h, w) phase indices or `IGNORE_INDEX`.
@@ -111,12 +114,12 @@ def confusion_shares(
         phases: their names.
 
     Returns:
-        For each pair of phases, such as "pore-carbon" (in the order of `phases`), what share of
-        all errors is one of them taken for the other: `boundary`, within `BOUNDARY_WIDTH` of any
-        true boundary, not only of these two phases; `bulk`, beyond; and `all`, their sum.
+        For each pair of phases, such as "pore-carbon" (in the order of `phases`), their share of
+        all errors: `boundary`, within `BOUNDARY_WIDTH` of any true boundary, not only of these two
+        phases; `bulk`, beyond; and `all`, their sum.
 
     Raises:
-        InputError: stacks that do not fit, or no phase in them.
+        InputError: stacks that do not fit, or values that are no phase index.
     """
     scored = scored_pixels(truth, labels, len(phases))
     wrong = scored & (truth != labels)
@@ -136,7 +139,7 @@ def confusion_shares(
 
 
 def label_noise(measured: NDArray[np.uint8], exact: NDArray[np.uint8]) -> dict[str, Any]:
-    """How far labels as one can measure them agree with the exact ones of a virtual electrode.
+    """Agreement of measured labels with the exact labels of a virtual electrode.
 
     Args:
         measured: (n, h, w) phase indices or `IGNORE_INDEX`, as a second imaging method gives them.
@@ -168,7 +171,7 @@ def label_noise(measured: NDArray[np.uint8], exact: NDArray[np.uint8]) -> dict[s
 def misregistration_share(
     measured: NDArray[np.uint8], exact: NDArray[np.uint8], labels: NDArray[np.uint8]
 ) -> dict[str, Any]:
-    """Who is right where a method differs from the measured labels that it is scored against.
+    """Shares of right and wrong labels where a prediction differs from the measured labels.
 
     Args:
         measured: (n, h, w) phase indices or `IGNORE_INDEX`, the labels with their errors.
@@ -196,12 +199,12 @@ def misregistration_share(
 
 
 def _phases_in(*stacks: NDArray[np.uint8]) -> int:
-    """The number of phases that holds every index in `stacks`."""
+    """Smallest number of phases that includes every index in `stacks`."""
     return 1 + max(
         (int(stack[stack != IGNORE_INDEX].max(initial=0)) for stack in stacks), default=0
     )
 
 
 def _share(part: np.number[Any], whole: np.number[Any]) -> float | None:
-    """Divide part by whole; None where whole is 0."""
+    """Quotient; None where `whole` is 0."""
     return float(part) / float(whole) if whole else None

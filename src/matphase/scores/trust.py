@@ -1,4 +1,4 @@
-"""Whether the uncertainty can be trusted: does it know where the labels are wrong.
+"""Analyses of the uncertainty: whether it finds the pixels where the labels are wrong.
 
 Results are ready for JSON: what is not defined is None.
 """
@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.scores import metrics
-from matphase.scores.bootstrap import scored_pixels
+from matphase.scores.metrics.calibration import expected_calibration_error, reliability_curve
+from matphase.scores.metrics.checks import scored_pixels
+from matphase.scores.metrics.confusion import accuracy, confusion_matrix, mean_iou
+from matphase.scores.metrics.detection import aurc, auroc, detection_scores, risk_coverage
 from matphase.support.errors import InputError
 
 Bools = NDArray[np.bool_]
@@ -26,13 +28,13 @@ def detector_comparison(
     wrong: Bools,
     where: Bools | None = None,
 ) -> dict[str, Any]:
-    """Does HCL-IDK find the wrong pixels better than the uncertainty that it starts from.
+    """Compare HCL-IDK with the uncertainty that it starts from, as detectors of wrong pixels.
 
     The paper assumes that what is highly uncertain is wrong (its assumption A1). If that were all,
     flagging the most uncertain pixels, as many as the IDK set has, would find as much.
 
     Args:
-        idk: true where HCL-IDK says "I don't know", any shape.
+        idk: true where HCL-IDK flags a pixel as uncertain, any shape.
         idk_score: its score, higher for less known; same shape, as are all others.
         entropy: predictive entropy u, in any unit.
         mutual_information: between prediction and weights, in any unit.
@@ -74,11 +76,11 @@ def _detector(
 ) -> dict[str, float | None]:
     """Measures of a score, and of its `flags` or else its `flagged` highest pixels; all flat."""
     # First, for it refuses NaN, which would make nonsense of the threshold.
-    area = metrics.auroc(score, wrong)
-    found = metrics.detection_scores(_highest(score, flagged) if flags is None else flags, wrong)
+    area = auroc(score, wrong)
+    found = detection_scores(_highest(score, flagged) if flags is None else flags, wrong)
     return {
         "AUROC": _defined(area),
-        "AURC": _defined(metrics.aurc(score, wrong)),
+        "AURC": _defined(aurc(score, wrong)),
         **{name: _defined(value) for name, value in found._asdict().items()},
     }
 
@@ -101,7 +103,7 @@ def oracle_ceiling(
     idk: Bools,
     n_phases: int,
 ) -> dict[str, Any]:
-    """How much the local stage gains, and how much it could if it always chose the better label.
+    """Gain of the local stage, and its upper bound if the better label were always chosen.
 
     Args:
         truth: (n, h, w) phase indices or `IGNORE_INDEX`.
@@ -154,17 +156,17 @@ def oracle_ceiling(
 def _overall(
     truth: NDArray[np.uint8], labels: NDArray[np.uint8], n_phases: int
 ) -> dict[str, float | None]:
-    confusion = metrics.confusion_matrix(truth, labels, n_phases)
+    confusion = confusion_matrix(truth, labels, n_phases)
     return {
-        "mIU": _defined(metrics.mean_iou(confusion)),
-        "accuracy": _defined(metrics.accuracy(confusion)),
+        "mIU": _defined(float(mean_iou(confusion))),
+        "accuracy": _defined(float(accuracy(confusion))),
     }
 
 
 def risk_coverage_curve(
     uncertainty: Scores, wrong: Bools, points: int = 100, *, where: Bools | None = None
 ) -> dict[str, list[float]]:
-    """The curve of `metrics.risk_coverage`, thinned for plotting.
+    """Risk-coverage curve with fewer points, for plotting.
 
     Args:
         uncertainty: any shape; pixels are kept in rising order of it.
@@ -180,7 +182,7 @@ def risk_coverage_curve(
     """
     if points < 2:
         raise InputError(f"{points} points are no curve; give at least 2")
-    coverage, risk = metrics.risk_coverage(uncertainty, wrong, where=where)
+    coverage, risk = risk_coverage(uncertainty, wrong, where=where)
     last = max(coverage.size - 1, 0)
     kept = np.unique(np.linspace(0, last, points).round().astype(np.intp))[: coverage.size]
     kept = kept[kept >= 0] if coverage.size else kept[:0]
@@ -188,7 +190,7 @@ def risk_coverage_curve(
 
 
 def reliability(probabilities: Scores, truth: NDArray[np.uint8], bins: int = 15) -> dict[str, Any]:
-    """What the model says it knows against what it knows, for plotting.
+    """Reliability curve: accuracy against confidence, for plotting.
 
     Args:
         probabilities: (n, c, h, w); sums to 1 over c.
@@ -199,14 +201,14 @@ def reliability(probabilities: Scores, truth: NDArray[np.uint8], bins: int = 15)
         `confidence`, `accuracy` (None in empty bins) and `count` per bin, and `ECE`.
 
     Raises:
-        InputError: as `metrics.reliability_curve`.
+        InputError: as `reliability_curve`.
     """
-    curve = metrics.reliability_curve(probabilities, truth, bins)
+    curve = reliability_curve(probabilities, truth, bins)
     return {
         "confidence": [_defined(value) for value in curve.confidence],
         "accuracy": [_defined(value) for value in curve.accuracy],
         "count": curve.count.tolist(),
-        "ECE": _defined(metrics.expected_calibration_error(probabilities, truth, bins)),
+        "ECE": _defined(expected_calibration_error(probabilities, truth, bins)),
     }
 
 

@@ -1,0 +1,17 @@
+"""Largest clusters, and clusters that percolate along the axes."""
+
+from matphase.properties import connectivity
+from matphase.properties.catalogue import Key
+from matphase.properties.groups.subject import Found, Subject
+
+
+def measure(subject: Subject) -> Found:
+    """Largest clusters, and what percolates along the axes."""
+    found = Found()
+    for index, name in enumerate(subject.names):
+        clusters = connectivity.find_clusters(indices == index for indices, _ in subject.slabs())
+        seen = connectivity.connectivity(clusters)
+        found.values[Key("connected_share", name)] = seen.largest_share
+        for number, axis in subject.axes():
+            found.values[Key("percolating_share", name, axis)] = seen.percolating_share[number]
+    return found
