@@ -1,4 +1,4 @@
-"""Seeds derived from seeds, and hashes of data: what makes a run repeatable and recognisable."""
+"""Random seeds derived from other seeds, and hashes that identify data."""
 
 import hashlib
 
@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 
 def mix(*parts: int | str) -> int:
-    """A 63-bit seed that depends on all `parts` and their order, the same on any machine."""
+    """63-bit seed that depends on all `parts` and their order; the same on every machine."""
     text = "/".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
 def fingerprint(*arrays: NDArray[np.generic]) -> str:
-    """A hash of the arrays' shapes and contents: the same for the same data."""
+    """Hash of the types, shapes and contents of arrays."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
