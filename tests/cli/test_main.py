@@ -133,11 +133,6 @@ def test_help_does_without_heavy_libraries(words: list[str]) -> None:
     assert done.stderr == ""
 
 
-def test_an_import_of_the_pipeline_says_nothing() -> None:
-    done = python("import matphase.model")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
 def test_a_terminal_that_lacks_a_sign_is_no_trouble(work: Path) -> None:
     code = "from matphase.cli import main; main()"
     words = ["evaluate", "labels.tif", "labels.tif", "--label-map", "pore=0,β=1,nickel=2"]
