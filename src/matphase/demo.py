@@ -1,4 +1,4 @@
-"""The demo: a virtual electrode is made, learned, predicted, scored and drawn."""
+"""Demo: simulate an electrode, train on part of it, predict the rest, score and plot the result."""
 
 import json
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ SMOKE_SETTINGS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the demo measured.
+    """Scores of the demo.
 
     Attributes:
-        phases: of the electrode.
-        rows: table 1 of the paper: UGSM, MatPhase w/o HCL-USI, MatPhase.
-        uncertainty: how well entropy and IDK find UGSM's errors.
+        phases: phases of the electrode.
+        rows: rows of the paper's table 1: UGSM, MatPhase w/o HCL-USI, MatPhase.
+        uncertainty: how well entropy and HCL-IDK find the errors of UGSM.
     """
 
     phases: PhaseTable
@@ -45,17 +45,20 @@ class Outcome:
 
 
 def run_demo(out: Path, *, seed: int, smoke: bool, overwrite: bool, reporter: Reporter) -> Outcome:
-    """Run the demo and write its folder, which appears when all of it is there.
+    """Run the demo and write its folder, which appears only when it is complete.
 
-    Labels as measured train the model and score it, on slices from the other end of the
-    electrode (split `blocked`).
+    The model is trained and scored with the measured labels; the scored slices are from the other
+    end of the electrode (split `blocked`).
 
     Args:
         out: folder to write.
-        seed: of the electrode and the training.
-        smoke: the smallest form, in seconds.
-        overwrite: replace `out`.
-        reporter: is told of progress.
+        seed: random seed of the electrode and the training.
+        smoke: use the smallest electrode and model, which takes seconds.
+        overwrite: replace `out` if it exists.
+        reporter: receives the progress.
+
+    Returns:
+        Scores on slices that were not used in training.
 
     Raises:
         OutputError: `out` exists or cannot be written.
@@ -93,7 +96,7 @@ def run_demo(out: Path, *, seed: int, smoke: bool, overwrite: bool, reporter: Re
 def _scored(
     phases: PhaseTable, truth: NDArray[np.uint8], result: Prediction, without: Prediction
 ) -> Outcome:
-    # labels of the virtual electrode are phase indices, so values need no translation
+    # label values of the virtual electrode are phase indices
     rows = {
         "UGSM": (result.global_labels, result.global_probabilities),
         "MatPhase w/o HCL-USI": (without.labels, without.probabilities),

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+import typer
 
 import matphase.images.formats
+from matphase.cli.common import Memory, Overwrite, Unit, VoxelSize, with_options
 from matphase.support.errors import InputError
 
 VERBS = [
@@ -131,11 +133,6 @@ def test_help_does_without_heavy_libraries(words: list[str]) -> None:
     assert done.stderr == ""
 
 
-def test_an_import_of_the_pipeline_says_nothing() -> None:
-    done = python("import matphase.model")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
 def test_a_terminal_that_lacks_a_sign_is_no_trouble(work: Path) -> None:
     code = "from matphase.cli import main; main()"
     words = ["evaluate", "labels.tif", "labels.tif", "--label-map", "pore=0,β=1,nickel=2"]
@@ -176,6 +173,30 @@ def test_troubles_are_told_in_one_line(
     monkeypatch.delenv("MATPHASE_DEBUG", raising=False)
     monkeypatch.setattr(matphase.images.formats, "open", fail(error))
     refused("info", "images.tif", says=[message])
+
+
+@pytest.mark.parametrize(
+    ("message", "printed"),
+    [
+        ("a.tif exists; pass overwrite=True", "a.tif exists; pass --overwrite"),
+        ("give voxel_size= and unit=.", "give --voxel-size and --unit."),
+        ("raise it (memory='4GB')", "raise it (--memory 4GB)"),
+        ("give label_map='pore=0,carbon=1'", "give --label-map pore=0,carbon=1"),
+        ("no such argument: colour=True, pore=0", "no such argument: colour=True, pore=0"),
+        ("of what groups= says", "of what --only says"),
+    ],
+)
+def test_errors_name_the_options_of_the_command(message: str, printed: str) -> None:
+    def verb(
+        voxel_size: VoxelSize = None,
+        unit: Unit = None,
+        memory: Memory = "2GB",
+        label_map: Annotated[str, typer.Option(help="Phases.")] = "",
+        groups: Annotated[str, typer.Option("--only", "-o")] = "",
+        overwrite: Overwrite = False,
+    ) -> None: ...
+
+    assert with_options(message, verb) == printed
 
 
 def test_a_bug_is_not_disguised(

@@ -231,7 +231,7 @@ def test_an_image_that_is_too_small(refused: Refused, shape: tuple[int, ...]) ->
         (["--config", "images.tif"], ["images.tif is not a TOML file"]),
         (["--validation-images", "images.tif"], ["belong together; give both or neither"]),
         (["--resume"], ["no interrupted training in model.partial", "omit --resume"]),
-        (["--out", "."], [". does not name what to write"]),
+        (["--out", "."], [". has no name of its own"]),
         (["--out", "images.tif"], ["images.tif exists", "pass --overwrite"]),
         (["--out", "images.tif", "--overwrite"], ["would replace images.tif, which is an input"]),
         (["--out", "images.tif/model"], ["images.tif is a file", "choose another path"]),
@@ -404,6 +404,7 @@ def test_ctrl_c_ends_the_program_and_keeps_the_last_checkpoint(
         stdout, stderr = process.communicate(timeout=60)
     finally:
         process.kill()
+    # and nothing else: imports of torch and Lightning print no warnings
     assert stderr == (
         f"matphase: stopped during ugsm; the last checkpoint is kept in {checkpoint}; "
         "continue with --resume\n"

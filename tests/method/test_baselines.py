@@ -2,20 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import matphase as mp
+from matphase.cli.models import model_names
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
 from matphase.method import local_unet
 from matphase.method.results import GlobalPrediction, Partition
 from matphase.networks import torchvision_shim, zoo
 from matphase.networks.lcgar import LCGAR
-from matphase.settings import LCGARSettings, ModelName, Settings, UGSMSettings
+from matphase.settings import LCGARSettings, Settings, UGSMSettings
 from matphase.support.errors import InputError
 from samples import Sample, striped
 
@@ -26,8 +26,8 @@ def settings_of(name: str, base: Settings) -> Settings:
     return base.updated({"model": name, "ugsm": {"epochs": 1}})
 
 
-def test_settings_and_zoo_know_the_same_models() -> None:
-    assert set(get_args(ModelName)) == set(zoo.KINDS)
+def test_the_command_line_and_the_zoo_know_the_same_models() -> None:
+    assert set(model_names()) == set(zoo.KINDS)
 
 
 @pytest.mark.parametrize("name", zoo.KINDS)

@@ -8,11 +8,12 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.models import OptionInfo
 
 from matphase.support.errors import EndedElsewhere, MatPhaseError, OutputError
 from matphase.support.files import atomic_write, reason
@@ -54,6 +55,9 @@ Set = Annotated[
     ),
 ]
 
+_ARGUMENT = re.compile(r"(?<![\w.-])([a-z_]+)=(?:True\b|'([^']+)'|(?=[\s,;.)]|$))")
+"""An argument as in Python: `overwrite=True`, `memory='4GB'`, or `voxel_size=` without a value."""
+
 _LACKS_MEMORY = re.compile("out of memory|can't allocate memory")
 
 
@@ -76,10 +80,35 @@ def reports_errors(verb: Callable[P, R]) -> Callable[P, R]:
                 raise
             if os.environ.get("MATPHASE_DEBUG"):
                 traceback.print_exc()
-        typer.echo(f"matphase: {' '.join(message.splitlines())}", err=True)
+        text = with_options(" ".join(message.splitlines()), verb)
+        typer.echo(f"matphase: {text}", err=True)
         raise typer.Exit(1)
 
     return wrapped
+
+
+def with_options(message: str, verb: Callable[..., Any]) -> str:
+    """Message whose Python arguments are replaced by the options of a command.
+
+    `overwrite=True` becomes `--overwrite`, `voxel_size=` becomes `--voxel-size`, and `memory='4GB'`
+    becomes `--memory 4GB`, if the command has these options.
+    """
+    options = {}
+    for name, hint in get_type_hints(verb, include_extras=True).items():
+        for part in getattr(hint, "__metadata__", ()):
+            if isinstance(part, OptionInfo):
+                # typer keeps the first name where functions without Annotated have the default
+                names = (str(text) for text in (part.default, *(part.param_decls or ())))
+                long = (text for text in names if text.startswith("--"))
+                options[name] = next(long, f"--{name.replace('_', '-')}")
+
+    def replaced(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        if name not in options:
+            return found.group()
+        return f"{options[name]} {value}" if value else options[name]
+
+    return _ARGUMENT.sub(replaced, message)
 
 
 def _message(error: BaseException) -> str | None:

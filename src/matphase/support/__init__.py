@@ -1,1 +1,1 @@
-"""Errors, files, progress, seeds, devices: what every room needs."""
+"""Tools that every room needs: errors, files, progress, seeds, settings, devices."""

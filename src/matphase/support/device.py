@@ -1,4 +1,4 @@
-"""Where the arithmetic happens, and in which number format."""
+"""Device and number format of the networks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ PrecisionSetting = Literal["auto", "float32", "bfloat16"]
 
 
 def best_device() -> torch.device:
-    """The GPU if PyTorch sees one, else the CPU."""
+    """GPU if PyTorch finds one, else CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -21,23 +21,23 @@ def best_device() -> torch.device:
 
 
 def resolve(precision: PrecisionSetting, device: torch.device) -> Precision:
-    """Turn `auto` into bfloat16 where `device` computes with it at full speed, else float32."""
+    """Number format on `device`; `auto` is bfloat16 if the hardware supports it, else float32."""
     if precision != "auto":
         return precision
     return "bfloat16" if _has_bfloat16(device) else "float32"
 
 
 def arithmetic(precision: PrecisionSetting) -> str:
-    """Device and number format that networks run in here, on which random masks depend, too."""
+    """Device and number format on this machine, as a text; dropout masks depend on both."""
     device = best_device()
     return f"{resolve(precision, device)} on {device.type}"
 
 
 @contextmanager
 def running(network: nn.Module, precision: PrecisionSetting) -> Iterator[torch.device]:
-    """Put `network` on the best device, ready to predict, and give that device.
+    """Context manager that moves `network` to the best device, for inference in `precision`.
 
-    Within the block nothing is recorded for gradients and convolutions run in `precision`.
+    Gives the device. Gradients are off within the block.
     """
     device = best_device()
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

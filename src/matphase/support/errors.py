@@ -1,33 +1,34 @@
-"""The errors that a user is meant to read.
+"""Errors with a message for the user.
 
-Every message says what is wrong, where, and what to do, in one sentence; the command line prints
-it as it stands and exits with status 1. Anything else that escapes is a bug.
+A message says in one sentence what is wrong, where, and what to do. Messages name arguments as in
+Python, such as `overwrite=True` or `voxel_size=`; the command line replaces them by its options and
+exits with status 1. Any other exception is a bug.
 """
 
 
 class MatPhaseError(Exception):
-    """Base of all errors that MatPhase raises on purpose."""
+    """Base class of all errors that MatPhase raises on purpose."""
 
 
 class InputError(MatPhaseError, ValueError):
-    """An image, label, setting or argument that cannot be used as it is."""
+    """An image, label, setting or argument cannot be used."""
 
 
 class FormatError(InputError):
-    """A file that is missing, damaged, or of a kind that is not read here."""
+    """A file is missing, damaged, or in a format that cannot be read."""
 
 
 class ModelError(MatPhaseError):
-    """A model folder that is incomplete, altered, or made by something else."""
+    """A model folder is incomplete, changed, or not a model."""
 
 
 class OutputError(MatPhaseError):
-    """An output path that cannot be, or must not be, written."""
+    """An output path cannot be written, or must not be overwritten."""
 
 
 class Interrupted(MatPhaseError):
-    """Work stopped by the user; what was finished is kept and named in the message."""
+    """The user stopped the work; the message says what was kept."""
 
 
 class EndedElsewhere(MatPhaseError):
-    """Another process of those that work together failed, and reports it."""
+    """Another process of the same training failed and reports the error."""

@@ -1,4 +1,4 @@
-"""Write beside, then rename: a file or folder appears under its name only when it is complete."""
+"""Atomic writing: a file or folder appears under its name only when it is complete."""
 
 import os
 import shutil
@@ -11,31 +11,31 @@ from matphase.support.errors import OutputError
 
 
 def check_output(path: Path, *, overwrite: bool, replaces: str | None = None) -> None:
-    """Refuse an output path that exists (unless `overwrite`) or whose folder cannot take it.
+    """Check that an output path can be written, before any work is done.
 
     Args:
-        path: file or folder to be written.
-        overwrite: what exists there may be replaced.
-        replaces: a file by which a folder shows that it is of the kind to be written; a folder
-            without it, and not empty, is somebody's own and stays.
+        path: file or folder to write.
+        overwrite: an existing file or folder may be replaced.
+        replaces: name of a file that marks a folder of the kind to write; another folder that is
+            not empty is never replaced.
 
     Raises:
-        OutputError: the path names nothing (as `.` or `..`), it exists, or its parent is not a
-            folder that can be written.
+        OutputError: the path has no name (such as `.` or `..`), it exists, or its parent is not a
+            writable folder.
     """
     if path.name in ("", ".."):
-        raise OutputError(f"{path} does not name what to write; give it a name of its own")
+        raise OutputError(f"{path} has no name of its own; name a file or folder to write")
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists; choose another name or pass --overwrite")
+        raise OutputError(f"{path} exists; choose another name or pass overwrite=True")
     if replaces and path.is_dir() and any(path.iterdir()) and not (path / replaces).exists():
         raise OutputError(
-            f"{path} is not replaced, since it holds other files (and no {replaces}); "
+            f"{path} is not replaced, since it contains other files (and no {replaces}); "
             "choose another name"
         )
     parent = nearest_folder(path.absolute().parent)
     if not parent.is_dir():
         raise OutputError(
-            f"{parent} is a file, so {path} cannot be made in it; choose another path"
+            f"{parent} is a file, so {path} cannot be created in it; choose another path"
         )
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"no permission to write in {parent}; choose another output path")
@@ -50,17 +50,17 @@ def nearest_folder(path: Path) -> Path:
 
 
 def file_name(name: str) -> str:
-    """The name of a phase as part of a file name: it may be called "active/binder", a file not."""
+    """Name of a phase as part of a file name, without slashes."""
     return name.replace("/", "_").replace("\\", "_")
 
 
 def reason(error: OSError) -> str:
-    """What the system says is wrong, on one line; libraries pass it on in several forms."""
+    """Cause of the error on one line; libraries give it in different forms."""
     return " ".join((error.strerror or str(error) or type(error).__name__).split())
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder with all it holds; nothing happens where nothing is."""
+    """Delete a file, or a folder with its content; do nothing if it does not exist."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -68,11 +68,11 @@ def remove(path: Path) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Move a finished file or folder onto `target`; what stood there goes only once it is safe."""
+    """Move a finished file or folder to `target`, and only then delete what was there before."""
     if not target.exists() or (source.is_file() and target.is_file()):
         source.replace(target)
         return
-    # nothing takes the place of a folder in one step
+    # a folder cannot be replaced in one step
     room = Path(tempfile.mkdtemp(prefix=".matphase-", dir=target.parent))
     retired = room / target.name
     try:
@@ -89,10 +89,11 @@ def replace(source: Path, target: Path) -> None:
 
 @contextmanager
 def atomic_write(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a hidden path beside `path` to write to; it takes the name at the end, if all went well.
+    """Context manager that gives a temporary path to write to, and renames it to `path` at the end.
 
-    The suffix is kept, since writers choose the format by it. The block may make a file or a
-    folder there. When it raises, what it wrote is removed and `path` is as it was.
+    The temporary path is in a hidden folder beside `path` and has the same name, since writers
+    choose the format by the suffix. The block may create a file or a folder there. If the block
+    raises, what it wrote is deleted and `path` stays as it was.
 
     Raises:
         OutputError: `path` exists or cannot be written, or the disk is full.

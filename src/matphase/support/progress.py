@@ -1,4 +1,4 @@
-"""Progress with time left, for the long parts; silent when nobody watches."""
+"""Progress of long computations, with the time left; silent where the output is no terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ from rich.progress import (
 
 
 class Reporter(Protocol):
-    """What a long piece of work tells while it runs."""
+    """Receiver of the progress of a long computation."""
 
     def start(self, title: str, total: int, done: int = 0) -> None:
-        """Begin a piece of `total` steps, `done` of which an earlier run has done already."""
+        """Begin a task of `total` steps, of which an earlier run finished `done`."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Count `steps` more as done; `note` is a short remark such as the current loss."""
+        """Count `steps` more as done; `note` is a short text such as the current loss."""
 
     def finish(self) -> None:
-        """End the piece that was begun last."""
+        """End the current task."""
 
 
 class Silent:
-    """A reporter that says nothing: the default in Python code, and where output is no terminal."""
+    """Reporter that prints nothing: the default in Python, and where the output is no terminal."""
 
     def start(self, title: str, total: int, done: int = 0) -> None: ...
 
@@ -40,7 +40,7 @@ class Silent:
 
 
 class Bars:
-    """A reporter that draws one bar a piece of work on the terminal."""
+    """Reporter that draws one progress bar per task on the terminal."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -59,7 +59,7 @@ class Bars:
 
 @contextmanager
 def terminal_reporter(*, quiet: bool = False) -> Iterator[Reporter]:
-    """Bars on standard error where that is a terminal, silence elsewhere or when `quiet`."""
+    """Progress bars on standard error if it is a terminal; nothing elsewhere or when `quiet`."""
     if quiet or not sys.stderr.isatty():
         yield Silent()
         return

@@ -1,4 +1,4 @@
-"""Seeds derived from seeds, and hashes of data: what makes a run repeatable and recognisable."""
+"""Random seeds derived from other seeds, and hashes that identify data."""
 
 import hashlib
 
@@ -8,13 +8,13 @@ from matphase.support.scratch import Stack
 
 
 def mix(*parts: int | str) -> int:
-    """A 63-bit seed that depends on all `parts` and their order, the same on any machine."""
+    """63-bit seed that depends on all `parts` and their order; the same on every machine."""
     text = "/".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
 def fingerprint(*stacks: Stack) -> str:
-    """A hash of the shapes and contents of stacks: the same for the same data."""
+    """Hash of the types, shapes and contents of arrays, or of stacks on disk."""
     digest = hashlib.sha256()
     for stack in stacks:
         digest.update(f"{stack.dtype}{stack.shape}".encode())
