@@ -1,10 +1,9 @@
-"""How much memory a block takes, and from that how large blocks are.
+"""The memory that a block takes, and the size of the blocks that follows from it.
 
-The one place that says so. What counts towards a limit is what prediction adds to what is loaded
-anyway: not the interpreter with its libraries and the weights, not the volume or the result where
-these are in memory, not the part of a file that its format makes us decode (a chunk, a page), and
-not the sample of a volume on which its grey scale is measured before the first block (200 MB), and
-not the slabs in which the files are written after the last (256 MB).
+A limit counts what prediction adds to what is loaded anyway. It does not count the interpreter
+with its libraries, the weights, a volume or a result in memory, the chunk or page of a file that
+is decoded as a whole, the sample of a volume on which its grey scale is measured before the first
+block (200 MB), or the slabs in which files are written after the last (256 MB).
 `benchmarks/memory.py` measures it.
 """
 
@@ -17,18 +16,19 @@ from matphase.networks.reach import Reach
 from matphase.support.errors import InputError
 
 MOST_SLICES = 16
-"""Of a block of whole slices: more of them would gain nothing, and be lost to a kill."""
+"""Of a block of whole slices: more would gain nothing, and be lost when the run is killed."""
 FEWEST_BLOCKS = 16
-"""Of a stack with as many slices, so that several workers have something to do. Not a matter of
-how many there are: a run goes on with the blocks that it began with, by whatever workers."""
+"""Of a stack with as many slices, so that several workers have something to do. It does not depend
+on the number of workers: an interrupted run goes on with the same blocks, with any workers."""
 _UNITS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 DEPTHS = (8, 4, 2, 1)
-"""Of blocks that are rectangles. Files are often stored in chunks several slices deep, which are
-decoded for each block that has one of the slices; so thin blocks come last."""
+"""Slices of blocks that are rectangles, in order of preference. Files are often stored in chunks
+several slices deep, which are decoded for each block that has one of the slices; so thin blocks
+come last."""
 
 
 def array_bytes(model: Trained, samples: int) -> int:
-    """What the stages' arrays take a pixel of a window and slice.
+    """The memory that the arrays of all stages take, per pixel of a window and slice.
 
     F, two softmaxes, and features twice (4 bytes each a phase); 4 bytes of each slice of an image;
     about 56 of codes, entropy, scores and positions; and for each sample that is kept twice its
@@ -43,10 +43,10 @@ def array_bytes(model: Trained, samples: int) -> int:
 
 
 def pass_bytes(model: Trained, height: int, width: int) -> int:
-    """What one pass of a network over one slice of a window takes at most.
+    """The memory that one pass of a network over one slice of a window takes at most.
 
     Args:
-        model: with its networks. A patch classifier takes no more than it is given.
+        model: with its networks. A patch classifier takes no more than it is allowed.
         height: of the window, in pixels.
         width: of the window, in pixels.
     """
@@ -60,13 +60,13 @@ def plan(model: Trained, shape: Shape, samples: int, memory: int) -> list[Block]
     """The blocks in which a volume is predicted: whole slices where they fit, else rectangles.
 
     Args:
-        model: what predicts.
+        model: that predicts.
         shape: (z, y, x) of the volume.
         samples: that are kept.
         memory: bytes that a block may take.
 
     Raises:
-        InputError: no block fits; it names what would.
+        InputError: no block fits; the message says how much memory is enough.
     """
     reach = zoo.reach(model.ugsm, model.lcgar, model.settings)
     z, height, width = shape
@@ -81,7 +81,7 @@ def plan(model: Trained, shape: Shape, samples: int, memory: int) -> list[Block]
         raise InputError(
             f"{model.settings.model} looks at whole slices, and one of {height} x {width} px takes "
             f"{amount_text(once + each)} of memory, but the limit is {amount_text(memory)}; raise "
-            f"it (--memory {amount_text(once + each)})"
+            f"the memory limit to {amount_text(once + each)}"
         )
     return tiles(shape, _rectangles(model, shape, samples, memory, reach), *_halo(reach))
 
@@ -108,8 +108,8 @@ def _rectangles(model: Trained, shape: Shape, samples: int, memory: int, reach: 
         least = needed(1, 1)
         raise InputError(
             f"predicting the smallest block of a slice of {height} x {width} px takes "
-            f"{amount_text(least)} of memory, but the limit is {amount_text(memory)}; raise it "
-            f"(--memory {amount_text(least)})"
+            f"{amount_text(least)} of memory, but the limit is {amount_text(memory)}; raise the "
+            f"memory limit to {amount_text(least)}"
         )
     length = cells * multiple
     return min(z, depth), _even(height, length, multiple), _even(width, length, multiple)
@@ -120,13 +120,13 @@ def _halo(reach: Reach) -> tuple[int, int]:
 
 
 def _even(side: int, length: int, multiple: int) -> int:
-    """As few pieces as pieces of `length` would be, but of one length, which a sliver is not."""
+    """The length that cuts `side` into equal pieces, as many as pieces of `length` would be."""
     pieces = -(-side // length)
     return -(-side // (pieces * multiple)) * multiple
 
 
 def amount_text(amount: int) -> str:
-    """Rounded up to two digits, so that a limit of what it says is enough."""
+    """An amount of memory as text, rounded up to two digits, so that it is enough as a limit."""
     digits = 10 ** max(0, len(str(amount)) - 2)
     rounded = -(-amount // digits) * digits
     unit, size = next((pair for pair in _UNITS if rounded >= pair[1]), _UNITS[-1])

@@ -1,11 +1,11 @@
-"""The maps of one block: the stages joined up (paper section 3.4, figure 4).
+"""The maps of one block: the stages of a model in order (paper section 3.4, figure 4).
 
-A function of the model, the volume, the block and a task, all of which can be pickled; so blocks
-may be computed in any order, anywhere, and again.
+They depend on the model, the volume, the block and a task, all of which can be pickled; so blocks
+may be computed in any order, on any machine, and again.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,25 +19,24 @@ from matphase.method.aggregate import aggregate, sample_labels
 from matphase.method.folder import Trained
 from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.networks import zoo
+from matphase.prediction.maps import Maps
 from matphase.prediction.plan import array_bytes, plan
 from matphase.support.errors import InputError
 
-Maps = dict[str, NDArray[Any]]
-"""By the names of `Prediction`'s fields, (z, y, x) or (phases or samples, z, y, x)."""
 Intensity = Literal["model", "volume"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of a model for all blocks of a volume alike.
+    """What to predict, the same for all blocks of a volume.
 
     Attributes:
-        samples: stochastic passes T.
-        seed: names the dropout masks.
+        samples: number of stochastic passes T.
+        seed: random seed of the dropout masks.
         ends: (n_slices, 2) the grey values that map to -1 and 1 in each slice.
         memory: bytes that a block may take.
-        keep_samples: give the labels of each sample.
-        mutual_information: give it.
+        keep_samples: also give the labels of each sample.
+        mutual_information: also give the mutual information.
     """
 
     samples: int
@@ -49,7 +48,7 @@ class Task:
 
     @property
     def kept(self) -> int:
-        """Number of samples whose labels are given."""
+        """Number of samples whose labels are kept."""
         return self.samples if self.keep_samples else 0
 
 
@@ -64,11 +63,11 @@ def task_of(
     mutual_information: bool = False,
     keep_samples: bool = False,
 ) -> Task:
-    """Check what is asked, and measure the grey scale of the volume once; see `MatPhase.predict`.
+    """Check the arguments, and measure the grey scale of the volume once; see `MatPhase.predict`.
 
     Raises:
         InputError: the volume cannot be used, its grey scale differs from training's, or the
-            networks see several slices and those of the volume are no neighbours.
+            networks see several slices and those of the volume are not consecutive.
     """
     if samples is not None and samples < 1:
         raise InputError(f"samples is {samples}; give at least one stochastic pass")
@@ -77,8 +76,8 @@ def task_of(
     number = samples or model.settings.ugsm.samples
     if keep_samples and (number < 2 or not ugsm.draws_samples(model.ugsm)):
         raise InputError(
-            f"{model.settings.model} with T = {number} has no samples to keep; it takes "
-            "a model with Monte-Carlo dropout, and two samples or more"
+            f"{model.settings.model} with samples={number} has no samples to keep; use a model "
+            "with Monte-Carlo dropout, and two samples or more"
         )
     check_neighbours(volume, range(volume.n_slices), model.settings.slices)
     own = replace(IntensityScale.of(volume), per_slice=model.scale.per_slice)
@@ -87,6 +86,33 @@ def task_of(
     scale = model.scale if intensity == "model" else own
     ends = scale.of_slices(volume)
     return Task(number, seed, ends, memory, keep_samples, mutual_information)
+
+
+def map_names(
+    model: Trained, task: Task, *, probabilities: bool, in_memory: bool
+) -> frozenset[str]:
+    """The maps that a prediction keeps, by the names of `matphase.prediction.maps.KINDS`.
+
+    Args:
+        model: that predicts.
+        task: what to predict.
+        probabilities: keep the probabilities of the phases.
+        in_memory: keep what is never written to files, too.
+    """
+    wanted = {
+        "labels": True,
+        "global_labels": True,
+        "entropy": True,
+        "idk": True,
+        "trusted": model.promise is not None,
+        "deferred": model.deferral is not None,
+        "mutual_information": task.mutual_information,
+        "probabilities": probabilities,
+        "samples": task.keep_samples,
+        "idk_score": in_memory,
+        "global_probabilities": in_memory and probabilities,
+    }
+    return frozenset(name for name, kept in wanted.items() if kept)
 
 
 def blocks_of(model: Trained, volume: Volume, task: Task) -> list[Block]:
@@ -105,7 +131,7 @@ def shape_of(volume: Volume) -> Shape:
 
 
 def block_images(model: Trained, volume: Volume, block: Block, task: Task) -> NDArray[np.float32]:
-    """What the networks see of the volume for one block, as `read_window` gives it.
+    """Read the images that the networks see for one block, as `read_window` gives them.
 
     Raises:
         InputError: a pixel in its window is NaN or infinite.
@@ -115,7 +141,7 @@ def block_images(model: Trained, volume: Volume, block: Block, task: Task) -> ND
 
 
 def block_maps(model: Trained, images: NDArray[np.float32], block: Block, task: Task) -> Maps:
-    """Predict the core of one block from its images (`block_images`)."""
+    """Predict the core of one block from its images (`block_images`); phases are indices."""
     settings = model.settings
     rows, columns = images.shape[-2:]
     left = task.memory - len(images) * rows * columns * array_bytes(model, task.kept)
@@ -142,14 +168,17 @@ def answers(
     *,
     memory: int = ugsm.DEFAULT_MEMORY,
 ) -> Maps:
-    """What a model makes of UGSM's prediction, in a window within the images.
+    """Run the stages after UGSM on its prediction, for a window within the images.
 
     Args:
         model: with all its stages.
         images: (n, height, width) or (n, slices, height, width), scaled to [-1, 1].
         known: UGSM's prediction of them.
-        inner: rows and columns to answer for; the local network sees what lies around.
+        inner: rows and columns to predict; the local network also sees what lies around.
         memory: bytes that the patches of a pass may take.
+
+    Returns:
+        maps by the names of `matphase.prediction.maps.KINDS`, with phase indices.
     """
     if model.idk is None or model.lcgar is None:
         known = known.window(*inner)
@@ -178,12 +207,12 @@ def answers(
     if model.scaling is not None:
         labels, probabilities = model.scaling.answer(labels, probabilities)
     maps: Maps = {
-        "labels": model.phases.decode(labels),
+        "labels": labels,
         "probabilities": np.moveaxis(probabilities, 1, 0),
         "entropy": known.entropy,
         "idk": partition.idk,
         "idk_score": partition.score,
-        "global_labels": model.phases.decode(known.labels),
+        "global_labels": known.labels,
         "global_probabilities": np.moveaxis(known.probabilities, 1, 0),
     }
     if model.deferral is not None:
@@ -196,8 +225,7 @@ def answers(
     if known.mutual_information is not None:
         maps["mutual_information"] = known.mutual_information
     if known.samples is not None:
-        drawn = sample_labels(known, asked, local_answers, model.scaling, weight)
-        maps["samples"] = model.phases.decode(drawn)
+        maps["samples"] = sample_labels(known, asked, local_answers, model.scaling, weight)
     return maps
 
 
