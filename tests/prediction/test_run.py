@@ -20,7 +20,8 @@ from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
 from matphase.method.folder import Trained, read, write
 from matphase.networks import zoo
-from matphase.prediction import records, run
+from matphase.prediction import files, run
+from matphase.prediction.maps import written_layers
 from matphase.prediction.task import blocks_of, task_of
 from matphase.settings import Settings
 from matphase.support.errors import Interrupted, OutputError
@@ -69,7 +70,7 @@ def predicted(
 ) -> dict[str, Any]:
     model = read(folder)
     task = task_of(model, volume, memory=memory, seed=seed, keep_samples=keep_samples)
-    written, record = run.predict_to_files(
+    result = run.predict_to_files(
         model,
         volume,
         task,
@@ -80,8 +81,8 @@ def predicted(
         crew=crew,
         reporter=reporter or Silent(),
     )
-    assert set(written) <= set(out.parent.iterdir())
-    return record
+    assert set(files.recorded_files(out)) <= set(out.parent.iterdir())
+    return dict(result.record)
 
 
 @pytest.fixture(scope="module")
@@ -112,20 +113,14 @@ def test_files_hold_what_a_prediction_in_memory_holds(
     folder = model_folder if suffix == ".h5" else quick_folder
     record = predicted(folder, volume, out, keep_samples=True, probabilities=True)
     expected = mp.load(folder).predict(volume, keep_samples=True)
-    stored = records.read_prediction(out, None)
-    assert stored.entropy is not None
-    assert stored.probabilities is not None
-    np.testing.assert_array_equal(stored.labels, stored.phases.encode(expected.labels))
-    np.testing.assert_allclose(stored.entropy, expected.entropy, atol=1e-5)
-    np.testing.assert_allclose(
-        stored.probabilities, expected.probabilities.swapaxes(0, 1), atol=1e-5
-    )
-    opened = records.open_prediction(out)
-    assert opened is not None
-    assert opened.labels.voxel_size == volume.voxel_size
-    assert expected.samples is not None
-    for one, samples in zip(opened.samples, expected.samples, strict=True):
-        np.testing.assert_array_equal(one.to_array(), samples)
+    stored = mp.open_prediction(out)
+    for name in stored.maps:
+        np.testing.assert_allclose(
+            np.asarray(getattr(stored, name)), getattr(expected, name), atol=1e-5, err_msg=name
+        )
+    assert "samples" in stored.maps
+    assert "probabilities" in stored.maps
+    assert (stored.voxel_size, stored.unit) == (volume.voxel_size, "um")
     assert record["volume_fractions"] == expected.volume_fractions()
     assert record["idk_share"] == expected.idk.mean()
     assert not list(tmp_path.glob(".*"))
@@ -147,8 +142,8 @@ def test_what_a_block_takes_can_be_pickled(
     opened, model = mp.open(tmp_path / "scan.h5"), read(quick_folder)
     task = task_of(model, opened, memory=SMALL)
     block = blocks_of(model, opened, task)[-1]
-    again = pickle.loads(pickle.dumps((opened, block, task, run.Outputs())))
-    there, block, task, _ = again
+    again = pickle.loads(pickle.dumps((opened, block, task)))
+    there, block, task = again
     one, other = (
         run.block_maps(model, run.block_images(model, of, block, task), block, task)
         for of in (opened, there)
@@ -209,7 +204,7 @@ def stopped(quick_folder: Path, volume: mp.Volume, out: Path, **options: Any) ->
     """A prediction that was stopped after three blocks; its working folder."""
     with pytest.raises(Interrupted):
         predicted(quick_folder, volume, out, reporter=Counting(stop_after=3), **options)
-    return records.working_folder(out)
+    return files.working_folder(out)
 
 
 def test_a_block_that_was_damaged_is_predicted_again(
@@ -219,8 +214,8 @@ def test_a_block_that_was_damaged_is_predicted_again(
     work = stopped(quick_folder, volume, out)
     kept = Counting()
     (maps,) = work.glob("maps-*")
-    chunks = sorted((maps / "entropy.zarr" / "c").rglob("0"))
-    chunk = next(path for path in chunks if path.is_file())
+    chunks = (maps / "entropy.ome.zarr" / "0" / "c").rglob("*")
+    chunk = min(path for path in chunks if path.is_file())
     chunk.write_bytes(chunk.read_bytes()[:-20])
     note = max((maps / "blocks").glob("*.json"))
     note.write_text("{", "utf-8")
@@ -244,11 +239,11 @@ def test_what_changed_in_the_volume_is_predicted_again(
         stopped(quick_folder, volume, first)
     else:
 
-        def stop(_: Path) -> None:
+        def stop(*_: Any) -> None:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(records, "take_places", stop)
+            patch.setattr(run, "publish", stop)
             with pytest.raises(Interrupted):
                 predicted(quick_folder, volume, first)
     grey = volume.to_array().copy()
@@ -316,7 +311,7 @@ def test_an_unfinished_prediction_of_something_else_is_refused(
         "another voxel size": lambda: predicted(quick_folder, coarser, out),
         "another model": lambda: predicted(other, volume, out),
     }.items():
-        with pytest.raises(OutputError, match=rf"{says}.*--restart"):
+        with pytest.raises(OutputError, match=rf"{says}.*restart=True"):
             call()
     assert sorted(path.name for path in work.rglob("*")) == before
     predicted(quick_folder, volume, out, seed=1, restart=True)
@@ -336,10 +331,13 @@ def test_room_on_the_disk_is_seen_to_before_the_start(
     quick_folder: Path, volume: mp.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
-    needed = run.disk_bytes(read(quick_folder), volume.shape, run.Outputs())
-    assert needed == int((1 + 8 / 7) * 2 * 121 * 133 * (1 + 1 + 4 + 1))
+    model = read(quick_folder)
+    layers = written_layers(["labels", "global_labels", "entropy", "idk"], model.phases, 0)
+    needed = run.disk_bytes(layers, model, volume.shape, pyramid=False)
+    assert needed == 2 * 2 * 121 * 133 * (1 + 1 + 4 + 1)
+    assert run.disk_bytes(layers, model, volume.shape, pyramid=True) == needed * 4 // 7
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
-    with pytest.raises(OutputError, match=r"takes up to .* GB of disk .* make room"):
+    with pytest.raises(OutputError, match=r"needs up to .* GB of disk .* free some space"):
         predicted(quick_folder, volume, tmp_path / "out.tif")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))
@@ -354,7 +352,7 @@ def test_files_that_went_while_they_took_their_places_are_written_again(
     undisturbed: dict[str, bytes],
 ) -> None:
     out, moved = tmp_path / "out.tif", []
-    replace = records.replace
+    replace = files.replace
 
     def stopping(source: Path, target: Path) -> None:
         if len(moved) == 2:
@@ -363,7 +361,7 @@ def test_files_that_went_while_they_took_their_places_are_written_again(
         moved.append(target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "replace", stopping)
+        patch.setattr(files, "replace", stopping)
         with pytest.raises(Interrupted):
             predicted(quick_folder, volume, out)
     for path in moved:
@@ -390,11 +388,11 @@ def test_a_scale_that_changed_begins_anew_by_itself(
 @pytest.mark.parametrize(
     ("where", "call"),
     [
-        ("matphase.prediction.store.Store.put", 3),
+        ("matphase.prediction.store.FileStore.put", 3),
         ("matphase.prediction.store.write_json", 4),
         ("matphase.images.formats.write", 2),
-        ("matphase.prediction.records.replace", 2),
-        ("matphase.prediction.records.tidy", 1),
+        ("matphase.prediction.files.replace", 2),
+        ("matphase.prediction.run.remove_working_folder", 1),
     ],
 )
 def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_files(
