@@ -264,5 +264,5 @@ def test_a_record_that_is_none(tmp_path: Path, content: bytes) -> None:
 
 def test_labels_without_a_record_need_phases(tmp_path: Path) -> None:
     mp.save(tmp_path / "out.tif", mp.Volume.from_array(np.zeros((32, 32), np.uint8)))
-    with pytest.raises(InputError, match="no record lies beside .* name its phases"):
+    with pytest.raises(InputError, match=r"no record lies beside .* name its phases"):
         open_stored(tmp_path / "out.tif")

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import zarr
 
 import matphase as mp
+from matphase.images.formats.ome_zarr_levels import chunks_within
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
 from matphase.method.folder import Trained, read, write
@@ -96,7 +98,11 @@ def undisturbed(
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All files, hidden ones too; of the record what does not tell of times."""
-    found = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
     record = json.loads(found.pop("out.json"))
     kept = {name: record[name] for name in ("files", "volume_fractions", "idk_share", "phases")}
     return {**found, "out.json": json.dumps(kept).encode()}
@@ -383,14 +389,122 @@ def test_a_scale_that_changed_begins_anew_by_itself(
     assert again.done == 0
 
 
+# --- OME-Zarr, which is written where it will lie -------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def undisturbed_zarr(
+    quick_folder: Path, volume: mp.Volume, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("undisturbed") / "out.ome.zarr"
+    predicted(quick_folder, volume, out)
+    return contents(out.parent)
+
+
+def test_an_ome_zarr_is_what_saving_the_whole_volume_gives(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path
+) -> None:
+    """All levels of the pyramid, although blocks wrote the finest."""
+    tall = mp.Volume.from_array(
+        np.tile(volume.to_array(), (1, 3, 1)), voxel_size=(0.4, 0.2, 0.2), unit="um", name="scan"
+    )
+    predicted(quick_folder, tall, tmp_path / "out.ome.zarr")
+    mp.load(quick_folder).predict(tall).save(tmp_path / "whole.ome.zarr")
+    for name in ("", "_entropy"):
+        one, other = (
+            zarr.open_group(tmp_path / f"{stem}{name}.ome.zarr", mode="r")
+            for stem in ("out", "whole")
+        )
+        assert sorted(one.array_keys()) == sorted(other.array_keys()) == ["0", "1"]
+        for level in ("0", "1"):
+            np.testing.assert_allclose(one[level][...], other[level][...], atol=1e-5)
+        first, second = (dict(group.attrs["ome"]) for group in (one, other))
+        for metadata in (first, second):
+            metadata["multiscales"][0].pop("name")
+        assert first == second
+
+
+def test_each_chunk_has_one_writer(quick_folder: Path, volume: mp.Volume, tmp_path: Path) -> None:
+    stopped(quick_folder, volume, tmp_path / "out.ome.zarr")
+    (maps,) = files.working_folder(tmp_path / "out.ome.zarr").glob("maps-*")
+    chunks = zarr.open_array(maps / "out.ome.zarr" / "0", mode="r").chunks
+    for block in list_of_blocks(quick_folder, volume):
+        for part, length, side in zip(block.core, chunks, volume.shape, strict=True):
+            assert part.start % length == 0
+            assert part.stop % length == 0 or part.stop == side
+
+
+@pytest.mark.parametrize(
+    ("shape", "block", "chunks"),
+    [
+        ((300, 2000, 2000), (16, 2000, 2000), (16, 128, 128)),
+        ((300, 2000, 2000), (1, 2000, 2000), (1, 512, 512)),
+        ((300, 2000, 2000), (8, 336, 400), (8, 168, 200)),
+        ((5, 40, 50), (5, 40, 50), (5, 40, 50)),
+        ((2000, 2000), (400, 2000), (400, 512)),
+    ],
+)
+def test_chunks_divide_blocks(
+    shape: tuple[int, ...], block: tuple[int, ...], chunks: tuple[int, ...]
+) -> None:
+    assert chunks_within(shape, block) == chunks
+
+
+def test_a_stopped_ome_zarr_goes_on(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path, undisturbed_zarr: dict[str, bytes]
+) -> None:
+    out, again = tmp_path / "out.ome.zarr", Counting()
+    (maps,) = stopped(quick_folder, volume, out).glob("maps-*")
+    chunk = min(path for path in (maps / "out_entropy.ome.zarr/0/c").rglob("*") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-20])
+    predicted(quick_folder, volume, out, reporter=again)
+    assert again.blocks == len(list_of_blocks(quick_folder, volume)) - 2
+    assert contents(tmp_path) == undisturbed_zarr
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("moved", [0, 1, 3])
+def test_an_ome_zarr_that_was_moved_in_part_is_completed(
+    quick_folder: Path,
+    volume: mp.Volume,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed_zarr: dict[str, bytes],
+    moved: int,
+    lost: bool,
+) -> None:
+    """Also where somebody removed what had been moved."""
+    out, done, again = tmp_path / "out.ome.zarr", [], Counting()
+    replace = files.replace
+
+    def stopping(source: Path, target: Path) -> None:
+        if len(done) == moved:
+            raise KeyboardInterrupt
+        replace(source, target)
+        done.append(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replace", stopping)
+        with pytest.raises(Interrupted):
+            predicted(quick_folder, volume, out)
+    if lost:
+        for path in done:
+            shutil.rmtree(path)
+    predicted(quick_folder, volume, out, reporter=again)
+    assert (again.blocks > 0) == (lost and moved > 0)
+    assert contents(tmp_path) == undisturbed_zarr
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
+@pytest.mark.parametrize("suffix", [".tif", ".ome.zarr"])
 @pytest.mark.parametrize(
     ("where", "call"),
     [
         ("matphase.prediction.store.FileStore.put", 3),
         ("matphase.prediction.store.write_json", 4),
         ("matphase.images.formats.write", 2),
+        ("matphase.images.formats.ome_zarr_levels.fill_pyramid", 2),
         ("matphase.prediction.files.replace", 2),
         ("matphase.prediction.run.remove_working_folder", 1),
     ],
@@ -400,12 +514,16 @@ def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_files(
     volume: mp.Volume,
     tmp_path: Path,
     undisturbed: dict[str, bytes],
+    undisturbed_zarr: dict[str, bytes],
     where: str,
     call: int,
+    suffix: str,
 ) -> None:
     """The process kills itself at the n-th call of a function."""
+    if {"write": ".ome.zarr", "fill_pyramid": ".tif"}.get(where.rsplit(".", 1)[1]) == suffix:
+        pytest.skip("not called for this format")
     mp.save(tmp_path / "scan.h5", volume)
-    out = tmp_path / "there" / "out.tif"
+    out = tmp_path / "there" / f"out{suffix}"
     code = (
         "import os, signal, sys, pkgutil\n"
         "from matphase.cli import main\n"
@@ -430,4 +548,4 @@ def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_files(
     assert killed.returncode == -signal.SIGKILL
     again = done([sys.executable, "-m", "matphase", *words], env=environment, capture_output=True)
     assert (again.returncode, again.stderr) == (0, b"")
-    assert contents(out.parent) == undisturbed
+    assert contents(out.parent) == (undisturbed if suffix == ".tif" else undisturbed_zarr)
