@@ -33,8 +33,8 @@ from skimage.filters import threshold_multiotsu
 from sklearn.ensemble import RandomForestClassifier
 
 import matphase as mp
-from matphase.prediction.records import read_prediction
-from matphase.scores.bootstrap import paired_difference
+from matphase.prediction.prediction import open_prediction
+from matphase.scores.bootstrap import block_confusions, paired_difference
 from matphase.scores.evaluation import Row, score_row
 from matphase.scores.metrics.confusion import block_confusions
 
@@ -190,11 +190,11 @@ def matphase(split: Electrode, preset: str, seed: int) -> dict[str, Row]:
     record = tomllib.loads((model / "config.toml").read_text("utf-8"))["training"]
     if "alignment" in record:
         found["alignment"] = record["alignment"]
-    answer = read_prediction(out, split.phases)
-    assert answer.global_labels is not None
+    answer = open_prediction(out, split.phases)
+    probabilities = np.moveaxis(np.asarray(answer.probabilities), 0, 1)
     return {
-        "UGSM": scored(split, answer.global_labels),
-        "MatPhase": {**scored(split, answer.labels, answer.probabilities), **found},
+        "UGSM": scored(split, np.asarray(answer.global_indices)),
+        "MatPhase": {**scored(split, np.asarray(answer.indices), probabilities), **found},
     }
 
 

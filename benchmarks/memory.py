@@ -34,14 +34,15 @@ from matphase.images.volume import Volume
 from matphase.method import hcl_idk, local
 from matphase.method.folder import Trained
 from matphase.networks import zoo
-from matphase.prediction.run import Job, Outputs, predict_block
-from matphase.prediction.store import open_store, total
+from matphase.prediction.maps import Maps, written_layers
+from matphase.prediction.run import Job, predict_block
+from matphase.prediction.store import open_store
 from matphase.prediction.task import (
-    Maps,
     Task,
     block_images,
     block_maps,
     blocks_of,
+    map_names,
     shape_of,
     task_of,
 )
@@ -159,10 +160,11 @@ def cube(case: list[Any]) -> dict[str, Any]:
     task = task_of(model, volume, memory=LIMIT * 10**6)
     scale = time.monotonic() - began
     blocks = blocks_of(model, volume, task)
-    outputs = Outputs()
-    types = outputs.types(model)
-    store = open_store(path.with_suffix(".store"), {}, types, volume.shape, blocks[0].shape)
-    job = Job(volume, task, store, outputs)
+    names = map_names(model, task, probabilities=False, in_memory=False)
+    layers = written_layers(names, model.phases, task.kept)
+    out = path.with_name("out.ome.zarr")
+    store = open_store(out, {}, layers, model.phases, volume, blocks[0].shape)
+    job = Job(volume, task, store)
     chosen = [
         blocks[number]
         for number in np.linspace(0, len(blocks) - 1, BLOCKS_OF_CUBE + 2)[1:-1].astype(int)
@@ -181,7 +183,7 @@ def cube(case: list[Any]) -> dict[str, Any]:
         "blocks": len(blocks),
         "block": list(blocks[0].shape),
         "share": voxels / np.prod(shape_of(volume), dtype=float),
-        "idk_share": total(notes, "flags")["idk"] / voxels,
+        "idk_share": sum(note["masks"]["idk"] for note in notes) / voxels,
         "seconds_of_scale": scale,
         "microseconds_per_voxel": 1e6 * seconds / voxels,
         "microseconds_per_voxel_seen": 1e6 * seconds / seen,

@@ -21,6 +21,7 @@ PUBLIC = [
     "load",
     "measure",
     "open",
+    "open_prediction",
     "save",
 ]
 
@@ -79,6 +80,6 @@ def test_the_parameters_that_users_write_down() -> None:
     assert list(fit)[:4] == ["self", "images", "labels", "phases"]
     assert {"validation", "folder", "reporter"} <= set(fit)
     predict = inspect.signature(mp.MatPhase.predict).parameters
-    assert {"volume", "samples", "seed", "intensity", "memory"} <= set(predict)
+    assert {"volume", "out", "samples", "seed", "intensity", "memory", "workers"} <= set(predict)
     assert {"axes", "voxel_size", "unit"} <= set(inspect.signature(mp.open).parameters)
     assert {"path", "volume", "overwrite"} <= set(inspect.signature(mp.save).parameters)

@@ -8,11 +8,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matphase.images.formats import open, save  # noqa: A004 - `mp.open` is meant
+    from matphase.images.formats import open  # noqa: A004 - `mp.open` is meant
     from matphase.images.phases import Phase, PhaseTable
     from matphase.images.volume import Volume
     from matphase.model import MatPhase, load
-    from matphase.prediction.prediction import Prediction
+    from matphase.prediction.prediction import Prediction, open_prediction, save
     from matphase.properties.estimate import Measurements
     from matphase.properties.front import measure
     from matphase.settings import Settings
@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "measure",
     "open",
+    "open_prediction",
     "save",
 ]
 
@@ -50,7 +51,8 @@ _HOMES = {
     "load": "model",
     "measure": "properties.front",
     "open": "images.formats",
-    "save": "images.formats",
+    "open_prediction": "prediction.prediction",
+    "save": "prediction.prediction",
 }
 
 

@@ -15,7 +15,7 @@ from matphase.model import MatPhase
 from matphase.prediction.prediction import Prediction
 from matphase.scores.evaluation import Row, score_row, score_uncertainty
 from matphase.settings import Settings
-from matphase.show.figures import draw_overview
+from matphase.show.figures import overview_figure
 from matphase.support.files import atomic_write
 from matphase.support.progress import Reporter
 from matphase.virtual import VirtualElectrode
@@ -96,18 +96,17 @@ def run_demo(out: Path, *, seed: int, smoke: bool, overwrite: bool, reporter: Re
 def _scored(
     phases: PhaseTable, truth: NDArray[np.uint8], result: Prediction, without: Prediction
 ) -> Outcome:
-    # label values of the virtual electrode are phase indices
     rows = {
-        "UGSM": (result.global_labels, result.global_probabilities),
-        "MatPhase w/o HCL-USI": (without.labels, without.probabilities),
-        "MatPhase": (result.labels, result.probabilities),
+        "UGSM": (result.global_indices, result.global_probabilities),
+        "MatPhase w/o HCL-USI": (without.indices, without.probabilities),
+        "MatPhase": (result.indices, result.probabilities),
     }
     scores = {
         name: score_row(truth, labels, phases, np.moveaxis(probabilities, 0, 1))
         for name, (labels, probabilities) in rows.items()
     }
     uncertainty = score_uncertainty(
-        truth, result.global_labels, result.entropy, result.idk, result.idk_score
+        truth, result.global_indices, result.entropy, result.idk, result.idk_score
     )
     return Outcome(phases, scores, uncertainty)
 
@@ -136,4 +135,16 @@ def _write(
         "slices": {"train": split.train.tolist(), "test": split.test.tolist()},
     }
     (folder / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    draw_overview(result, truth, len(truth) // 2, folder / "overview.png")
+    z = len(truth) // 2
+    figure = overview_figure(
+        result.volume.slice(z),
+        truth[z],
+        result.indices[z],
+        result.global_indices[z],
+        result.entropy[z],
+        result.idk[z],
+        result.phases,
+        result.volume,
+        z,
+    )
+    figure.savefig(folder / "overview.png", dpi=150)

@@ -1,6 +1,5 @@
 """MatPhase: the stages joined up (paper section 3.4, figure 4)."""
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from matphase.method.model import Model
 from matphase.method.scaling import Scaling
 from matphase.method.ugsm import DEFAULT_MEMORY, NetworkSegmenter
 from matphase.networks import registry
+from matphase.prediction import run as prediction_run
 from matphase.prediction import task as inference
 from matphase.prediction.prediction import Prediction
 from matphase.properties.interfaces import boundary_lengths
@@ -79,6 +79,8 @@ class MatPhase:
         self.seed = seed
         self.team: Team = Alone()
         self._trained: Model | None = None
+        self._saved: tuple[Model | None, Path | None] = None, None
+        """What was saved to, or loaded from, which folder."""
 
     @property
     def phases(self) -> PhaseTable:
@@ -226,34 +228,62 @@ class MatPhase:
         self,
         volume: Images,
         *,
+        out: str | os.PathLike[str] | None = None,
         samples: int | None = None,
         seed: int = 0,
         intensity: Literal["model", "volume"] = "model",
         memory: int = DEFAULT_MEMORY,
-        mutual_information: bool = False,
+        probabilities: bool | None = None,
         keep_samples: bool = False,
+        mutual_information: bool = False,
+        workers: int | None = None,
+        scheduler: str | None = None,
+        overwrite: bool = False,
+        restart: bool = False,
         reporter: Reporter | None = None,
     ) -> Prediction:
-        """Name the phase of every voxel, block by block.
+        """Predict the phase of every voxel, block by block, as `matphase predict` does.
 
         Args:
             volume: grey volume (z, y, x) or slice (y, x), or where it is stored.
+            out: file for the labels, .tif, .h5 or .ome.zarr; the other maps are written beside it,
+                and voxels stay on disk. After a kill the same call goes on with the blocks that
+                are not finished. None: the prediction is in memory.
             samples: stochastic passes T, in place of the setting.
-            seed: names the dropout masks; the same seed gives the same prediction.
+            seed: random seed of the dropout masks; the same seed gives the same prediction.
             intensity: scale grey values as in training (`model`), or by this volume's own
                 percentiles (`volume`), for a scan whose grey scale differs. A model that scales
                 each slice by itself does so either way.
             memory: bytes that prediction may take at a time: slices that do not fit are predicted
-                in blocks, with the same answer. The result comes on top (`prediction_bytes`).
-            mutual_information: also compute it.
-            keep_samples: also give the labels of each stochastic pass, from which `measure` takes
-                its error bars.
-            reporter: is told of progress.
+                in blocks, with the same result. A prediction in memory comes on top
+                (`prediction_bytes`).
+            probabilities: keep the probabilities of the phases; by default in memory only.
+            keep_samples: keep the labels of each stochastic pass, from which `measure` takes its
+                error bars.
+            mutual_information: compute it, too.
+            workers: number of processes on this machine that compute the blocks; needs `out`.
+            scheduler: address of a Dask scheduler whose workers compute the blocks, such as
+                "tcp://HOST:8786"; needs `out`.
+            overwrite: replace files of `out` that exist.
+            restart: start from the beginning, whatever an unfinished prediction left.
+            reporter: receives progress.
 
         Raises:
-            InputError: the volume cannot be used, or its grey scale differs from training's.
+            InputError: the volume cannot be used, its grey scale differs from training's, or
+                arguments do not fit together.
+            OutputError: a file exists or cannot be written, or an unfinished prediction of
+                something else is there.
+            Interrupted: the user stopped it, and finished blocks are kept.
         """
-        model, grey = self._model, as_volume(volume, "volume")
+        model = self._model
+        if out is None and (workers is not None or scheduler is not None or overwrite or restart):
+            raise InputError(
+                "workers, scheduler, overwrite and restart are for predictions into files; give "
+                "out='phases.ome.zarr', too"
+            )
+        if scheduler is not None and isinstance(volume, str | os.PathLike):
+            volume = Path(volume).absolute()  # workers have working folders of their own
+        grey = as_volume(volume, "volume")
         task = inference.task_of(
             model,
             grey,
@@ -264,23 +294,20 @@ class MatPhase:
             mutual_information=mutual_information,
             keep_samples=keep_samples,
         )
-        blocks, shape = inference.blocks_of(model, grey, task), inference.shape_of(grey)
         reporter = reporter or Silent()
-        reporter.start("predict", math.prod(shape))
-        maps: dict[str, NDArray[Any]] = {}
-        for block in blocks:
-            images = inference.block_images(model, grey, block, task)
-            for name, part in inference.block_maps(model, images, block, task).items():
-                if name not in maps:
-                    maps[name] = np.empty((*part.shape[:-3], *shape), part.dtype)
-                maps[name][..., *block.core] = part
-            reporter.advance(block.voxels)
-        reporter.finish()
-        return Prediction(
-            **{name: array.reshape(*array.shape[:-3], *grey.shape) for name, array in maps.items()},
-            phases=model.phases,
-            volume=grey,
-            validation=model.validation,
+        if out is None:
+            kept = probabilities is not False
+            return prediction_run.predict(model, grey, task, probabilities=kept, reporter=reporter)
+        saved, folder = self._saved
+        return prediction_run.predict_to_files(
+            *(model, grey, task, Path(out)),
+            folder=folder if saved is model and folder is not None and folder.exists() else None,
+            probabilities=bool(probabilities),
+            overwrite=overwrite,
+            restart=restart,
+            workers=workers,
+            scheduler=scheduler,
+            reporter=reporter,
         )
 
     def align(
@@ -340,6 +367,7 @@ class MatPhase:
             OutputError: the folder exists (and `overwrite` is off) or cannot be written.
         """
         model_folder.write(self._model, Path(folder), overwrite=overwrite)
+        self._saved = self._model, Path(folder)
 
     def _pool(
         self,
@@ -368,6 +396,7 @@ def load(folder: str | os.PathLike[str]) -> MatPhase:
     trained = model_folder.read(Path(folder))
     model = MatPhase(settings=trained.settings, seed=trained.seed)
     model._trained = trained
+    model._saved = trained, Path(folder)
     return model
 
 

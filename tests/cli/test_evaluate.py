@@ -143,7 +143,7 @@ def test_what_is_read_is_never_replaced(predicted: Path, refused: Refused, file:
 
 
 def test_a_prediction_without_a_record_needs_a_label_map(work: Path, refused: Refused) -> None:
-    refused("evaluate", "labels.tif", "labels.tif", says=["labels.tif", "pass --label-map"])
+    refused("evaluate", "labels.tif", "labels.tif", says=["labels.tif", "--label-map"])
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"phases": 3}', '{"images": []}'])
@@ -153,7 +153,7 @@ def test_another_json_beside_the_labels(
     Path("labels.json").write_text(text, "utf-8")
     refused(
         *["evaluate", "labels.tif", "labels.tif"],
-        says=["labels.json is not a record of a prediction", "pass --label-map"],
+        says=["labels.json is not a record of a prediction", "--label-map"],
     )
     assert call("evaluate", "labels.tif", "labels.tif", "--label-map", LABEL_MAP).exit_code == 0
 

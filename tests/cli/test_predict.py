@@ -67,7 +67,7 @@ def test_prints_the_fractions_and_each_file_on_a_line_that_is_not_wrapped(
     folder = "a [bold]name[/bold] that is long enough to be wrapped where lines have 120 columns"
     result = call(*predict, "--out", f"{folder}/out.tif")
     fractions = [line.split() for line in result.stdout.splitlines()]
-    assert [words[0] for words in fractions[:4]] == ["pore", "carbon", "nickel", "IDK"]
+    assert [words[0] for words in fractions[:4]] == ["pore", "carbon", "nickel", "uncertain"]
     assert sum(float(words[1]) for words in fractions[:3]) == pytest.approx(100, abs=0.02)
     assert f"written: {folder}/out.tif, {folder}/out_ugsm.tif, " in result.stdout
 
@@ -280,7 +280,7 @@ def test_probabilities_that_exist_are_kept_before_the_long_work(
     predict: list[str], refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("out_probability_carbon.tif").write_text("mine", "utf-8")
-    monkeypatch.setattr(matphase.prediction.run, "predict_to_files", None)
+    monkeypatch.setattr(matphase.prediction.run, "block_maps", None)
     refused(*predict, "--probabilities", says=["out_probability_carbon.tif exists"])
 
 

@@ -16,14 +16,9 @@ from matphase.learning.pairs import Pairs
 from matphase.learning.trainer import Run
 from matphase.method import deferral, hcl_idk, local, ugsm
 from matphase.method.fit import fold_numbers, local_answers_to_learn_from
-from matphase.method.folder import read
 from matphase.method.results import GlobalPrediction, Partition
-from matphase.prediction.records import deferred_map
-from matphase.prediction.run import predict_to_files
-from matphase.prediction.task import task_of
 from matphase.settings import Settings
 from matphase.support.errors import InputError
-from matphase.support.progress import Silent
 from samples import Sample, striped
 
 NAMES = ["pore", "carbon", "nickel"]
@@ -171,13 +166,10 @@ def test_the_mask_of_who_answered_is_written(
     result = chooser.predict(sample.images[:2])
     assert result.deferred is not None
     out = tmp_path / "out.tif"
-    folder = tmp_path / "model"
-    chooser.save(folder)
-    model, volume = read(folder), mp.Volume.from_array(sample.images[:2])
-    task = task_of(model, volume)
-    written, _ = predict_to_files(model, volume, task, out, folder=folder, reporter=Silent())
-    assert deferred_map(out) in written
-    np.testing.assert_array_equal(mp.open(deferred_map(out)).to_array() != 0, result.deferred)
+    stored = chooser.predict(sample.images[:2], out=out)
+    np.testing.assert_array_equal(stored.deferred, result.deferred)
+    written = mp.open(tmp_path / "out_deferred.tif").to_array()
+    np.testing.assert_array_equal(written != 0, result.deferred)
     record = json.loads((tmp_path / "out.json").read_text("utf-8"))
     assert record["deferred_share"] == pytest.approx(result.deferred.mean())
 

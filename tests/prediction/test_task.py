@@ -22,8 +22,9 @@ from matphase.method.folder import Trained
 from matphase.method.scaling import Scaling
 from matphase.networks import zoo
 from matphase.networks.unet import UNet
+from matphase.prediction.maps import Maps
 from matphase.prediction.plan import array_bytes, pass_bytes, plan
-from matphase.prediction.task import Maps, Task, block_images, block_maps, blocks_of, task_of
+from matphase.prediction.task import Task, block_images, block_maps, blocks_of, task_of
 from matphase.settings import Settings
 from matphase.support.errors import InputError
 from samples import striped
@@ -303,9 +304,9 @@ def test_a_block_keeps_to_its_memory(limit: int, kept: bool) -> None:
 
 def test_too_little_memory_says_how_much_is_enough() -> None:
     model = model_of()
-    with pytest.raises(InputError, match="limit is 10kB; raise it") as caught:
+    with pytest.raises(InputError, match="limit is 10kB; raise the") as caught:
         plan(model, (3, 300, 420), 0, 10_000)
-    enough = parse_memory(str(caught.value).split("--memory ")[1].removesuffix(")"))
+    enough = parse_memory(str(caught.value).split("memory limit to ")[1])
     assert plan(model, (3, 300, 420), 0, enough)
     with pytest.raises(InputError):
         plan(model, (3, 300, 420), 0, enough * 8 // 10)

@@ -24,54 +24,68 @@ def evaluate(
     label_map: Annotated[
         str | None,
         typer.Option(
-            help="Phases and values of the known labels; taken from the prediction's record "
-            "where there is one."
+            help="Phases and values of the known labels, as pore=0,carbon=1; taken from the record "
+            "of the prediction by default."
         ),
     ] = None,
     json: JsonFile = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score predicted labels: F1, accuracy, mIU, fIU, calibration, and how well u and IDK warn.
+    """Score predicted labels: F1, accuracy, mIU, fIU, calibration, and how well errors are flagged.
 
-    Of trusted pixels, where there are any: how many, and how many of these are wrong.
-
-    What is scored beyond the labels depends on the files beside them, as `matphase predict` wrote
-    them; the calibration error needs its --probabilities.
+    The entropy, the mask of uncertain voxels and the mask of trusted voxels are scored if their
+    files lie beside the labels, as `matphase predict` wrote them; the calibration error needs its
+    --probabilities.
     """
+    import numpy as np
+
     from matphase.images import formats
     from matphase.images.phases import PhaseTable
-    from matphase.prediction.records import is_prediction, read_prediction, record_of
-    from matphase.scores.evaluation import score_row, score_trusted, score_uncertainty
-    from matphase.show.tables import rows_table, trusted_text, uncertainty_text
+    from matphase.prediction.files import recorded_files
+    from matphase.prediction.prediction import open_prediction
+    from matphase.scores.evaluation import (
+        rows_table,
+        score_row,
+        score_trusted,
+        score_uncertainty,
+        trusted_text,
+        uncertainty_text,
+    )
     from matphase.support.errors import InputError
     from matphase.support.files import check_output
 
-    phases = PhaseTable.parse(label_map) if label_map is not None else None
-    record = [record_of(prediction)] if is_prediction(prediction) else []
     if json is not None and str(json) != "-":
         check_output(json, overwrite=overwrite)
-        keep_inputs(json, prediction, labels, *record)
-    stored, truth = read_prediction(prediction, phases), formats.open(labels)
+        keep_inputs(json, prediction, labels, *recorded_files(prediction))
+    table = PhaseTable.parse(label_map) if label_map is not None else None
+    result, truth = open_prediction(prediction, table), formats.open(labels)
     shape = (truth.n_slices, *truth.shape[-2:])
-    if stored.labels.shape != shape:
+    if (predicted := (1, *result.shape)[-3:]) != shape:
         raise InputError(
-            f"{prediction} has shape {stored.labels.shape} but {truth.name} has {shape}; "
+            f"{prediction} has shape {predicted} but {truth.name} has {shape}; "
             "give the labels of the same slices"
         )
-    phases = stored.phases
+    phases = table or result.phases
     known = phases.encode(truth.to_array(), where=truth.name).reshape(shape)
-    rows = {prediction.name: score_row(known, stored.labels, phases, stored.probabilities)}
+    maps, own = result.maps, np.asarray(result.indices).reshape(shape)
+    probabilities = None
+    if "probabilities" in maps:
+        stacked = np.asarray(result.probabilities).reshape(len(phases), *shape)
+        probabilities = np.moveaxis(stacked, 0, 1)
+    rows = {prediction.name: score_row(known, own, phases, probabilities)}
     content: dict[str, Any] = {"phases": list(phases.names), "rows": rows}
-    if stored.global_labels is not None:
-        if stored.idk is None or stored.idk.any():
-            rows["UGSM alone"] = score_row(known, stored.global_labels, phases)
-        if stored.entropy is not None and stored.idk is not None:
-            content["uncertainty"] = score_uncertainty(
-                known, stored.global_labels, stored.entropy, stored.idk
-            )
-    if stored.trusted is not None:
-        content["trusted"] = score_trusted(known, stored.labels, stored.trusted)
+    uncertain = np.asarray(result.idk).reshape(shape) if "idk" in maps else None
+    if "global_labels" in maps:
+        by_ugsm = np.asarray(result.global_indices).reshape(shape)
+        if uncertain is None or uncertain.any():
+            rows["UGSM alone"] = score_row(known, by_ugsm, phases)
+        if "entropy" in maps and uncertain is not None:
+            entropy = np.asarray(result.entropy).reshape(shape)
+            content["uncertainty"] = score_uncertainty(known, by_ugsm, entropy, uncertain)
+    if "trusted" in maps:
+        trusted = np.asarray(result.trusted).reshape(shape)
+        content["trusted"] = score_trusted(known, own, trusted)
     write_json(content, json, overwrite=overwrite)
     if str(json) == "-":
         return

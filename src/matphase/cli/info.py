@@ -1,4 +1,4 @@
-"""`matphase info`: what a volume is."""
+"""`matphase info`: the metadata of a volume, and an estimate of what predicting it takes."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +26,7 @@ def info(
     ],
     model: Annotated[
         Path | None,
-        typer.Option(help="Model folder: say what memory, disk and time predicting it will take."),
+        typer.Option(help="Model folder: estimate memory, disk and time of a prediction."),
     ] = None,
     memory: Memory = "2GB",
     samples: Annotated[
@@ -34,14 +34,14 @@ def info(
     ] = None,
     intensity: Annotated[
         Literal["model", "volume"],
-        typer.Option(help="Its scale of grey values, as in predict."),
+        typer.Option(help="Scale of grey values, as in `matphase predict`."),
     ] = "model",
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Show axes, voxel size, type and grey values of a volume, and what predicting it takes."""
+    """Show the metadata of a volume, and estimate what predicting it takes."""
     from matphase.images import formats
     from matphase.images.grey_scale import IntensityScale
     from matphase.prediction.prediction import prediction_bytes
@@ -64,14 +64,13 @@ def info(
     if model is not None:
         from matphase.method.folder import read
         from matphase.prediction.cost import estimate
-        from matphase.prediction.run import Outputs
         from matphase.prediction.task import task_of
 
         trained = read(model)
         task = task_of(
             trained, opened, samples=samples, intensity=intensity, memory=parse_memory(memory)
         )
-        facts["prediction"] = asdict(estimate(trained, opened, task, Outputs()))
+        facts["prediction"] = asdict(estimate(trained, opened, task))
     write_json(facts, json)
     if json is not None and str(json) == "-":
         return
@@ -86,7 +85,7 @@ def info(
         "type": str(opened.dtype),
         "grey values": f"{scale.low:.6g} to {scale.high:.6g} (percentiles 0.1 and 99.9)",
         "size in memory": f"{opened.nbytes / 1e6:.1f} MB",
-        "predict needs": f"--memory; in Python {needed / 1e6:.0f} MB more for 3 phases",
+        "predict needs": f"--memory; in memory (Python) {needed / 1e6:.0f} MB more for 3 phases",
     }
     if model is not None:
         from matphase.support.memory import amount_text

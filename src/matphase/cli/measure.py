@@ -75,7 +75,7 @@ def measure(
     the segmentation, too; of other labels, that of the finite volume alone.
     """
     from matphase.images.phases import PhaseTable
-    from matphase.prediction.records import recorded_files
+    from matphase.prediction.files import recorded_files
     from matphase.properties.export import (
         NEEDED,
         ElectrodeParameters,

@@ -1,9 +1,7 @@
-"""`matphase predict`: phases of a volume by a trained model."""
+"""`matphase predict`: the phases of a volume, by a trained model."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,15 +11,17 @@ from matphase.cli.common import (
     Quiet,
     Unit,
     VoxelSize,
-    keep_inputs,
     progress,
     reports_errors,
     say,
 )
 from matphase.cli.parsing import parse_memory, parse_voxel_size
 
-if TYPE_CHECKING:
-    from matphase.prediction.run import Crew
+SHARES = {
+    "idk_share": "uncertain",
+    "deferred_share": "decided by LCGAR",
+    "trusted_share": "trusted",
+}
 
 
 @reports_errors
@@ -32,28 +32,38 @@ def predict(
     ],
     out: Annotated[
         Path,
-        typer.Option(help="Labels to write, .tif, .h5 or .ome.zarr; the maps go beside it."),
+        typer.Option(
+            help="File for the labels, .tif, .h5 or .ome.zarr; the other maps are written beside "
+            "it."
+        ),
     ],
     samples: Annotated[int | None, typer.Option(min=1, help="Stochastic passes T.")] = None,
-    seed: Annotated[int, typer.Option(help="Names the dropout masks.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the dropout masks.")] = 0,
     intensity: Annotated[
         Literal["model", "volume"],
         typer.Option(help="Scale grey values as in training, or by this volume's own range."),
     ] = "model",
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Write one map of probability a phase, too.")
+        bool, typer.Option("--probabilities", help="Also write the probability of each phase.")
     ] = False,
     keep_samples: Annotated[
         bool,
         typer.Option(
             "--keep-samples",
-            help="Write the labels of each stochastic pass, too: the error bars of `measure`.",
+            help="Also write the labels of each stochastic pass, for the error bars of `measure`.",
+        ),
+    ] = False,
+    mutual_information: Annotated[
+        bool,
+        typer.Option(
+            "--mutual-information",
+            help="Also write the part of the uncertainty that more training data would remove.",
         ),
     ] = False,
     memory: Memory = "2GB",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes of this machine, each with its share of the cores."),
+        typer.Option(min=1, help="Processes on this machine, each with its share of the cores."),
     ] = None,
     scheduler: Annotated[
         str | None,
@@ -64,99 +74,54 @@ def predict(
     overwrite: Overwrite = False,
     restart: Annotated[
         bool,
-        typer.Option("--restart", help="Begin anew, whatever an unfinished prediction left."),
+        typer.Option(
+            "--restart", help="Start from the beginning, whatever an unfinished prediction left."
+        ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Name the phase of every voxel.
+    """Predict the phase of every voxel.
 
-    Writes labels, and beside them what UGSM alone says, entropy, the IDK mask and a record; also
-    the mask of trusted pixels by a model that makes a promise of them (`calibration.risk`), and of
-    LCGAR's answers by a model that chooses where to take them (`idk.target`).
-    After a kill the same command goes on with the blocks that are not finished.
+    Writes the labels, and beside them the labels of UGSM alone, the entropy, the mask of uncertain
+    voxels and a record; also the mask of trusted voxels, if the model guarantees a risk
+    (`calibration.risk`), and the mask of voxels that LCGAR decided, if the model chooses them
+    (`idk.target`). If the command is interrupted, the same command goes on with the blocks that
+    are not finished.
     """
     from matphase.images import formats
-    from matphase.prediction.records import (
-        check_room,
-        deferred_map,
-        files_of,
-        is_whole,
-        probability_maps,
-        sample_maps,
-        trusted_map,
-    )
-    from matphase.support.errors import InputError, OutputError
+    from matphase.prediction.files import record_file, recorded_files
 
     available = parse_memory(memory)
-    if workers is not None and scheduler is not None:
-        raise InputError("--workers and --scheduler exclude each other; give one of them")
+    record_file(out)  # refuses a name of another kind before anything is loaded
     if scheduler is not None:
-        volume = str(Path(volume).absolute())  # the workers have working folders of their own
-    # of a prediction that was killed while its files took their places, some may be there
-    overwrite = overwrite or (is_whole(out) and not restart)
-    check_room(files_of(out), overwrite=overwrite)
-    for path in files_of(out):
-        keep_inputs(path, volume)
-    if out.parent.resolve() == model.resolve():
-        raise OutputError(f"{model} holds a model and nothing else; write {out.name} elsewhere")
+        volume = str(Path(volume).absolute())  # workers have working folders of their own
     opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
 
-    from matphase.method.folder import read
-    from matphase.prediction import run
-    from matphase.prediction.task import task_of
+    from matphase.model import load
 
-    trained = read(model)
-    maps = probability_maps(out, trained.phases) if probabilities else []
-    if trained.calibrator.guarantee is not None:
-        maps.append(trusted_map(out))
-    if trained.settings.idk.target == "gain":
-        maps.append(deferred_map(out))
-    if keep_samples:
-        maps += sample_maps(out, samples or trained.settings.ugsm.samples)
-    check_room(maps, overwrite=overwrite)
-    for path in maps:
-        keep_inputs(path, volume)
-    task = task_of(
-        trained,
-        opened,
-        samples=samples,
-        seed=seed,
-        intensity=intensity,
-        memory=available,
-        keep_samples=keep_samples,
-    )
-    with crew_of(workers, scheduler, model) as crew, progress(quiet=quiet) as reporter:
-        written, record = run.predict_to_files(
-            trained,
+    trained = load(model)
+    with progress(quiet=quiet) as reporter:
+        result = trained.predict(
             opened,
-            task,
-            out,
-            folder=model,
+            out=out,
+            samples=samples,
+            seed=seed,
+            intensity=intensity,
+            memory=available,
             probabilities=probabilities,
+            keep_samples=keep_samples,
+            mutual_information=mutual_information,
+            workers=workers,
+            scheduler=scheduler,
+            overwrite=overwrite,
             restart=restart,
-            crew=crew,
             reporter=reporter,
         )
-    for name, fraction in record["volume_fractions"].items():
-        say(f"{name:<20} {100 * fraction:6.2f} %", quiet=quiet)
-    say(f"{'IDK':<20} {100 * record['idk_share']:6.2f} %", quiet=quiet)
-    if record["deferred_share"] is not None:
-        say(f"{'LCGAR has answered':<20} {100 * record['deferred_share']:6.2f} %", quiet=quiet)
-    if record["trusted_share"] is not None:
-        say(f"{'trusted':<20} {100 * record['trusted_share']:6.2f} %", quiet=quiet)
-    say(f"written: {', '.join(str(path) for path in written)}", quiet=quiet)
-
-
-@contextmanager
-def crew_of(workers: int | None, scheduler: str | None, model: Path) -> Iterator["Crew | None"]:
-    """Who computes the blocks; None: this process."""
-    if workers is None and scheduler is None:
-        yield None
-        return
-    from matphase.prediction.cluster import Cluster, cluster_at, local_cluster
-
-    chosen = cluster_at(scheduler) if scheduler is not None else local_cluster(workers or 1)
-    with chosen as client:
-        if not client.nthreads():
-            typer.echo(f"no worker is there yet; waiting for one to join {scheduler}", err=True)
-        yield Cluster(client, model)
+    shares = {name: 100 * share for name, share in result.volume_fractions().items()}
+    for key, name in SHARES.items():
+        if (share := result.record[key]) is not None:
+            shares[name] = 100 * share
+    for name, share in shares.items():
+        say(f"{name:<20} {share:6.2f} %", quiet=quiet)
+    record, *files = recorded_files(out)
+    say(f"written: {', '.join(map(str, (*files, record)))}", quiet=quiet)

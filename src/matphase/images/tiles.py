@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from matphase.support.memory import amount_text
 
 Shape = tuple[int, int, int]
 Window = tuple[slice, slice, slice]
+Maps = dict[str, NDArray[Any]]
+"""Maps of a tile or a volume by name: (z, y, x), or (phases or samples, z, y, x); phases are
+indices."""
 
 MOST_SLICES = 16
 """Of a tile of whole slices: more of them would gain nothing, and be lost to a kill."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
-from matphase.images.tiles import Halo
+from matphase.images.tiles import Halo, Maps
 from matphase.method.aggregate import sample_labels
 from matphase.method.calibrator import Calibrator
 from matphase.method.hcl import Refined
@@ -19,9 +19,6 @@ from matphase.method.ugsm import DEFAULT_MEMORY
 from matphase.networks.reach import Reach
 from matphase.scores.validation import Validation
 from matphase.settings import Settings
-
-Maps = dict[str, NDArray[Any]]
-"""Maps of a tile's core by name, (z, y, x) or (phases or samples, z, y, x); labels are indices."""
 
 
 class Segmenter(Protocol):

@@ -1,8 +1,8 @@
 """Blocks on several processes or machines, by Dask.
 
 Workers read the volume and the model by themselves and write their blocks into the store, so all of
-them have to see the same files. Only notes travel. A worker that dies costs its blocks' time: Dask
-gives them to another, and what the dead one wrote of them is written again.
+them have to see the same files. Only notes are sent. When a worker dies, Dask gives its blocks to
+another, which writes them again.
 """
 
 import logging
@@ -30,52 +30,57 @@ from matphase.images.tiles import Tile
 from matphase.method.folder import checksum_of, read
 from matphase.method.model import Model
 from matphase.prediction.run import Job, predict_block
+from matphase.prediction.store import FileStore, Note
 from matphase.support.device import arithmetic
-from matphase.support.errors import InputError, MatPhaseError
 from matphase.support.system import cores
+from matphase.support.errors import InputError, MatPhaseError
 
 AHEAD = 4
-"""So many blocks a worker are handed out at a time: enough that none waits, and few enough that a
-volume of very many blocks does not fill the scheduler."""
+"""Blocks per worker that are submitted at a time: enough that no worker waits, and few enough that
+a volume of very many blocks does not fill the scheduler."""
 FEWEST_AHEAD = 32
-"""Handed out at least, so that a cluster that grows with its work sees some."""
+"""Blocks that are submitted at least, so that a cluster that grows with its work starts workers."""
 SECONDS_TO_ANSWER = 20
-LEFT_TO_COMPUTE = {
+DASK_SETTINGS = {
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
     "distributed.worker.profile.enabled": False,
 }
-"""Dask makes its workers hand back all memory at once, and a network that gets it anew for each
-layer takes twice the time; and it looks every 10 ms where they are (`benchmarks/workers.py`)."""
+"""By default Dask makes its workers return all freed memory at once, and a network that allocates
+it again for each layer takes twice the time; and it profiles them every 10 ms
+(`benchmarks/workers.py`)."""
 _ONE_AT_A_TIME = Lock()
-"""Of the threads that a worker may have."""
+"""A worker may have several threads, but computes one block at a time."""
 
 
 class Cluster:
     """Computes blocks on the workers of a Dask cluster.
 
     Args:
-        client: of the cluster.
-        folder: of the model, as all workers see it.
+        client: client of the cluster.
+        folder: folder of the model, which all workers can read.
     """
 
     def __init__(self, client: Client, folder: Path) -> None:
         self._client = client
         self._folder = folder.absolute()
 
-    def __call__(self, job: Job, todo: Sequence[Tile]) -> Iterator[tuple[Tile, dict[str, Any]]]:
+    def __call__(self, job: Job, todo: Sequence[Tile]) -> Iterator[tuple[Tile, Note]]:
         """Compute blocks, and give each with its note when it is done.
 
         Raises:
             InputError: a worker has another version, or does not see the same files.
-            MatPhaseError: a block has ended several workers, or the scheduler has gone.
+            MatPhaseError: several workers died at one block, or the scheduler is gone.
         """
         checksum = checksum_of(self._folder)
         own = version("matphase"), arithmetic(_model(self._folder, checksum).settings.precision)
-        job = replace(job, store=replace(job.store, folder=job.store.folder.absolute()))
+        store = job.store
+        assert isinstance(store, FileStore)
+        store = replace(store, folder=store.folder.absolute(), labels=store.labels.absolute())
+        job = replace(job, store=store)
         waiting, running = iter(todo), as_completed()
         blocks: dict[Any, Tile] = {}
 
-        def hand_out() -> None:
+        def submit() -> None:
             if self._client.status != "running":
                 raise CancelledError
             wanted = max(FEWEST_AHEAD, AHEAD * sum(self._client.nthreads().values()))
@@ -86,49 +91,53 @@ class Cluster:
                 blocks[future.key] = block
                 running.add(future)
 
-        with _told_of_the_scheduler():
-            hand_out()
+        with _scheduler_errors():
+            submit()
             for future in running:
                 block = blocks.pop(future.key)
                 try:
                     note = future.result()
                 except KilledWorker as error:
                     raise MatPhaseError(
-                        f"block {block.number} ended several workers, often for lack of memory; "
-                        "give a smaller --memory, or workers with more"
+                        f"several workers died at block {block.number}, often for lack of memory; "
+                        "lower the memory limit, or use workers with more"
                     ) from error
                 except ModuleNotFoundError as error:
                     raise InputError(
                         f"a Dask worker lacks a package of MatPhase: {error}"
                     ) from error
                 yield block, note
-                hand_out()
+                submit()
 
 
 @contextmanager
-def _told_of_the_scheduler() -> Iterator[None]:
-    """Say so where the scheduler has gone."""
+def _scheduler_errors() -> Iterator[None]:
+    """Report that the scheduler is gone."""
     try:
         yield
     except (CancelledError, CommClosedError) as error:
         raise MatPhaseError(
-            "the Dask scheduler has gone; start one again and repeat the command, which goes on "
-            "with the blocks that are finished"
+            "the Dask scheduler is gone; start one again and repeat the call, which keeps the "
+            "finished blocks"
         ) from error
 
 
 @contextmanager
 def local_cluster(workers: int) -> Iterator[Client]:
-    """A cluster of so many processes on this machine, each with its share of the cores."""
+    """Start processes on this machine, each with its share of the cores.
+
+    Args:
+        workers: number of processes.
+    """
     threads = str(max(1, cores() // workers))
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     with (
-        dask.config.set(LEFT_TO_COMPUTE),
+        dask.config.set(DASK_SETTINGS),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            # the limit of a block is ours, and a worker near it is not to be paused or ended
+            # `memory` limits each block, so Dask must not pause or end a worker near its limit
             memory_limit=0,
             dashboard_address=":0",
             env=environment,
@@ -141,10 +150,10 @@ def local_cluster(workers: int) -> Iterator[Client]:
 
 @contextmanager
 def cluster_at(address: str) -> Iterator[Client]:
-    """A cluster whose scheduler is at that address, such as tcp://node:8786.
+    """Connect to the cluster whose scheduler is at an address, such as tcp://node:8786.
 
     Raises:
-        InputError: nobody answers there, or it is no address.
+        InputError: no scheduler answers there, or it is no address.
     """
     try:
         client = Client(address, timeout=SECONDS_TO_ANSWER)
@@ -157,13 +166,11 @@ def cluster_at(address: str) -> Iterator[Client]:
         yield client
 
 
-def _work(
-    own: tuple[str, str], folder: Path, checksum: str, job: Job, block: Tile
-) -> dict[str, Any]:
+def _work(own: tuple[str, str], folder: Path, checksum: str, job: Job, block: Tile) -> Note:
     """Predict one block, on a worker.
 
     Raises:
-        InputError: this worker would not answer as the others do.
+        InputError: this worker would not compute what the others do.
     """
     expected, wanted = own
     if version("matphase") != expected:
@@ -171,7 +178,7 @@ def _work(
             f"a Dask worker has MatPhase {version('matphase')}, but this is {expected}; install "
             "the same version there"
         )
-    # a network keeps what it samples while it does, and a block may take all of the memory
+    # a network holds its dropout masks while it computes, and a block may take all of the memory
     with _ONE_AT_A_TIME:
         model = _model(folder, checksum)
         if (found := arithmetic(model.settings.precision)) != wanted:
@@ -179,19 +186,21 @@ def _work(
                 f"a Dask worker computes in {found}, but this machine in {wanted}, which gives "
                 "other dropout masks; take workers of one kind, and start from such a machine"
             )
-        if not job.store.is_there:
+        store = job.store
+        assert isinstance(store, FileStore)
+        if not store.is_there:
             raise InputError(
-                f"a Dask worker does not see {job.store.folder}; let all workers see the same files"
+                f"a Dask worker does not see {store.folder}; let all workers see the same files"
             )
         return predict_block(model, job, block)
 
 
 @lru_cache(maxsize=1)
 def _model(folder: Path, checksum: str) -> Model:
-    """The model, read once by each worker.
+    """Read the model, once in each worker.
 
     Raises:
-        InputError: the worker sees another one there.
+        InputError: the worker sees another model there.
     """
     if checksum_of(folder) != checksum:
         raise InputError(

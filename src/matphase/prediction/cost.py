@@ -1,4 +1,4 @@
-"""What predicting a volume will take, before it is done."""
+"""An estimate of the memory, disk and time that a prediction will take."""
 
 import time
 from dataclasses import dataclass, replace
@@ -6,25 +6,33 @@ from dataclasses import dataclass, replace
 from matphase.images.tiles import Shape, Tile, tiles
 from matphase.images.volume import Volume
 from matphase.method.model import Model
-from matphase.prediction.run import Outputs, disk_bytes
-from matphase.prediction.task import Task, block_images, block_maps, blocks_of, shape_of
+from matphase.prediction.maps import written_layers
+from matphase.prediction.run import disk_bytes
+from matphase.prediction.task import (
+    Task,
+    block_images,
+    block_maps,
+    blocks_of,
+    map_names,
+    shape_of,
+)
 
 TRIAL_SIDE = 96
-"""Rows and columns of the block that is predicted to see how long one takes."""
+"""Rows and columns of the block whose prediction is timed."""
 QUICK = 5.0
-"""Seconds; a trial that took less is done again, since a first one also sets things up."""
+"""Seconds; a trial that took less is repeated, since the first one also loads things."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a prediction will take.
+    """The memory, disk and time that a prediction will take.
 
     Attributes:
-        blocks: how many there are.
-        block: (z, y, x) in voxels, of the first.
+        blocks: number of blocks.
+        block: (z, y, x) of the first block, in voxels.
         memory: bytes that a block may take, besides what is loaded anyway.
-        disk: bytes, while the prediction is made; afterwards at most half of it.
-        seconds: on this machine, by one process.
+        disk: bytes while the prediction is made, in the format that takes the most.
+        seconds: time on this machine with one process.
     """
 
     blocks: int
@@ -34,16 +42,16 @@ class Estimate:
     seconds: float
 
 
-def estimate(model: Model, volume: Volume, task: Task, outputs: Outputs) -> Estimate:
-    """Predict a small part from the middle of the volume, and conclude from it.
+def estimate(model: Model, volume: Volume, task: Task) -> Estimate:
+    """Predict a small part from the middle of the volume, and extrapolate.
 
-    Time is taken to go with the pixels that the networks look at, halos included.
+    Time is proportional to the pixels that the networks look at, halos included.
 
     Raises:
         InputError: no block fits into the memory.
     """
     blocks = blocks_of(model, volume, task)
-    # what is planned fits into the memory, and may be smaller still
+    # a planned block fits into the memory, and may be smaller than the trial
     middle = blocks[len(blocks) // 2]
     first = middle.core[0].start
     thin = replace(middle, core=(slice(first, first + 1), *middle.core[1:]))
@@ -51,18 +59,20 @@ def estimate(model: Model, volume: Volume, task: Task, outputs: Outputs) -> Esti
     seconds = _timed(model, volume, trial, task)
     if seconds < QUICK:
         seconds = _timed(model, volume, trial, task)
+    names = map_names(model, task, probabilities=False, in_memory=False)
+    layers = written_layers(names, model.phases, task.kept)
     looked_at = sum(block.pixels_seen for block in blocks)
     return Estimate(
         blocks=len(blocks),
         block=blocks[0].shape,
         memory=task.memory,
-        disk=disk_bytes(model, volume.shape, outputs),
+        disk=disk_bytes(layers, model, volume.shape, pyramid=False),
         seconds=seconds * looked_at / trial.pixels_seen,
     )
 
 
 def _trial(model: Model, volume: Volume) -> Tile:
-    """A block in the middle; the slice in the middle where the networks look at whole ones."""
+    """A block in the middle of the volume: a slice where the networks look at whole slices."""
     halo = model.halo
     shape = shape_of(volume)
     if halo is None:

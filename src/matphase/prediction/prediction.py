@@ -1,68 +1,610 @@
-"""What `MatPhase.predict` gives back."""
+"""A prediction: what `MatPhase.predict` returns, and what `matphase predict` wrote."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from html import escape
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import DTypeLike, NDArray
 
-from matphase.images.phases import PhaseTable
+from matphase.images import formats
+from matphase.images.formats import OmeVersion
+from matphase.images.phases import Phases, PhaseTable, as_phase_table
+from matphase.images.tiles import Maps
 from matphase.images.volume import Volume
+from matphase.prediction.files import (
+    EXPORTS,
+    Stored,
+    check_places,
+    layer_file,
+    open_stored,
+    publish,
+    record_of,
+    working_folder,
+    write_record,
+)
+from matphase.prediction.maps import KINDS, Layer, MapKind, written_layers
 from matphase.scores.validation import Validation
+from matphase.support.errors import InputError, MatPhaseError, OutputError
+from matphase.support.files import reason, remove
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Map: TypeAlias = Any
+"""A numpy array of a prediction in memory, a `StoredMap` of one on disk."""
+
+QUICK_VOXELS = 2**27
+"""Voxels that are counted for a `repr` without the user noticing."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Phases of a volume and how sure they are; `shape` is that of the volume predicted.
+class StoredMap(NDArrayOperatorsMixin):
+    """One map of a prediction on disk, which is read when asked for.
 
-    Attributes:
-        labels: shape, the values that the user's label map gives to the phases.
-        probabilities: (phases, *shape) float32, of UGSM, or of LCGAR where IDK, or of both where
-            the model weighs them (`aggregator.fusion`); scaled where the model was trained so
-            (`calibration.scaling`).
-        entropy: shape, float32 in nats, uncertainty u of UGSM.
-        idk: shape, bool, True where HCL-IDK does not trust UGSM and LCGAR was asked.
-        idk_score: shape, float32 in [0, 1], what `idk` is the thresholded form of.
-        global_labels: shape, what UGSM alone answers, valued as `labels`.
-        global_probabilities: (phases, *shape) float32, of UGSM alone.
-        mutual_information: shape, float32 in nats, on request: epistemic part of the entropy of
-            the mean softmax.
-        samples: (samples, *shape), on request: the labels that each dropout sample would give,
-            valued as `labels`; what error bars of properties come from.
-        validation: how the model fared on slices with known labels, where it was given any.
-        trusted: shape, bool, True where the answer can be trusted at the model's
-            `calibration.risk`; None where that is off.
-        deferred: shape, bool, True where LCGAR's answer was taken, or counted at least half; None
-            where it is wherever LCGAR was asked (`idk.target`).
-        phases: names, values and colours of the phases.
-        volume: the grey volume it was made from, with its axes and voxel size.
+    It has `shape` and `dtype`, an index such as `[3]` or `[:, 2, 10:20]` reads only that part, and
+    `np.asarray` and arithmetic read all of it.
+
+    Args:
+        stored: the prediction.
+        kind: which map.
+        values: give phases by the user's label values, not by index.
     """
 
-    labels: NDArray[Any]
-    probabilities: NDArray[np.float32]
-    entropy: NDArray[np.float32]
-    idk: NDArray[np.bool_]
-    idk_score: NDArray[np.float32]
-    global_labels: NDArray[Any]
-    global_probabilities: NDArray[np.float32]
-    phases: PhaseTable
-    volume: Volume
-    mutual_information: NDArray[np.float32] | None = None
-    samples: NDArray[Any] | None = None
-    validation: Validation | None = None
-    trusted: NDArray[np.bool_] | None = None
-    deferred: NDArray[np.bool_] | None = None
+    def __init__(self, stored: Stored, kind: MapKind, *, values: bool = False) -> None:
+        self._volumes = tuple(stored.open(layer) for layer in stored.layers(kind))
+        self._phases, self._kind, self._values = stored.phases, kind, values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(z, y, x) or (y, x); after the number of phases or samples where there are several."""
+        first = self._volumes[0].shape
+        return first if self._kind.per is None else (len(self._volumes), *first)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of voxels, of all phases or samples."""
+        return math.prod(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the voxels."""
+        return self._phases.dtype if self._values else self._kind.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        """Read a part: of the files only what whole numbers and slices ask for."""
+        given = index if isinstance(index, tuple) else (index,)
+        simple = all(
+            one is Ellipsis or isinstance(one, int | np.integer | slice) for one in given
+        ) and not any(isinstance(one, bool) for one in given)
+        if not simple or given.count(Ellipsis) > 1:
+            return np.asarray(self)[index]
+        parts = _completed(given, self.ndim)
+        if self._kind.per is None:
+            return self._read(self._volumes[0], parts)
+        which, *inside = parts
+        if isinstance(which, slice):
+            chosen = self._volumes[which]
+            if not chosen:
+                return np.asarray(self)[index]
+            return np.stack([self._read(one, inside) for one in chosen])
+        return self._read(self._volumes[which], inside)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[place] for place in range(len(self)))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read the whole map into memory."""
+        arrays = [self._converted(one.to_array(), one) for one in self._volumes]
+        whole = arrays[0] if self._kind.per is None else np.stack(arrays)
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        read = [np.asarray(one) if isinstance(one, StoredMap) else one for one in inputs]
+        return getattr(ufunc, method)(*read, **options)
+
+    def __repr__(self) -> str:
+        return f"{self._kind.name} {_times(self.shape)}, {self.dtype}, on disk"
+
+    def _read(self, volume: Volume, index: Sequence[Any]) -> Any:
+        """A part of one file: its bounding window is read, then cut."""
+        windows: list[slice] = []
+        cuts: list[int | slice] = []
+        for one, side in zip(index, volume.shape, strict=True):
+            if not isinstance(one, slice):
+                place = range(side)[one]
+                windows.append(slice(place, place + 1))
+                cuts.append(0)
+                continue
+            asked = range(side)[one]
+            if not len(asked):
+                return np.asarray(self._converted(volume.to_array(), volume))[tuple(index)]
+            first, last = min(asked[0], asked[-1]), max(asked[0], asked[-1])
+            windows.append(slice(first, last + 1))
+            cuts.append(slice(None, None, asked.step))
+        z = windows[0] if volume.ndim == 3 else slice(0, 1)
+        block = volume.block(z, *windows[-2:])
+        block = block if volume.ndim == 3 else block[0]
+        return self._converted(block, volume)[tuple(cuts)]
+
+    def _converted(self, part: NDArray[Any], volume: Volume) -> NDArray[Any]:
+        if self._values:
+            return part.astype(self.dtype, copy=False)
+        return self._kind.from_stored(part, self._phases, volume.name)
+
+
+class Prediction:
+    """The phases of a volume and how certain they are, in memory or on disk.
+
+    Maps have the shape of the predicted volume. In memory they are numpy arrays. On disk they are
+    read when asked for: `result.labels[3]` reads one slice, `np.asarray(result.labels)` all of
+    them. A map that was not asked for raises an error that names the argument of `predict`; maps
+    that only some models make (`trusted`, `deferred`) are None for the others.
+
+    Attributes:
+        phases: names, label values and colours of the phases.
+        path: file of the labels; None for a prediction in memory.
+    """
+
+    def __init__(
+        self,
+        maps: Maps,
+        phases: PhaseTable,
+        volume: Volume | None,
+        *,
+        validation: Validation | None = None,
+        stored: Stored | None = None,
+    ) -> None:
+        """Make a prediction; users get one from `MatPhase.predict` or `open_prediction`.
+
+        Args:
+            maps: in memory, by the names of `matphase.prediction.maps`, with phase indices.
+            phases: of the labels.
+            volume: the grey volume that was predicted; needed where `maps` are given.
+            validation: scores of the model on its validation slices, where it has any.
+            stored: the prediction on disk, in place of `maps`.
+        """
+        self.phases = phases
+        self.path = None if stored is None else stored.path
+        self._maps, self._given, self._stored = maps, volume, stored
+        self._validation = validation
+
+    # --- maps -------------------------------------------------------------------------------------
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The names of the maps that this prediction has."""
+        if self._stored is None:
+            return tuple(name for name in KINDS if name in self._maps)
+        return tuple(name for name, kind in KINDS.items() if self._stored.is_there(kind))
+
+    @cached_property
+    def labels(self) -> Map:
+        """Phase of each voxel, by the values of the user's label map."""
+        return self._values("labels")
+
+    @property
+    def indices(self) -> Map:
+        """Phase of each voxel, by its index in `phases`; uint8."""
+        return self._map("labels")
+
+    @property
+    def probabilities(self) -> Map:
+        """Probability of each phase, (phases, *shape) float32; calibrated where the model is."""
+        return self._map("probabilities")
+
+    @property
+    def entropy(self) -> Map:
+        """Uncertainty of the global network (UGSM), float32 in nats."""
+        return self._map("entropy")
+
+    @property
+    def idk(self) -> Map:
+        """Mask of the uncertain voxels, where HCL-IDK does not trust UGSM; bool."""
+        return self._map("idk")
+
+    @property
+    def idk_score(self) -> Map:
+        """The score of which `idk` is the thresholded form, float32 in [0, 1]; in memory only."""
+        return self._map("idk_score")
+
+    @cached_property
+    def global_labels(self) -> Map:
+        """Phase of each voxel by UGSM alone, valued as `labels`."""
+        return self._values("global_labels")
+
+    @property
+    def global_indices(self) -> Map:
+        """Phase of each voxel by UGSM alone, by its index in `phases`; uint8."""
+        return self._map("global_labels")
+
+    @property
+    def global_probabilities(self) -> Map:
+        """Probability of each phase by UGSM alone, (phases, *shape) float32; in memory only."""
+        return self._map("global_probabilities")
+
+    @property
+    def mutual_information(self) -> Map:
+        """Part of the uncertainty that more training data would remove, float32 in nats."""
+        return self._map("mutual_information")
+
+    @cached_property
+    def samples(self) -> Map:
+        """Labels of each dropout sample, (samples, *shape), valued as `labels`."""
+        return self._values("samples")
+
+    @property
+    def trusted(self) -> Map | None:
+        """Mask of the voxels that are trusted at the model's `calibration.risk`; bool."""
+        return self._map("trusted")
+
+    @property
+    def deferred(self) -> Map | None:
+        """Mask of the voxels that LCGAR decided, where it is not `idk` (`idk.target`); bool."""
+        return self._map("deferred")
+
+    # --- metadata ---------------------------------------------------------------------------------
+
+    @property
+    def volume(self) -> Volume:
+        """The grey volume that was predicted.
+
+        Raises:
+            InputError: it is not where it was when this prediction on disk was made.
+        """
+        if self._grey is None:
+            name = self.record.get("volume", "the predicted volume")
+            raise InputError(f"{name} cannot be opened any more; open it where it is now (mp.open)")
+        return self._grey
+
+    @cached_property
+    def _grey(self) -> Volume | None:
+        if self._given is not None or self._stored is None:
+            return self._given
+        try:
+            found = formats.open(self._stored.record["volume"])
+        except (KeyError, TypeError, OSError, MatPhaseError):
+            return None
+        return found if found.shape == self.shape else None
+
+    @property
+    def validation(self) -> Validation | None:
+        """Scores of the model on its validation slices; None where it had none."""
+        return self._validation if self._stored is None else self._stored.validation
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The content of the record on disk: how the prediction was made; empty in memory."""
+        return {} if self._stored is None else self._stored.record
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(z, y, x), or (y, x) of a slice."""
+        return self._grid.shape
+
+    @property
+    def voxel_size(self) -> tuple[float | None, ...] | None:
+        """Length of a voxel along each axis, in `unit`; None where it is not known."""
+        return self._grid.voxel_size
+
+    @property
+    def unit(self) -> str | None:
+        """Unit of `voxel_size`."""
+        return self._grid.unit
+
+    @property
+    def n_samples(self) -> int:
+        """Number of dropout samples that are kept."""
+        if self._stored is None:
+            return len(self._maps.get("samples", ()))
+        return len(self._stored.layers(KINDS["samples"]))
+
+    def volumes(self, name: str) -> tuple[Volume, ...]:
+        """A map as volumes with the voxel size, one for each phase or sample where there are more.
+
+        Labels have the values of the user's label map, masks are uint8.
+
+        Raises:
+            InputError: the map was not kept, or its file is missing.
+        """
+        kind = KINDS[name]
+        if self._stored is not None and kind.file is not None:
+            self._check_kept(kind)
+            return tuple(self._stored.open(layer) for layer in self._stored.layers(kind))
+        array = self._map(name)
+        parts = [array] if kind.per is None else list(array)
+        return tuple(self._grid.with_array(kind.to_stored(one, self.phases)) for one in parts)
 
     def volume_fractions(self) -> dict[str, float]:
         """Share of the voxels in each phase, by name."""
-        counts = np.bincount(self.phases.encode(self.labels).ravel(), minlength=len(self.phases))
-        return dict(zip(self.phases.names, (counts / self.labels.size).tolist(), strict=True))
+        return dict(self._fractions)
+
+    @cached_property
+    def _fractions(self) -> dict[str, float]:
+        recorded = self.record.get("volume_fractions")
+        if isinstance(recorded, dict) and set(recorded) == set(self.phases.names):
+            return {name: float(recorded[name]) for name in self.phases.names}
+        counts = np.zeros(256, np.int64)
+        indices = self.indices
+        for plane in indices if indices.ndim == 3 else [indices[...]]:
+            counts += np.bincount(plane.ravel(), minlength=256)
+        return {
+            name: int(count) / indices.size
+            for name, count in zip(self.phases.names, counts, strict=False)
+        }
+
+    # --- output -----------------------------------------------------------------------------------
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> "Prediction":
+        """Write all maps that can be written, and a record, beside each other.
+
+        Args:
+            path: file of the labels, .tif, .h5 or .ome.zarr; the others are named after it.
+            overwrite: replace files that exist.
+
+        Returns:
+            the prediction on disk.
+
+        Raises:
+            OutputError: a file exists or cannot be written, or a prediction of this name is
+                unfinished.
+        """
+        labels = Path(path)
+        kinds = {name for name in self.maps if KINDS[name].file is not None}
+        layers = written_layers(kinds, self.phases, self.n_samples)
+        own = [] if self.path is None else [layer_file(self.path, layer) for layer in layers]
+        check_places(labels, layers, overwrite=overwrite, sources=own)
+        work = working_folder(labels)
+        if work.exists():
+            raise OutputError(
+                f"{work} holds an unfinished prediction; finish it, or choose another name"
+            )
+        try:
+            room = work / EXPORTS
+            room.mkdir(parents=True)
+            for layer in layers:
+                target = room / layer_file(labels, layer).name
+                labelled = layer.kind.content != "number"
+                formats.write(target, self._layer(layer), labels=labelled)
+            write_record(labels, self._record(labels, layers))
+            publish(labels, room)
+        except OSError as error:
+            raise OutputError(f"cannot write {labels}: {reason(error)}") from error
+        finally:
+            remove(work)
+        return Prediction({}, self.phases, self._given, stored=open_stored(labels))
+
+    def plot(self, z: int | None = None) -> "Figure":
+        """Draw one slice: grey values, phases over them, entropy, with legend and scale bar.
+
+        Args:
+            z: slice to draw; the middle one by default.
+
+        Raises:
+            InputError: there is no slice `z`.
+        """
+        from matphase.show.figures import slice_figure
+
+        grid, grey = self._grid, self._grey
+        z = grid.n_slices // 2 if z is None else z
+        if not 0 <= z < grid.n_slices:
+            raise InputError(f"the prediction has slices 0 to {grid.n_slices - 1}, so no slice {z}")
+        at = z if grid.ndim == 3 else Ellipsis
+        return slice_figure(
+            None if grey is None else grey.slice(z),
+            np.asarray(self.indices[at]),
+            np.asarray(self.entropy[at]) if "entropy" in self.maps else None,
+            self.phases,
+            grid,
+            title=f"slice {z}" if grid.ndim == 3 else "",
+        )
+
+    def __repr__(self) -> str:
+        lines = [f"Prediction, {self._size_text()}", f"  {self._shares_text()}"]
+        lines += [f"  maps: {', '.join(self.maps)}", f"  {self._place_text()}"]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from matphase.show.figures import thumbnail
+
+        middle = self._grid.n_slices // 2 if self._grid.ndim == 3 else Ellipsis
+        png = thumbnail(np.asarray(self.indices[middle]), self.phases)
+        quick = self._fractions if self._is_quick else {}
+        rows = "".join(
+            f'<tr><td style="background:{phase.color}">&emsp;</td><td>{escape(phase.name)}</td>'
+            f"<td>{phase.value}</td>"
+            f"<td>{f'{100 * quick[phase.name]:.1f} %' if quick else ''}</td></tr>"
+            for phase in self.phases.phases
+        )
+        return (
+            f"<div><b>Prediction</b>, {escape(self._size_text())}, {escape(self._place_text())}"
+            f'<br><img alt="phases" src="data:image/png;base64,{b64encode(png).decode()}">'
+            "<table><tr><th></th><th>phase</th><th>label</th><th>volume fraction</th></tr>"
+            f"{rows}</table>maps: {escape(', '.join(self.maps))}</div>"
+        )
+
+    def _size_text(self) -> str:
+        size = self.voxel_size
+        lengths = "voxel size unknown"
+        if size is not None:
+            known = ("unknown" if one is None else f"{one:g}" for one in size)
+            lengths = f"voxel size {' x '.join(known)} {self.unit}"
+        return f"{_times(self.shape)} voxels, {lengths}"
+
+    def _shares_text(self) -> str:
+        if not self._is_quick:
+            return f"phases: {', '.join(self.phases.names)}"
+        return ", ".join(f"{name} {100 * share:.1f} %" for name, share in self._fractions.items())
+
+    def _place_text(self) -> str:
+        if self.path is not None:
+            return f"in {self.path}"
+        return f"in memory, {sum(one.nbytes for one in self._maps.values()) / 1e6:.1f} MB"
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    @property
+    def _is_quick(self) -> bool:
+        return "volume_fractions" in self.record or math.prod(self.shape) <= QUICK_VOXELS
+
+    @property
+    def _grid(self) -> Volume:
+        """A volume of the same shape, axes and voxel size."""
+        if self._stored is not None:
+            return self._stored.labels
+        assert self._given is not None, "a prediction in memory knows its volume"
+        return self._given
+
+    def _map(self, name: str) -> Map:
+        """A map with phase indices; None where this model does not make it."""
+        kind = KINDS[name]
+        if self._stored is None:
+            if name in self._maps:
+                return self._maps[name]
+        elif self._stored.layers(kind):
+            return StoredMap(self._stored, kind)
+        if kind.optional:
+            return None
+        self._check_kept(kind)
+        return self._maps[name]
+
+    def _values(self, name: str) -> Map:
+        """A map of phases with the values of the user's label map."""
+        if self._stored is not None and self._stored.layers(KINDS[name]):
+            return StoredMap(self._stored, KINDS[name], values=True)
+        indices = self._map(name)
+        table = self.phases
+        own = [phase.value for phase in table.phases] == list(range(len(table)))
+        return indices if own and table.dtype == indices.dtype else table.decode(indices)
+
+    def _check_kept(self, kind: MapKind) -> None:
+        kept = bool(self._stored.layers(kind)) if self._stored else kind.name in self._maps
+        if kept:
+            return
+        if kind.file is None:
+            how = "it is kept in memory only: predict without out="
+        elif kind.request is None:
+            how = "open what `matphase predict` wrote"
+        else:
+            how = f"predict with {kind.request}=True"
+        raise InputError(f"this prediction has no {kind.name}; {how}")
+
+    def _layer(self, layer: Layer) -> Volume:
+        """One array of a map as a file holds it."""
+        if self._stored is not None:
+            return self._stored.open(layer)
+        part = layer.kind.to_stored(layer.of(self._maps), self.phases)
+        return self._grid.with_array(part)
+
+    def _record(self, labels: Path, layers: Sequence[Layer]) -> dict[str, Any]:
+        recorded = self.record
+        shares = {
+            name: float(np.mean(self._map(name)))
+            for name in self.maps
+            if KINDS[name].content == "mask"
+        }
+        return record_of(
+            layers,
+            labels,
+            model=recorded.get("model"),
+            volume=recorded.get("volume", self._grid.name),
+            phases=self.phases,
+            volume_fractions=self._fractions,
+            shares=shares,
+            validation=self.validation,
+            seconds=recorded.get("seconds", 0.0),
+        )
+
+
+def open_prediction(path: str | PathLike[str], phases: Phases | None = None) -> Prediction:
+    """Open a prediction on disk; its voxels are read when asked for.
+
+    Args:
+        path: file of the labels that `matphase predict`, `MatPhase.predict` or `save` wrote.
+        phases: their phases, for labels without a record beside them; where there is a record,
+            it gives the order of the phases.
+
+    Raises:
+        InputError: no record lies beside the labels and `phases` does not name the phases, the
+            record is damaged, or the two do not name the same phases.
+        FormatError: the labels cannot be read.
+    """
+    table = None if phases is None else as_phase_table(phases)
+    stored = open_stored(Path(path), table)
+    return Prediction({}, stored.phases, None, stored=stored)
+
+
+def save(
+    path: str | PathLike[str],
+    volume: Volume | Prediction,
+    *,
+    overwrite: bool = False,
+    compress: bool = True,
+    labels: bool = False,
+    ome_version: OmeVersion = "0.5",
+) -> None:
+    """Write a volume or a prediction to files; see `matphase.images.formats.save`.
+
+    A prediction is written as one file for each map, named after `path`, and a record; the
+    arguments after `overwrite` are for volumes only.
+
+    Args:
+        path: where to; the suffix chooses the format.
+        volume: a volume, or a prediction.
+        overwrite: replace files that exist.
+        compress: compress TIFF, HDF5 and OME-Zarr without loss.
+        labels: the volume holds labels, of which OME-Zarr's coarser levels are no means.
+        ome_version: of OME-Zarr.
+
+    Raises:
+        OutputError: another suffix, a path that exists or cannot be written, values that the
+            format cannot hold, or labels that do not fit on their image.
+    """
+    if isinstance(volume, Prediction):
+        volume.save(path, overwrite=overwrite)
+        return
+    formats.save(
+        *(path, volume),
+        overwrite=overwrite,
+        compress=compress,
+        labels=labels,
+        ome_version=ome_version,
+    )
 
 
 def prediction_bytes(shape: tuple[int, ...], n_phases: int, samples: int = 0) -> int:
-    """Memory that the `Prediction` of a volume of this shape takes, in bytes.
+    """Memory that a `Prediction` in memory of a volume of this shape takes, in bytes.
 
     Per voxel its maps take 13 bytes, 8 for each phase, and 1 for each sample that is kept.
     """
     return math.prod(shape) * (13 + 8 * n_phases + samples)
+
+
+def _completed(index: Sequence[Any], ndim: int) -> list[Any]:
+    """An index with one entry for each axis.
+
+    Raises:
+        IndexError: it has more entries than there are axes.
+    """
+    given = list(index) if Ellipsis in index else [*index, Ellipsis]
+    place, missing = given.index(Ellipsis), ndim - len(given) + 1
+    if missing < 0:
+        raise IndexError(f"too many indices: the map has {ndim} axes, got {len(given) - 1}")
+    return [*given[:place], *[slice(None)] * missing, *given[place + 1 :]]
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,5 +1,6 @@
-"""From a volume to the files of its prediction, block by block."""
+"""From a volume to its prediction, block by block, in memory or into files."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,100 +11,100 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from matphase.images.formats.hdf5 import split_path
 from matphase.images.tiles import Tile
+from matphase.images.tiles import Maps
 from matphase.images.volume import Volume
-from matphase.method.folder import checksum_of
-from matphase.method.model import Maps, Model
-from matphase.prediction import records
-from matphase.prediction.store import Store, check_disk, open_store, total
-from matphase.prediction.task import Task, block_images, block_maps, blocks_of
+from matphase.method.folder import checksum_of, write
+from matphase.method.model import Model
+from matphase.prediction.files import (
+    READY,
+    check_places,
+    is_ready,
+    is_zarr,
+    open_stored,
+    publish,
+    record_of,
+    remove_working_folder,
+    working_folder,
+    write_record,
+)
+from matphase.prediction.maps import KINDS, Layer, written_layers
+from matphase.prediction.prediction import Prediction
+from matphase.prediction.store import (
+    FileStore,
+    MemoryStore,
+    Note,
+    Store,
+    check_disk,
+    open_store,
+)
+from matphase.prediction.task import (
+    Task,
+    block_images,
+    block_maps,
+    blocks_of,
+    map_names,
+    shape_of,
+)
 from matphase.support.device import arithmetic
-from matphase.support.errors import Interrupted, MatPhaseError, OutputError
+from matphase.support.errors import InputError, Interrupted, MatPhaseError, OutputError
 from matphase.support.files import reason, remove
 from matphase.support.progress import Reporter
 from matphase.support.seeds import fingerprint
 
-FLAGS = ("idk", "trusted", "deferred")
-"""The maps whose set voxels are counted."""
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Which maps are written besides labels, entropy and the IDK mask.
-
-    Attributes:
-        probabilities: one for each phase.
-        samples: number of samples whose labels are written.
-    """
-
-    probabilities: bool = False
-    samples: int = 0
-
-    def types(self, model: Model) -> dict[str, np.dtype[Any]]:
-        """The maps by name, and the types of their voxels."""
-        labels, flags, numbers = model.phases.dtype, np.dtype(np.uint8), np.dtype(np.float32)
-        found = {"labels": labels, "ugsm": labels, "entropy": numbers, "idk": flags}
-        if model.calibrator.guarantee is not None:
-            found["trusted"] = flags
-        if model.defers:
-            found["deferred"] = flags
-        if self.probabilities:
-            names = records.probability_names(model.phases)
-            found.update(dict.fromkeys(names, numbers))
-        found.update(dict.fromkeys(records.sample_names(self.samples), labels))
-        return found
-
-    def named(self, model: Model, maps: Maps) -> dict[str, NDArray[Any]]:
-        """A block's maps (z, y, x) by these names."""
-        found = {
-            "labels": maps["labels"],
-            "ugsm": maps["global_labels"],
-            "entropy": maps["entropy"],
-            "idk": maps["idk"].astype(np.uint8),
-        }
-        for name in ("trusted", "deferred"):
-            if name in maps:
-                found[name] = maps[name].astype(np.uint8)
-        if self.probabilities:
-            names = records.probability_names(model.phases)
-            found.update(zip(names, maps["probabilities"], strict=True))
-        if self.samples:
-            found.update(zip(records.sample_names(self.samples), maps["samples"], strict=True))
-        return found
+LAYOUT = 2
+"""Of working folders; another version of the program does not go on with them."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What there is to know of a prediction to compute any of its blocks; can be pickled.
+    """All that is needed to compute any block of a prediction; can be pickled.
 
     Attributes:
-        volume: grey values; of a file, unless this process alone computes.
-        task: what is asked.
+        volume: grey values; from a file, unless this process alone computes.
+        task: what to predict.
         store: takes the maps.
-        outputs: which ones.
     """
 
     volume: Volume
     task: Task
     store: Store
-    outputs: Outputs
 
 
-Crew = Callable[[Job, Sequence[Tile]], Iterator[tuple[Tile, dict[str, Any]]]]
+Crew = Callable[[Job, Sequence[Tile]], Iterator[tuple[Tile, Note]]]
 """Computes blocks, in any order, and gives each with its note once it is in the store."""
 
 
-def disk_bytes(model: Model, shape: Sequence[int], outputs: Outputs) -> int:
-    """Most that a prediction takes on disk while it is made.
+def predict(
+    model: Model,
+    volume: Volume,
+    task: Task,
+    *,
+    probabilities: bool = True,
+    reporter: Reporter,
+) -> Prediction:
+    """Predict a volume into memory.
 
-    Every map exists twice, as blocks and as a file, before the blocks are removed; as if nothing
-    could be compressed, and as if the file had the coarser levels of an OME-Zarr, too.
+    Args:
+        model: that predicts.
+        volume: grey values.
+        task: what to predict.
+        probabilities: keep the probabilities of the phases.
+        reporter: receives progress, in voxels.
+
+    Raises:
+        InputError: no block fits into the memory, or the volume cannot be used.
     """
-    voxel = sum(dtype.itemsize for dtype in outputs.types(model).values())
-    levels = 1 / (1 - 2 ** -len(shape))
-    return int((1 + levels) * voxel * prod(shape))
+    names = map_names(model, task, probabilities=probabilities, in_memory=True)
+    store = MemoryStore(shape_of(volume), names)
+    blocks = blocks_of(model, volume, task)
+    _compute(Job(volume, task, store), blocks, {}, one_by_one(model), reporter)
+    maps = {
+        name: array.reshape(*array.shape[:-3], *volume.shape) for name, array in store.maps.items()
+    }
+    return Prediction(maps, model.phases, volume, validation=model.validation)
 
 
 def predict_to_files(
@@ -112,75 +113,126 @@ def predict_to_files(
     task: Task,
     out: Path,
     *,
-    folder: Path,
+    folder: Path | None = None,
     probabilities: bool = False,
+    overwrite: bool = False,
     restart: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
     crew: Crew | None = None,
     reporter: Reporter,
-) -> tuple[list[Path], dict[str, Any]]:
-    """Predict a volume into files; see `matphase.prediction.records` for which there are.
+) -> Prediction:
+    """Predict a volume into files; `matphase.prediction.maps` lists which there are.
 
     A second call after a kill goes on with the blocks that are not finished, or for which the
-    networks would not see what they saw.
+    networks would see something else now.
 
     Args:
         model: that predicts.
         volume: grey values.
-        task: what is asked.
-        out: file for the labels; the others are named after it, and those that exist replaced.
-        folder: of the model.
-        probabilities: also write a map for each phase.
-        restart: begin anew, whatever an unfinished prediction left.
-        crew: computes the blocks; this process by default.
-        reporter: is told of progress, in voxels.
+        task: what to predict.
+        out: file for the labels; the others are named after it.
+        folder: of the model; None where it was never saved.
+        probabilities: also write a map of probability for each phase.
+        overwrite: replace files that exist.
+        restart: start from the beginning, whatever an unfinished prediction left.
+        workers: number of processes on this machine that compute the blocks.
+        scheduler: address of a Dask scheduler whose workers compute the blocks.
+        crew: computes the blocks, in place of these.
+        reporter: receives progress, in voxels.
 
     Returns:
-        the files, and the record of the prediction.
+        the prediction on disk.
 
     Raises:
-        InputError: no block fits into the memory, or the volume cannot be used.
-        OutputError: a file cannot be written, or an unfinished prediction of something else is
-            there.
+        InputError: no block fits into the memory, the volume cannot be used, or no scheduler
+            answers.
+        OutputError: a file exists or cannot be written, or an unfinished prediction of something
+            else is there.
         Interrupted: the user stopped it, and finished blocks are kept.
     """
-    outputs = Outputs(probabilities, task.kept)
+    if workers is not None and scheduler is not None:
+        raise InputError("workers and scheduler exclude each other; give one of them")
+    names = map_names(model, task, probabilities=probabilities, in_memory=False)
+    layers = written_layers(names, model.phases, task.kept)
+    work, source = working_folder(out), split_path(Path(volume.name))[0]
+    # of a prediction that was killed while it was published, some files may be there already
+    going_on = (work / READY).exists() and not restart
+    check_places(out, layers, overwrite=overwrite or going_on, sources=[source])
+    if folder is not None and out.parent.resolve() == folder.resolve():
+        raise OutputError(f"{folder} holds a model and nothing else; write {out.name} elsewhere")
+    remote = workers is not None or scheduler is not None
+    if remote and not source.exists():
+        raise InputError(
+            f"several workers read {volume.name} by themselves, so it has to be a file; save it "
+            "(mp.save) and open that"
+        )
     blocks = blocks_of(model, volume, task)
-    types = outputs.types(model)
-    work = records.working_folder(out)
-    with _told(out, work):
+    with _explained(out, work):
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         if restart:
             remove(work)
-        check_disk(work, disk_bytes(model, volume.shape, outputs))
-        run = _identity(model, volume, task, folder, types, blocks[0])
-        store = open_store(work, run, types, volume.shape, blocks[0].shape)
-        try:
-            job = Job(volume, task, store, outputs)
-            kept = _kept(model, job, blocks, reporter)
-            if len(kept) < len(blocks) or not records.is_whole(out):
-                notes = _finish(job, blocks, kept, crew or one_by_one(model), reporter)
-                maps = {name: store.volume(name, volume) for name in types}
-                record = _record(model, volume, folder, notes, types, out)
-                records.write_files(out, maps, record)
-            done = records.take_places(out)
-        except BaseException:
-            if store.is_there and store.is_empty:
-                remove(work)
-            raise
-        records.tidy(out)
-    return done
+        check_disk(work, disk_bytes(layers, model, volume.shape, pyramid=is_zarr(out)))
+        with (
+            _saved(model, folder, out) as saved,
+            _crew(model, saved, workers, scheduler, crew, reporter) as chosen,
+        ):
+            identity = _identity(model, volume, task, saved, layers, blocks[0])
+
+            def opened() -> FileStore:
+                return open_store(out, identity, layers, model.phases, volume, blocks[0].shape)
+
+            store = opened()
+            try:
+                kept = _kept(model, Job(volume, task, store), blocks, reporter)
+                if len(kept) < len(blocks) or not is_ready(out, store.room):
+                    if store.is_published_in_part:
+                        # what has moved to its place cannot be mended there
+                        remove(work)
+                        store, kept = opened(), {}
+                    remove(work / READY)
+                    notes = _compute(Job(volume, task, store), blocks, kept, chosen, reporter)
+                    store = store.seal()
+                    store.finish()
+                    write_record(out, _record(model, volume, folder, notes, layers, out))
+                publish(out, store.room)
+            except BaseException:
+                if store.is_there and store.is_empty:
+                    remove(work)
+                raise
+        remove_working_folder(out)
+    return Prediction({}, model.phases, volume, stored=open_stored(out))
 
 
-def _kept(
-    model: Model, job: Job, blocks: Sequence[Tile], reporter: Reporter
-) -> dict[int, dict[str, Any]]:
+def disk_bytes(
+    layers: Sequence[Layer], model: Model, shape: Sequence[int], *, pyramid: bool
+) -> int:
+    """Bytes that a prediction takes on disk at most while it is made.
+
+    As if nothing could be compressed. An OME-Zarr has coarser levels; of other formats each map
+    exists twice in the end, as a working image and as the file exported from it.
+
+    Args:
+        layers: that are written.
+        model: whose phases give the type of the labels.
+        shape: of the volume.
+        pyramid: the output is OME-Zarr.
+    """
+    voxel = sum(layer.kind.stored_dtype(model.phases).itemsize for layer in layers)
+    copies = 1 / (1 - 2 ** -len(shape)) if pyramid else 2
+    return int(copies * voxel * prod(shape))
+
+
+def _kept(model: Model, job: Job, blocks: Sequence[Tile], reporter: Reporter) -> dict[int, Note]:
     """The notes by number of blocks that are finished, and would come out the same."""
-    if job.store.is_empty:
+    store = job.store
+    assert isinstance(store, FileStore)
+    if store.is_empty:
         return {}
     notes = {}
-    reporter.start("check what is finished", sum(block.voxels for block in blocks))
+    reporter.start("check finished blocks", sum(block.voxels for block in blocks))
     for block in blocks:
-        note = job.store.note_of(block)
+        note = store.note_of(block)
         if note is not None:
             seen = fingerprint(block_images(model, job.volume, block, job.task))
             if note.get("seen") == seen:
@@ -190,14 +242,10 @@ def _kept(
     return notes
 
 
-def _finish(
-    job: Job,
-    blocks: Sequence[Tile],
-    kept: Mapping[int, dict[str, Any]],
-    crew: Crew,
-    reporter: Reporter,
-) -> list[dict[str, Any]]:
-    """Predict what is not kept, and give the notes of all blocks."""
+def _compute(
+    job: Job, blocks: Sequence[Tile], kept: Mapping[int, Note], crew: Crew, reporter: Reporter
+) -> list[Note]:
+    """Predict the blocks that are not kept, and give the notes of all blocks."""
     notes = dict(kept)
     todo = [block for block in blocks if block.number not in notes]
     every = sum(block.voxels for block in blocks)
@@ -212,33 +260,40 @@ def _finish(
 def one_by_one(model: Model) -> Crew:
     """A crew of this process alone."""
 
-    def crew(job: Job, todo: Sequence[Tile]) -> Iterator[tuple[Tile, dict[str, Any]]]:
+    def crew(job: Job, todo: Sequence[Tile]) -> Iterator[tuple[Tile, Note]]:
         return ((block, predict_block(model, job, block)) for block in todo)
 
     return crew
 
 
-def predict_block(model: Model, job: Job, block: Tile) -> dict[str, Any]:
-    """Predict one block into the store; a function of what can be pickled.
+def predict_block(model: Model, job: Job, block: Tile) -> Note:
+    """Predict one block into the store.
 
     Returns:
-        the note of the block: voxels of each phase, those with flags, a fingerprint of what the
-        networks saw, seconds.
+        the note of the block: number of voxels of each phase and in each mask, a fingerprint of
+        what the networks saw, seconds.
     """
     began = time.monotonic()
     images = block_images(model, job.volume, block, job.task)
-    maps = job.outputs.named(model, block_maps(model, images, block, job.task))
-    codes = model.phases.encode(maps["labels"]).ravel()
-    counts = np.bincount(codes, minlength=len(model.phases)).tolist()
-    flags = {name: int(maps[name].sum()) for name in FLAGS if name in maps}
+    maps = block_maps(model, images, block, job.task)
     note = {
-        "phases": dict(zip(model.phases.names, counts, strict=True)),
-        "flags": flags,
+        **_counts(maps, model.phases.names),
         "seen": fingerprint(images),
-        "seconds": {"all": time.monotonic() - began},
+        "seconds": time.monotonic() - began,
     }
     job.store.put(block, maps, note)
     return note
+
+
+def _counts(maps: Maps, phases: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Number of voxels of each phase and in each mask."""
+    counts = np.bincount(maps["labels"].ravel(), minlength=len(phases)).tolist()
+    masks = {
+        name: int(np.count_nonzero(array))
+        for name, array in maps.items()
+        if KINDS[name].content == "mask"
+    }
+    return {"phases": dict(zip(phases, counts, strict=True)), "masks": masks}
 
 
 def _identity(
@@ -246,22 +301,23 @@ def _identity(
     volume: Volume,
     task: Task,
     folder: Path,
-    types: Mapping[str, Any],
+    layers: Sequence[Layer],
     first: Tile,
 ) -> dict[str, Any]:
-    """What an unfinished prediction must have in common with this one to be gone on with.
+    """What an unfinished prediction must have in common with this one to go on with it.
 
-    Grey values and their scale are not among it: each block's note tells what its networks saw.
+    Grey values and their scale are not part of it: the note of each block says what its networks
+    saw.
     """
     return {
-        "version": version("matphase"),
+        "version": [version("matphase"), LAYOUT],
         "model": checksum_of(folder),
         "arithmetic": arithmetic(model.settings.precision),
         "volume": [list(volume.shape), str(volume.dtype)],
         "voxel size": [volume.voxel_size and list(volume.voxel_size), volume.unit],
         "number of samples": task.samples,
         "seed": task.seed,
-        "set of maps": {name: str(dtype) for name, dtype in types.items()},
+        "set of maps": {layer.name: str(layer.kind.stored_dtype(model.phases)) for layer in layers},
         "memory limit": list(first.shape),
     }
 
@@ -269,35 +325,69 @@ def _identity(
 def _record(
     model: Model,
     volume: Volume,
-    folder: Path,
-    notes: Sequence[Mapping[str, Any]],
-    types: Mapping[str, Any],
+    folder: Path | None,
+    notes: Sequence[Note],
+    layers: Sequence[Layer],
     out: Path,
 ) -> dict[str, Any]:
-    voxels = prod(volume.shape)
-    shares = {name: n / voxels for name, n in total(notes, "flags").items()}
-    return records.record(
-        model=folder,
+    def share(key: str, name: str) -> float:
+        return float(sum(note[key].get(name, 0) for note in notes) / prod(volume.shape))
+
+    masks = [layer.kind.name for layer in layers if layer.kind.content == "mask"]
+    return record_of(
+        layers,
+        out,
+        model=None if folder is None else str(folder),
         volume=volume.name,
         phases=model.phases,
-        volume_fractions={name: n / voxels for name, n in total(notes, "phases").items()},
-        idk_share=shares["idk"],
-        trusted_share=shares.get("trusted"),
-        deferred_share=shares.get("deferred"),
+        volume_fractions={name: share("phases", name) for name in model.phases.names},
+        shares={name: share("masks", name) for name in masks},
         validation=model.validation,
-        files=[records.map_file(out, name) for name in types],
-        seconds=sum(note["seconds"]["all"] for note in notes),
+        seconds=sum(note["seconds"] for note in notes),
     )
 
 
 @contextmanager
-def _told(out: Path, work: Path) -> Iterator[None]:
-    """Say of what goes wrong where it does, and what is kept."""
+def _saved(model: Model, folder: Path | None, out: Path) -> Iterator[Path]:
+    """A folder of the model: its own, or one beside the output for as long as it is needed."""
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix=".matphase-", dir=out.absolute().parent) as room:
+        write(model, Path(room) / "model")
+        yield Path(room) / "model"
+
+
+@contextmanager
+def _crew(
+    model: Model,
+    folder: Path,
+    workers: int | None,
+    scheduler: str | None,
+    given: Crew | None,
+    reporter: Reporter,
+) -> Iterator[Crew]:
+    """The crew that computes the blocks: this process, unless workers are asked for."""
+    if workers is None and scheduler is None:
+        yield given or one_by_one(model)
+        return
+    from matphase.prediction.cluster import Cluster, cluster_at, local_cluster
+
+    chosen = cluster_at(scheduler) if scheduler is not None else local_cluster(workers or 1)
+    with chosen as client:
+        if not client.nthreads():
+            reporter.start(f"wait for a worker to join {scheduler}", 1)
+        yield Cluster(client, folder)
+
+
+@contextmanager
+def _explained(out: Path, work: Path) -> Iterator[None]:
+    """Say of an error where it happened, and what is kept."""
 
     def kept() -> str:
         if not work.exists():
             return "nothing was written"
-        return f"finished blocks are kept in {work}, and the same command goes on with them"
+        return f"finished blocks are kept in {work}, and the same call goes on with them"
 
     try:
         yield

@@ -1,18 +1,22 @@
-"""Finished blocks on disk, so that a prediction that was killed goes on where it was.
+"""Where blocks of a prediction are written: into memory, or into files that survive a kill.
 
-A hidden folder beside the output holds, until the prediction is complete:
+For files, a hidden folder beside the output holds, until the prediction is complete:
 
 ```
 run.json                  what is predicted: by which model, how large a volume, which settings
-maps-TOKEN/               moved to another token by each process that begins here or goes on
-  NAME.zarr               an array for each map, a chunk a block: each has one writer
+maps-TOKEN/               renamed to another token by each process that begins here or goes on
+  IMAGE.ome.zarr          an OME-Zarr image for each map; each chunk of it has one writer
   blocks/NUMBER.json      of each finished block: checksums of what it wrote, and counts
-files/                    the files of the prediction, before they take their places (`records`)
+record.json               the record, once all files are ready to be published
+files/                    files of other formats than OME-Zarr, before they are published
 ```
 
-A block is finished when its note is there, which comes last and by renaming; it is kept when what
-the arrays hold still has the checksums of the note. What a process writes that another has
-replaced, such as a worker whose own run was stopped, does not reach the maps: they have moved.
+Of an OME-Zarr output, the images are the output itself under a temporary name: they are moved to
+their places in the end. Other formats are exported from them.
+
+A block is finished when its note is there, which is written last and by renaming; it is kept when
+the arrays still have the checksums of the note. A process that was replaced by another, such as a
+worker whose own run was stopped, cannot write into the maps any more: they have been renamed.
 """
 
 import hashlib
@@ -20,58 +24,99 @@ import json
 import os
 import secrets
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from matphase.images import formats
-from matphase.images.tiles import Tile
+from matphase.images.formats import ome_zarr_levels
+from matphase.images.phases import PhaseTable
+from matphase.images.tiles import Shape, Tile
+from matphase.images.tiles import Maps
 from matphase.images.volume import Volume
+from matphase.prediction.files import EXPORTS, is_zarr, layer_file, working_folder
+from matphase.prediction.maps import Layer
 from matphase.support.errors import OutputError
 from matphase.support.files import remove
 
 RUN = "run.json"
 MAPS = "maps-"
 NOTES = "blocks"
+Note = dict[str, Any]
+
+
+class Store(Protocol):
+    """Takes the maps of blocks."""
+
+    def put(self, block: Tile, maps: Maps, note: Mapping[str, Any]) -> None:
+        """Keep the maps of a block's core, with phase indices, and a note for JSON."""
 
 
 @dataclass(frozen=True)
-class Store:
-    """The maps of a prediction that is under way; can be pickled.
+class MemoryStore:
+    """Maps in memory.
+
+    Attributes:
+        shape: (z, y, x) of the volume.
+        names: of the maps that are kept.
+        maps: what has come so far.
+    """
+
+    shape: Shape
+    names: frozenset[str]
+    maps: Maps = field(default_factory=dict)
+
+    def put(self, block: Tile, maps: Maps, note: Mapping[str, Any]) -> None:
+        """Copy the maps of a block to their place; the note is not needed."""
+        for name in self.names & maps.keys():
+            part = maps[name]
+            if name not in self.maps:
+                self.maps[name] = np.empty((*part.shape[:-3], *self.shape), part.dtype)
+            self.maps[name][..., *block.core] = part
+
+
+@dataclass(frozen=True)
+class FileStore:
+    """Maps in the working folder of a prediction; can be pickled.
 
     Attributes:
         folder: that holds the maps.
-        names: of the maps.
+        labels: path where the labels will lie in the end.
+        layers: the arrays that are written.
+        phases: whose values the files hold.
     """
 
     folder: Path
-    names: tuple[str, ...]
+    labels: Path
+    layers: tuple[Layer, ...]
+    phases: PhaseTable
 
     @cached_property
-    def _arrays(self) -> dict[str, Any]:
-        return {name: zarr.open_array(self._array(name), mode="r+") for name in self.names}
+    def _arrays(self) -> list[Any]:
+        return [ome_zarr_levels.level(self.image(layer), mode="r+") for layer in self.layers]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "names": self.names}
+        names = ("folder", "labels", "layers", "phases")
+        return {name: getattr(self, name) for name in names}
 
-    def put(self, block: Tile, maps: Mapping[str, NDArray[Any]], note: Mapping[str, Any]) -> None:
-        """Keep the maps (z, y, x) of a block's core, and a note for JSON.
+    def put(self, block: Tile, maps: Maps, note: Mapping[str, Any]) -> None:
+        """Write the maps of a block's core, and then its note.
 
         Raises:
             OSError: they cannot be written.
             OutputError: the store was removed, or another process has taken it over.
         """
         try:
-            for name, array in self._arrays.items():
-                array[_place(array, block)] = maps[name].reshape(block.shape[-array.ndim :])
-            sums = {name: _checksum(maps[name]) for name in self.names}
+            sums = {}
+            for layer, array in zip(self.layers, self._arrays, strict=True):
+                part = layer.kind.to_stored(layer.of(maps), self.phases)
+                array[_place(array, block)] = part.reshape(block.shape[-array.ndim :])
+                sums[layer.name] = _checksum(part)
             write_json(self._note(block), {**note, "checksums": sums})
         except OSError as error:
             if self.is_there:
@@ -81,14 +126,14 @@ class Store:
                 "name; let one of them finish, or give each an output of its own"
             ) from error
 
-    def note_of(self, block: Tile) -> dict[str, Any] | None:
-        """The note of a block that is finished, and whose maps are what they were; else None."""
+    def note_of(self, block: Tile) -> Note | None:
+        """The note of a block that is finished and whose maps are unchanged; else None."""
         try:
             note = json.loads(self._note(block).read_text("utf-8"))
-            sums = {
-                name: _checksum(np.asarray(array[_place(array, block)]))
-                for name, array in self._arrays.items()
-            }
+            sums = {}
+            for layer in self.layers:
+                array = ome_zarr_levels.level(self._found(layer))
+                sums[layer.name] = _checksum(np.asarray(array[_place(array, block)]))
         except Exception:  # decoders meet damage at any depth
             return None
         return note if isinstance(note, dict) and note.get("checksums") == sums else None
@@ -103,10 +148,50 @@ class Store:
         """Whether it can be seen from here, and no other process has taken it over."""
         return self._notes.is_dir()
 
-    def volume(self, name: str, like: Volume) -> Volume:
-        """A map as a volume, at the place of the one that was predicted."""
-        stored = formats.open(self._array(name), axes=like.axes)
-        return Volume.from_source(stored.data, like.axes, like.voxel_size, like.unit, like.name)
+    @property
+    def is_published_in_part(self) -> bool:
+        """Whether some images have moved to their places already."""
+        return not all(self.image(layer).exists() for layer in self.layers)
+
+    @property
+    def room(self) -> Path:
+        """The folder of the finished files, from which they are published."""
+        return self.folder if is_zarr(self.labels) else self.folder.parent / EXPORTS
+
+    def image(self, layer: Layer) -> Path:
+        """The OME-Zarr image of one map, named as the output where that is an OME-Zarr, too."""
+        if is_zarr(self.labels):
+            return self.folder / layer_file(self.labels, layer).name
+        return self.folder / f"{layer.name or 'labels'}.ome.zarr"
+
+    def seal(self) -> "FileStore":
+        """Rename the maps, so that no late worker can write into what is being finished."""
+        sealed = FileStore(_new_folder(self.folder.parent), self.labels, self.layers, self.phases)
+        self.folder.replace(sealed.folder)
+        return sealed
+
+    def finish(self) -> None:
+        """Write what is left to do when all blocks are there: coarser levels, or other formats.
+
+        Raises:
+            OSError: a file cannot be written.
+            OutputError: values that the format cannot hold.
+        """
+        if is_zarr(self.labels):
+            for layer in self.layers:
+                labels = layer.kind.content != "number"
+                ome_zarr_levels.fill_pyramid(self.image(layer), labels=labels)
+            return
+        remove(self.room)
+        self.room.mkdir()
+        for layer in self.layers:
+            target = self.room / layer_file(self.labels, layer).name
+            formats.write(target, formats.open(self.image(layer)))
+
+    def _found(self, layer: Layer) -> Path:
+        """The image of one map, whether it has been published or not."""
+        image = self.image(layer)
+        return image if image.exists() else self.labels.with_name(image.name)
 
     @property
     def _notes(self) -> Path:
@@ -115,37 +200,37 @@ class Store:
     def _note(self, block: Tile) -> Path:
         return self._notes / f"{block.number:08d}.json"
 
-    def _array(self, name: str) -> Path:
-        return self.folder / f"{name}.zarr"
-
 
 def open_store(
-    folder: Path,
+    labels: Path,
     run: Mapping[str, Any],
-    types: Mapping[str, np.dtype[Any]],
-    shape: Sequence[int],
+    layers: Sequence[Layer],
+    phases: PhaseTable,
+    volume: Volume,
     block: Sequence[int],
-) -> Store:
-    """Go on with what `folder` holds, if it is of the same run; else begin.
+) -> FileStore:
+    """Go on with the working folder of a prediction, if it is of the same run; else begin.
 
     Args:
-        folder: for the store and the run that it is of; missing, or an earlier one.
+        labels: path where the labels will lie in the end.
         run: what tells this run from others, for JSON.
-        types: of the maps, by name.
-        shape: of the volume, (z, y, x) or (y, x).
+        layers: the arrays that are written.
+        phases: whose values the files hold.
+        volume: that is predicted.
         block: shape (z, y, x) of the blocks' cores.
 
     Raises:
-        OutputError: what is there is of another run, or nothing can be written.
+        OutputError: the folder is of another run, or nothing can be written.
     """
-    store = Store(folder / f"{MAPS}{secrets.token_hex(4)}", tuple(types))
+    folder = working_folder(labels)
+    store = FileStore(_new_folder(folder), labels, tuple(layers), phases)
     run = json.loads(json.dumps(run))
     if folder.exists():
         try:
             found = json.loads((folder / RUN).read_text("utf-8"))
         except (OSError, ValueError):
             found = None  # killed before it began
-        # those that lack notes were made by a process that wrote on when its maps had moved
+        # those that lack notes were made by a process that wrote on after its maps were renamed
         known = [one for one in folder.glob(f"{MAPS}*") if (one / NOTES).is_dir()]
         if found == run and known:
             known[0].replace(store.folder)
@@ -155,18 +240,21 @@ def open_store(
             differs = [name for name in run if others.get(name) != run[name]]
             raise OutputError(
                 f"{folder} holds an unfinished prediction with another {' and '.join(differs)}; "
-                "repeat the command that began it, or pass --restart to begin anew"
+                "repeat the call that began it, or start from the beginning (restart=True; on the "
+                "command line --restart)"
             )
         remove(folder)
+    shape = volume.shape
     try:
-        store._notes.mkdir(parents=True)
-        for name, dtype in types.items():
-            zarr.create_array(
-                store._array(name),
-                shape=tuple(shape),
-                chunks=tuple(block[-len(shape) :]),
-                dtype=dtype,
-                fill_value=0,
+        (store.folder / NOTES).mkdir(parents=True)
+        for layer in layers:
+            ome_zarr_levels.create_image(
+                store.image(layer),
+                volume,
+                layer.kind.stored_dtype(phases),
+                chunks=ome_zarr_levels.chunks_within(shape, tuple(block[-len(shape) :])),
+                labels=layer.kind.content != "number",
+                pyramid=is_zarr(labels),
             )
         write_json(folder / RUN, run)
     except BaseException:
@@ -176,14 +264,14 @@ def open_store(
 
 
 def check_disk(folder: Path, needed: int) -> None:
-    """See that a disk has room, before the long work starts.
+    """Check that a disk has room, before the long work starts.
 
     Args:
         folder: on the disk.
         needed: bytes, of which an earlier run may have written a part below `folder`.
 
     Raises:
-        OutputError: it has not.
+        OutputError: there is not enough.
     """
     needed -= sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     there = folder.absolute()
@@ -192,24 +280,20 @@ def check_disk(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(there).free
     if free < needed:
         raise OutputError(
-            f"the prediction takes up to {needed / 1e9:.3g} GB of disk while it is made, but "
-            f"{there} has {free / 1e9:.3g} GB left; make room, or write elsewhere"
+            f"the prediction needs up to {needed / 1e9:.3g} GB of disk while it is made, but "
+            f"{there} has {free / 1e9:.3g} GB left; free some space, or write elsewhere"
         )
 
 
-def total(notes: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
-    """The sum of the counts that the notes have under `key`."""
-    counts: Counter[str] = Counter()
-    for note in notes:
-        counts.update(note[key])
-    return dict(counts)
-
-
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that it is there as a whole or not at all."""
+    """Write JSON so that the file is there complete or not at all."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
     beside.replace(path)
+
+
+def _new_folder(folder: Path) -> Path:
+    return folder / f"{MAPS}{secrets.token_hex(4)}"
 
 
 def _place(array: Any, block: Tile) -> tuple[slice, ...]:

@@ -1,7 +1,7 @@
-"""The maps of one block: the stages joined up (paper section 3.4, figure 4).
+"""The maps of one block: the stages of a model in order (paper section 3.4, figure 4).
 
-A function of the model, the volume, the block and a task, all of which can be pickled; so blocks
-may be computed in any order, anywhere, and again.
+They depend on the model, the volume, the block and a task, all of which can be pickled; so blocks
+may be computed in any order, on any machine, and again.
 """
 
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.neighbours import check_neighbours
-from matphase.images.tiles import Shape, Tile, read_tile
+from matphase.images.tiles import Maps, Shape, Tile, read_tile
 from matphase.images.volume import Volume
-from matphase.method.model import Maps, Model
+from matphase.method.model import Model
 from matphase.method.ugsm import DEFAULT_MEMORY
 from matphase.prediction.plan import plan
 from matphase.support.errors import InputError
@@ -24,15 +24,15 @@ Intensity = Literal["model", "volume"]
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of a model for all blocks of a volume alike.
+    """What to predict, the same for all blocks of a volume.
 
     Attributes:
-        samples: stochastic passes T.
-        seed: names the dropout masks.
+        samples: number of stochastic passes T.
+        seed: random seed of the dropout masks.
         ends: (n_slices, 2) the grey values that map to -1 and 1 in each slice.
         memory: bytes that a block may take.
-        keep_samples: give the labels of each sample.
-        mutual_information: give it.
+        keep_samples: also give the labels of each sample.
+        mutual_information: also give the mutual information.
     """
 
     samples: int
@@ -44,7 +44,7 @@ class Task:
 
     @property
     def kept(self) -> int:
-        """Number of samples whose labels are given."""
+        """Number of samples whose labels are kept."""
         return self.samples if self.keep_samples else 0
 
 
@@ -59,11 +59,11 @@ def task_of(
     mutual_information: bool = False,
     keep_samples: bool = False,
 ) -> Task:
-    """Check what is asked, and measure the grey scale of the volume once; see `MatPhase.predict`.
+    """Check the arguments, and measure the grey scale of the volume once; see `MatPhase.predict`.
 
     Raises:
         InputError: the volume cannot be used, its grey scale differs from training's, or the
-            networks see several slices and those of the volume are no neighbours.
+            networks see several slices and those of the volume are not consecutive.
     """
     if samples is not None and samples < 1:
         raise InputError(f"samples is {samples}; give at least one stochastic pass")
@@ -72,8 +72,8 @@ def task_of(
     number = samples or model.settings.ugsm.samples
     if keep_samples and (number < 2 or not model.segmenter.draws_samples):
         raise InputError(
-            f"{model.settings.model} with T = {number} has no samples to keep; it takes "
-            "a model with Monte-Carlo dropout, and two samples or more"
+            f"{model.settings.model} with samples={number} has no samples to keep; use a model "
+            "with Monte-Carlo dropout, and two samples or more"
         )
     check_neighbours(volume, range(volume.n_slices), model.settings.slices)
     own = replace(IntensityScale.of(volume), per_slice=model.scale.per_slice)
@@ -82,6 +82,31 @@ def task_of(
     scale = model.scale if intensity == "model" else own
     ends = scale.of_slices(volume)
     return Task(number, seed, ends, memory, keep_samples, mutual_information)
+
+
+def map_names(model: Model, task: Task, *, probabilities: bool, in_memory: bool) -> frozenset[str]:
+    """The maps that a prediction keeps, by the names of `matphase.prediction.maps.KINDS`.
+
+    Args:
+        model: that predicts.
+        task: what to predict.
+        probabilities: keep the probabilities of the phases.
+        in_memory: keep what is never written to files, too.
+    """
+    wanted = {
+        "labels": True,
+        "global_labels": True,
+        "entropy": True,
+        "idk": True,
+        "trusted": model.calibrator.guarantee is not None,
+        "deferred": model.defers,
+        "mutual_information": task.mutual_information,
+        "probabilities": probabilities,
+        "samples": task.keep_samples,
+        "idk_score": in_memory,
+        "global_probabilities": in_memory and probabilities,
+    }
+    return frozenset(name for name, kept in wanted.items() if kept)
 
 
 def blocks_of(model: Model, volume: Volume, task: Task) -> list[Tile]:
@@ -100,7 +125,7 @@ def shape_of(volume: Volume) -> Shape:
 
 
 def block_images(model: Model, volume: Volume, block: Tile, task: Task) -> NDArray[np.float32]:
-    """What the networks see of the volume for one block, as `read_tile` gives it.
+    """Read the images that the networks see for one block, as `read_tile` gives them.
 
     Raises:
         InputError: a pixel in its window is NaN or infinite.
@@ -110,10 +135,10 @@ def block_images(model: Model, volume: Volume, block: Tile, task: Task) -> NDArr
 
 
 def block_maps(model: Model, images: NDArray[np.float32], block: Tile, task: Task) -> Maps:
-    """Predict the core of one block from its images (`block_images`)."""
+    """Predict the core of one block from its images (`block_images`); phases are indices."""
     rows, columns = images.shape[-2:]
     left = task.memory - len(images) * rows * columns * model.pixel_bytes(task.kept)
-    maps = model.answer(
+    return model.answer(
         images,
         samples=task.samples,
         seed=task.seed,
@@ -123,7 +148,3 @@ def block_maps(model: Model, images: NDArray[np.float32], block: Tile, task: Tas
         origin=block.origin,
         inner=block.inner,
     )
-    for name in ("labels", "global_labels", "samples"):
-        if name in maps:
-            maps[name] = model.phases.decode(maps[name])
-    return maps

@@ -14,8 +14,8 @@ from rich.table import Table
 from matphase.images import formats
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
-from matphase.prediction.prediction import Prediction
-from matphase.prediction.records import OpenedPrediction, is_prediction, open_prediction
+from matphase.prediction.files import is_prediction, record_file
+from matphase.prediction.prediction import Prediction, open_prediction
 from matphase.properties.estimate import Measurements
 from matphase.properties.labelled import Labelled
 from matphase.properties.measure import measure_labelled
@@ -103,17 +103,18 @@ def subject_of(
     table = None if phases is None else as_phase_table(phases)
     samples: Sequence[Volume] = ()
     validation = None
-    stored: Prediction | OpenedPrediction | None = None
-    if isinstance(source, Prediction):
-        stored, labels = source, source.volume.with_array(source.labels)
-        if source.samples is not None:
-            samples = [source.volume.with_array(one) for one in source.samples]
+    stored: Prediction | None = None
+    if isinstance(source, str | os.PathLike):
+        stored = _stored(Path(source), table)
+    elif isinstance(source, Prediction):
+        stored = source
+    if stored is not None:
+        (labels,) = stored.volumes("labels")
+        samples = stored.volumes("samples") if stored.n_samples else ()
+    elif isinstance(source, str | os.PathLike):
+        labels = formats.open(source)
     elif isinstance(source, Volume):
         labels = source
-    elif isinstance(source, str | os.PathLike):
-        stored = _stored(Path(source), table)
-        labels = formats.open(source) if stored is None else stored.labels
-        samples = () if stored is None else stored.samples
     else:
         labels = Volume.from_array(np.asarray(source), name="the labels")
     if stored is not None:
@@ -136,9 +137,9 @@ def subject_of(
     return Subject(labelled(labels), tuple(labelled(one) for one in samples), validation)
 
 
-def _stored(path: Path, table: PhaseTable | None) -> OpenedPrediction | None:
+def _stored(path: Path, table: PhaseTable | None) -> Prediction | None:
     """The prediction at `path`; none where there is no record, or one of something else."""
-    if not is_prediction(path):
+    if not (is_prediction(path) and record_file(path).exists()):
         return None
     try:
         return open_prediction(path)

@@ -1,77 +1,159 @@
 """Pictures of predictions."""
 
+import io
 import math
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
+from PIL import Image
 
-from matphase.images.phases import IGNORE_INDEX
+from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
-from matphase.prediction.prediction import Prediction
 
 PANEL_INCHES = 3.2
 BACKDROP = 0.92
 ERROR = (0.86, 0.10, 0.12)
+OVER_GREY = 0.55
+"""Opacity of phase colours over grey values."""
+THUMBNAIL_SIDE = 192
+"""Pixels at most."""
 
 
-def draw_overview(prediction: Prediction, truth: NDArray[np.uint8], z: int, path: Path) -> None:
-    """Draw one slice: input, truth, UGSM, MatPhase, errors, entropy, IDK, side by side.
+def overview_figure(
+    grey: NDArray[Any],
+    truth: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    global_labels: NDArray[np.uint8],
+    entropy: NDArray[np.float32],
+    uncertain: NDArray[np.bool_],
+    phases: PhaseTable,
+    volume: Volume,
+    z: int,
+) -> Figure:
+    """Draw one slice: input, truth, UGSM, MatPhase, errors, entropy, uncertain pixels.
 
     Args:
-        prediction: of a volume (z, y, x).
-        truth: (n, height, width) phase indices.
-        z: slice to show.
-        path: PNG to write.
+        grey: (height, width) grey values.
+        truth: known phase indices; `IGNORE_INDEX` pixels do not count.
+        labels: predicted phase indices.
+        global_labels: those of UGSM alone.
+        entropy: uncertainty of UGSM, in nats.
+        uncertain: mask of the pixels where UGSM is not trusted.
+        phases: names and colours.
+        volume: gives the scale bar.
+        z: number of the slice, for the title.
     """
-    phases, volume = prediction.phases, prediction.volume
-    answer = phases.encode(prediction.labels[z])
-    known = phases.encode(prediction.global_labels[z])
-    counted = truth[z] != IGNORE_INDEX
-    height, width = answer.shape
+    counted = truth != IGNORE_INDEX
+    height, width = labels.shape
     figure = Figure(
         figsize=(4 * PANEL_INCHES, 2 * PANEL_INCHES * height / width + 0.8), layout="constrained"
     )
     panels = figure.subplots(2, 4).ravel()
-    panels[0].imshow(volume.slice(z), cmap="gray")
-    for panel, labels in zip(panels[1:4], (truth[z], known, answer), strict=True):
-        panel.imshow(phases.to_rgb(labels), interpolation="nearest")
-    share = 100 * np.mean((answer == truth[z])[counted])
-    _show_mask(panels[4], (answer != truth[z]) & counted, ERROR)
-    shown = panels[5].imshow(
-        prediction.entropy[z], cmap="magma", vmin=0, vmax=math.log(len(phases))
-    )
-    _show_mask(panels[6], prediction.idk[z], (0.15, 0.35, 0.65))
+    panels[0].imshow(grey, cmap="gray")
+    for panel, shown in zip(panels[1:4], (truth, global_labels, labels), strict=True):
+        panel.imshow(phases.to_rgb(shown), interpolation="nearest")
+    share = 100 * np.mean((labels == truth)[counted])
+    _show_mask(panels[4], (labels != truth) & counted, ERROR)
+    _show_entropy(panels[5], entropy, phases)
+    _show_mask(panels[6], uncertain, (0.15, 0.35, 0.65))
     titles = (
         f"input, slice {z}",
         "truth",
         "UGSM",
         "MatPhase",
         f"errors of MatPhase ({100 - share:.1f} %)",
-        "entropy u of UGSM",
-        f"IDK ({100 * prediction.idk[z].mean():.1f} %)",
+        "entropy of UGSM",
+        f"uncertain ({100 * uncertain.mean():.1f} %)",
     )
     for panel, title in zip(panels, titles, strict=False):
         panel.set_title(title, fontsize=10)
     for panel in panels:
         panel.set_axis_off()
     draw_scale_bar(panels[0], volume)
-    panels[7].legend(
-        handles=[
-            Patch(facecolor=phase.color, edgecolor="black", linewidth=0.5, label=phase.name)
-            for phase in phases.phases
-        ],
+    _draw_legend(panels[7], phases, fontsize=12)
+    bar = panels[7].inset_axes((0.15, 0.2, 0.7, 0.06))
+    shown = panels[5].images[0]
+    figure.colorbar(shown, cax=bar, orientation="horizontal", label="entropy in nats")
+    return figure
+
+
+def slice_figure(
+    grey: NDArray[Any] | None,
+    labels: NDArray[np.uint8],
+    entropy: NDArray[np.float32] | None,
+    phases: PhaseTable,
+    volume: Volume,
+    title: str = "",
+) -> Figure:
+    """Draw one slice of a prediction: grey values, phases over them, and entropy.
+
+    Args:
+        grey: (height, width) grey values; None draws the phases alone.
+        labels: predicted phase indices.
+        entropy: uncertainty in nats; None leaves its panel out.
+        phases: names and colours.
+        volume: gives the scale bar.
+        title: of the figure.
+    """
+    height, width = labels.shape
+    names = ["input"] if grey is not None else []
+    names += ["phases"] + (["entropy in nats"] if entropy is not None else [])
+    figure = Figure(
+        figsize=(len(names) * PANEL_INCHES, PANEL_INCHES * height / width + 0.9),
+        layout="constrained",
+    )
+    panels = dict(zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True))
+    for name, panel in panels.items():
+        panel.set_title(name, fontsize=10)
+        panel.set_axis_off()
+    if grey is not None:
+        panels["input"].imshow(grey, cmap="gray")
+        panels["phases"].imshow(grey, cmap="gray")
+    over = OVER_GREY if grey is not None else 1
+    panels["phases"].imshow(phases.to_rgb(labels), interpolation="nearest", alpha=over)
+    if entropy is not None:
+        _show_entropy(panels["entropy in nats"], entropy, phases)
+        figure.colorbar(panels["entropy in nats"].images[0], ax=panels["entropy in nats"])
+    draw_scale_bar(panels[names[0]], volume)
+    figure.legend(
+        handles=_patches(phases), loc="outside lower center", ncols=len(phases), frameon=False
+    )
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def thumbnail(labels: NDArray[np.uint8], phases: PhaseTable) -> bytes:
+    """A slice of phase indices as a small PNG in phase colours."""
+    step = max(1, -(-max(labels.shape) // THUMBNAIL_SIDE))
+    buffer = io.BytesIO()
+    Image.fromarray(phases.to_rgb(labels[::step, ::step])).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def _show_entropy(panel: Axes, entropy: NDArray[np.float32], phases: PhaseTable) -> None:
+    panel.imshow(entropy, cmap="magma", vmin=0, vmax=math.log(len(phases)))
+
+
+def _patches(phases: PhaseTable) -> list[Patch]:
+    return [
+        Patch(facecolor=phase.color, edgecolor="black", linewidth=0.5, label=phase.name)
+        for phase in phases.phases
+    ]
+
+
+def _draw_legend(panel: Axes, phases: PhaseTable, fontsize: int) -> None:
+    panel.legend(
+        handles=_patches(phases),
         loc="upper center",
         frameon=False,
-        fontsize=12,
+        fontsize=fontsize,
         title="phases",
     )
-    bar = panels[7].inset_axes((0.15, 0.2, 0.7, 0.06))
-    figure.colorbar(shown, cax=bar, orientation="horizontal", label="entropy u in nats")
-    figure.savefig(path, dpi=150)
 
 
 def _show_mask(panel: Axes, mask: NDArray[np.bool_], color: tuple[float, float, float]) -> None:

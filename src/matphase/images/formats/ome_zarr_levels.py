@@ -1,0 +1,91 @@
+"""OME-Zarr images that several processes fill: level 0 by blocks, the coarser levels at the end."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.storage import LocalStore
+
+from matphase.images.formats._pyramid import coarser, level_shapes, window_above, windows
+from matphase.images.formats.ome_zarr_writing import _COMPRESSORS, _attributes
+from matphase.images.volume import Volume
+
+CHUNK_VOXELS = 2**19
+_SIDES = (128, 256, 512)
+"""Of chunks in y and x; thin chunks are wide, so that each has about `CHUNK_VOXELS`."""
+
+
+def create_image(
+    path: Path,
+    like: Volume,
+    dtype: np.dtype[Any],
+    *,
+    chunks: tuple[int, ...],
+    labels: bool,
+    pyramid: bool,
+) -> None:
+    """Create an OME-Zarr 0.5 image in place, with all levels and metadata, but without voxels.
+
+    Args:
+        path: the folder, which is made.
+        like: volume of the same shape, axes and voxel size.
+        dtype: type of the voxels.
+        chunks: of level 0, as `chunks_within` gives them.
+        labels: the voxels are labels, of which coarser levels are no means.
+        pyramid: create coarser levels, too; `fill_pyramid` has to follow.
+    """
+    shapes = level_shapes(like.shape, None if pyramid else 1)
+    group = zarr.create_group(
+        LocalStore(path),
+        zarr_format=3,
+        attributes=_attributes(like, path.name, shapes, {} if labels else None, "0.5"),
+    )
+    for number, shape in enumerate(shapes):
+        group.create_array(
+            str(number),
+            shape=shape,
+            dtype=dtype,
+            chunks=tuple(min(pair) for pair in zip(chunks, shape, strict=True)),
+            fill_value=0,
+            compressors=_COMPRESSORS[3],
+            dimension_names=tuple(like.axes),
+        )
+
+
+def level(path: Path, number: int = 0, *, mode: Any = "r") -> zarr.Array[Any]:
+    """Open one level of an image; level 0 is the finest."""
+    return zarr.open_array(LocalStore(path / str(number), read_only=mode == "r"), mode=mode)
+
+
+def fill_pyramid(path: Path, *, labels: bool) -> None:
+    """Compute the coarser levels of an image from its level 0, a chunk at a time."""
+    numbers = sorted(int(one.name) for one in path.iterdir() if one.name.isdigit())
+    levels = [level(path, number, mode="r+") for number in numbers]
+    for above, below in itertools.pairwise(levels):
+        for window in windows(below.shape, below.chunks):
+            part = np.asarray(above[window_above(window, above.shape)])
+            below[window] = coarser(part, above.shape, labels=labels)
+
+
+def chunks_within(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[int, ...]:
+    """Chunks of which each lies in one block only, so that each has one writer.
+
+    Args:
+        shape: (z, y, x) or (y, x) of the volume.
+        block: shape of the blocks, which begin at multiples of it, with as many axes.
+    """
+    *depth, height, width = block
+    side = next((one for one in _SIDES if one * one * (depth or [1])[0] >= CHUNK_VOXELS // 2), 512)
+    sides = zip((height, width), shape[-2:], strict=True)
+    return (*depth, *(_divisor(length, whole, side) for length, whole in sides))
+
+
+def _divisor(length: int, whole: int, most: int) -> int:
+    """The largest length of chunks up to `most` that cuts blocks of `length` without a rest."""
+    if length >= whole:
+        return min(most, whole)
+    return next(
+        (one for one in range(min(most, length), most // 4, -1) if length % one == 0), length
+    )

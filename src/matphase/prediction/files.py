@@ -1,0 +1,320 @@
+"""The files of a prediction: `out.tif`, a file for each further map, and the record `out.json`."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from matphase.images import formats
+from matphase.images.phases import PhaseTable
+from matphase.images.volume import Volume
+from matphase.prediction.maps import KINDS, Layer, MapKind, layers_of
+from matphase.scores.validation import Validation
+from matphase.support.errors import InputError, OutputError
+from matphase.support.files import atomic_write, check_output, remove, replace
+
+SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5", ".ome.zarr")
+
+
+def is_prediction(labels: Path) -> bool:
+    """Whether a prediction can have labels of this name."""
+    return labels.name.lower().endswith(SUFFIXES)
+
+
+def is_zarr(labels: Path) -> bool:
+    """Whether the maps of this prediction are OME-Zarr images."""
+    return labels.name.lower().endswith(".zarr")
+
+
+def layer_file(labels: Path, layer: Layer) -> Path:
+    """The path of one map: `out.tif` has `out_entropy.tif`; the labels are `out.tif` itself."""
+    if not layer.name:
+        return labels
+    stem, suffix = _split(labels)
+    return labels.with_name(f"{stem}_{layer.name}{suffix}")
+
+
+def record_file(labels: Path) -> Path:
+    """The path of the record of a prediction: `out.tif` has `out.json`."""
+    return labels.with_name(f"{_split(labels)[0]}.json")
+
+
+def working_folder(labels: Path) -> Path:
+    """The folder of an unfinished prediction."""
+    return labels.with_name(f".{labels.name}.matphase")
+
+
+def check_places(
+    labels: Path, layers: Iterable[Layer], *, overwrite: bool, sources: Iterable[Path] = ()
+) -> None:
+    """Check that the files of a prediction can be written, before the long work starts.
+
+    Args:
+        labels: path of the labels.
+        layers: that will be written.
+        overwrite: files that exist may be replaced.
+        sources: what is read, and so must not be replaced.
+
+    Raises:
+        OutputError: a file exists, would replace a source, or is somebody's own folder; or its
+            folder cannot be written.
+    """
+    sources = [formats.hdf5.split_path(source)[0] for source in sources]
+    for path in (*(layer_file(labels, layer) for layer in layers), record_file(labels)):
+        check_output(path, overwrite=overwrite)
+        if path.is_dir() and not _is_map(path):
+            raise OutputError(f"{path} is a folder; choose another name")
+        if not path.exists():
+            continue
+        written = path.resolve()
+        for source in sources:
+            read = source.resolve()
+            a_slice = written.is_file() and written.parent == read
+            if written == read or written in read.parents or a_slice:
+                raise OutputError(
+                    f"{path} would replace {source}, which is read; choose another name"
+                )
+
+
+# --- the record -----------------------------------------------------------------------------------
+
+
+def record_of(
+    layers: Sequence[Layer],
+    labels: Path,
+    *,
+    model: str | None,
+    volume: str,
+    phases: PhaseTable,
+    volume_fractions: Mapping[str, float],
+    shares: Mapping[str, float],
+    validation: Validation | None,
+    seconds: float,
+) -> dict[str, Any]:
+    """The content of a record, for JSON.
+
+    Args:
+        layers: that are written.
+        labels: path of the labels.
+        model: folder of the model; None where it was never saved.
+        volume: name of the volume.
+        phases: of the labels.
+        volume_fractions: share of the voxels in each phase, by name.
+        shares: share of the voxels in each mask, by the name of the map.
+        validation: scores of the model on its validation slices, where it has any.
+        seconds: that the prediction took.
+    """
+    return {
+        "matphase": version("matphase"),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": model,
+        "volume": volume,
+        "phases": phases.to_json(),
+        "volume_fractions": dict(volume_fractions),
+        **{
+            f"{name}_share": shares.get(name)
+            for name, kind in KINDS.items()
+            if kind.content == "mask"
+        },
+        "validation": validation and validation.to_json(),
+        "files": [layer_file(labels, layer).name for layer in layers],
+        "seconds": round(seconds, 2),
+    }
+
+
+def recorded_files(labels: Path) -> list[Path]:
+    """The record of a prediction and all files that it lists; none for other labels."""
+    if not (is_prediction(labels) and record_file(labels).exists()):
+        return []
+    listed = _listed(_content(record_file(labels)))
+    return [record_file(labels), *(labels.with_name(Path(name).name) for name in listed)]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A prediction on disk; its voxels are read when asked for.
+
+    Attributes:
+        path: of the labels.
+        phases: of the labels.
+        record: content of the record; empty for labels without one.
+        labels: the labels, which the other maps have the shape of.
+    """
+
+    path: Path
+    phases: PhaseTable
+    record: Mapping[str, Any]
+    labels: Volume
+
+    @property
+    def validation(self) -> Validation | None:
+        """Scores of the model on its validation slices, where it has any."""
+        content = self.record.get("validation")
+        return None if content is None else Validation.from_json(content, len(self.phases))
+
+    def layers(self, kind: MapKind) -> list[Layer]:
+        """The arrays of a map as the record lists them; none where the map was not written."""
+        if kind.name == "labels":
+            return layers_of(kind, self.phases, 0)
+        listed = _listed(self.record)
+        layers = [
+            layer
+            for layer in layers_of(kind, self.phases, len(listed))
+            if layer_file(self.path, layer).name in listed
+        ]
+        return [] if kind.per == "phase" and len(layers) < len(self.phases) else layers
+
+    def is_there(self, kind: MapKind) -> bool:
+        """Whether a map was written, and all of its files still exist."""
+        files = [layer_file(self.path, layer) for layer in self.layers(kind)]
+        return bool(files) and all(file.exists() for file in files)
+
+    def open(self, layer: Layer) -> Volume:
+        """Open one array of a map.
+
+        Raises:
+            InputError: its file is missing, or has another shape than the labels.
+            FormatError: the file cannot be read.
+        """
+        if not layer.name:
+            return self.labels
+        path = layer_file(self.path, layer)
+        if not path.exists():
+            raise InputError(f"{path} is missing, which belongs to {self.path}; predict again")
+        volume = formats.open(path)
+        if volume.shape != self.labels.shape:
+            raise InputError(
+                f"{volume.name} has shape {volume.shape} but {self.labels.name} "
+                f"{self.labels.shape}, so they are not of one prediction; predict again, or move "
+                "it elsewhere"
+            )
+        return volume
+
+
+def open_stored(labels: Path, phases: PhaseTable | None = None) -> Stored:
+    """Open labels, and the record beside them where there is one.
+
+    Args:
+        labels: path of the labels.
+        phases: their phases, for labels without a record; where there is one, the order of its
+            phases is taken from it.
+
+    Raises:
+        InputError: neither a record nor `phases` name the phases, the two differ, or the record
+            is damaged.
+        FormatError: the labels cannot be read.
+    """
+    volume, path = formats.open(labels), record_file(labels) if is_prediction(labels) else None
+    content = _content(path) if path is not None else None
+    if path is None or not path.exists():
+        table = phases
+    else:
+        try:
+            table = PhaseTable.from_json(content["phases"])  # type: ignore[index]
+        except (ValueError, KeyError, TypeError) as error:
+            if phases is None:
+                raise InputError(
+                    f"{path} is not a record of a prediction; name the phases of {labels} "
+                    "(phases={'pore': 0, ...}; on the command line --label-map)"
+                ) from error
+            return Stored(labels, phases, {}, volume)
+        if phases is not None:
+            table = _reordered(table, phases, labels)
+    if table is None:
+        raise InputError(
+            f"no record lies beside {labels}; name its phases (phases={{'pore': 0, ...}}; on the "
+            "command line --label-map)"
+        )
+    return Stored(labels, table, content if isinstance(content, dict) else {}, volume)
+
+
+def _reordered(recorded: PhaseTable, wanted: PhaseTable, labels: Path) -> PhaseTable:
+    """The recorded phases in the order of the wanted ones."""
+    if set(recorded.names) != set(wanted.names):
+        raise InputError(
+            f"the label map names {', '.join(wanted.names)} but {labels} was predicted with "
+            f"{', '.join(recorded.names)}; name the same phases"
+        )
+    order = [recorded.phases[recorded.index(name)] for name in wanted.names]
+    return PhaseTable(tuple(order), recorded.ignore)
+
+
+# --- publishing -----------------------------------------------------------------------------------
+
+READY = "record.json"
+EXPORTS = "files"
+
+
+def write_record(labels: Path, record: Mapping[str, Any]) -> None:
+    """Note in the working folder that all files are ready to be published."""
+    with atomic_write(working_folder(labels) / READY, overwrite=True) as file:
+        file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def is_ready(labels: Path, room: Path) -> bool:
+    """Whether all files of a prediction are in `room` or already in their places."""
+    names = _listed(_content(working_folder(labels) / READY))
+    return bool(names) and all(
+        (room / name).exists() or labels.with_name(name).exists() for name in names
+    )
+
+
+def publish(labels: Path, room: Path) -> None:
+    """Move finished files from `room` to where they belong, in place of an earlier prediction.
+
+    The record comes last. A call after a kill goes on where the other one stopped.
+
+    Raises:
+        OSError: a file cannot be moved.
+    """
+    ready, target = working_folder(labels) / READY, record_file(labels)
+    text = ready.read_text("utf-8")
+    names: list[str] = json.loads(text)["files"]
+    for name in set(_listed(_content(target))) - set(names):
+        # a map of the prediction that is replaced does not belong to this one
+        path = labels.with_name(Path(name).name)
+        if not path.is_dir() or _is_map(path):
+            remove(path)
+    for name in names:
+        if (room / name).exists():
+            replace(room / name, labels.with_name(name))
+    with atomic_write(target, overwrite=True) as file:
+        file.write_text(text, "utf-8")
+
+
+def remove_working_folder(labels: Path) -> None:
+    """Remove the working folder, at once as far as others can see."""
+    finished = working_folder(labels).with_suffix(".done")
+    remove(finished)
+    if working_folder(labels).exists():
+        working_folder(labels).replace(finished)
+        remove(finished)
+
+
+def _content(record: Path) -> Any:
+    """The content of a record, whatever it is; None where it cannot be read."""
+    try:
+        return json.loads(record.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _listed(record: Any) -> list[str]:
+    """The names of the files that a record lists."""
+    names = record.get("files") if isinstance(record, Mapping) else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _is_map(folder: Path) -> bool:
+    """Whether a folder is a map of a prediction, and not somebody's own."""
+    return is_prediction(folder) and formats.is_zarr(folder)
+
+
+def _split(path: Path) -> tuple[str, str]:
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)], path.name[-len(suffix) :]
+    raise OutputError(f"{path}: cannot write this kind of file; use one of {', '.join(SUFFIXES)}")
