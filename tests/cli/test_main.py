@@ -70,7 +70,8 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
         (
             "measure",
             "LABELS --label-map --voxel-size --unit --groups --axes --roles --conductivities "
-            "--json --csv --pictures --pybamm --bpx --bpx-template --electrode --memory --overwrite",
+            "--json --csv --pictures --pybamm --bpx --bpx-template --electrode --memory "
+            "--overwrite",
         ),
         ("evaluate", "PREDICTION LABELS --label-map --json --overwrite"),
     ],
