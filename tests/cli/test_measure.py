@@ -107,6 +107,16 @@ def test_validation_slices_given_to_train_reach_the_measured_fractions(
     assert abs(porosity["value"] - share) <= 1.645 * porosity["segmentation_error"]
 
 
+def test_messages_and_notes_name_options(blobs: Path, call: Call, refused: Refused) -> None:
+    plain = mp.Volume.from_array(mp.open("blobs.tif").to_array())
+    mp.save("plain.tif", plain)
+    result = call("measure", "plain.tif", "--label-map", MAP, "--memory", "1MB")
+    assert "give --voxel-size and --unit" in result.stdout
+    assert "larger --memory" in result.stdout
+    text = refused("measure", "plain.tif", says=["--label-map"])
+    assert "phases=" not in text
+
+
 def test_parameters_for_pybamm(blobs: Path, call: Call) -> None:
     result = call(
         "measure", "blobs.tif", "--label-map", MAP, "--axes", "x", "--pybamm", "p.json", "-q"

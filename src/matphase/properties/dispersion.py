@@ -9,7 +9,7 @@ from matphase.support.errors import InputError
 
 
 def dispersion_index(binder: Bools, room: Bools, spacing: Spacing, box: float) -> float:
-    """Binder dispersion index: 1 where all boxes hold the same share of binder, 0 where none is mixed.
+    """Binder dispersion index: 1 where all boxes have the same share, 0 where none is mixed.
 
     The volume is cut into boxes of edge `box`. With the share p_k of binder in the room of box k
     (pore and binder, not active material), its weight w_k, the number of room voxels there, and the
