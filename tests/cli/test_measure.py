@@ -34,9 +34,9 @@ def test_a_table_and_files_say_the_same(blobs: Path, call: Call) -> None:
         "blobs.tif",
         "--label-map",
         MAP,
-        "--only",
+        "--groups",
         "fractions,interfaces,transport",
-        "--axis",
+        "--axes",
         "z",
         "--json",
         "out.json",
@@ -68,7 +68,7 @@ def test_a_prediction_with_samples_has_errors_of_segmentation(
     assert {path.name for path in Path().glob("out_sample_*.tif")} == {
         f"out_sample_0{number}.tif" for number in (1, 2, 3)
     }
-    result = call("measure", "out.tif", "--only", "fractions", "--json", "-")
+    result = call("measure", "out.tif", "--groups", "fractions", "--json", "-")
     assert (result.exit_code, result.stderr) == (0, "")
     content = json.loads(result.stdout)
     assert content["about"]["samples"] == 3
@@ -98,7 +98,7 @@ def test_validation_slices_given_to_train_reach_the_measured_fractions(
     )
     assert (trained.exit_code, trained.stderr) == (0, "")
     assert call("predict", "nmc", "images.tif", "--out", "out.tif").exit_code == 0
-    result = call("measure", "out.tif", "--only", "fractions", "--json", "-")
+    result = call("measure", "out.tif", "--groups", "fractions", "--json", "-")
     content = json.loads(result.stdout)
     assert content["about"]["validation_slices"] == 6
     # so small a training may not know a phase at all, and then the error says so
@@ -107,9 +107,19 @@ def test_validation_slices_given_to_train_reach_the_measured_fractions(
     assert abs(porosity["value"] - share) <= 1.645 * porosity["segmentation_error"]
 
 
+def test_messages_and_notes_name_options(blobs: Path, call: Call, refused: Refused) -> None:
+    plain = mp.Volume.from_array(mp.open("blobs.tif").to_array())
+    mp.save("plain.tif", plain)
+    result = call("measure", "plain.tif", "--label-map", MAP, "--memory", "1MB")
+    assert "give --voxel-size and --unit" in result.stdout
+    assert "larger --memory" in result.stdout
+    text = refused("measure", "plain.tif", says=["--label-map"])
+    assert "phases=" not in text
+
+
 def test_parameters_for_pybamm(blobs: Path, call: Call) -> None:
     result = call(
-        "measure", "blobs.tif", "--label-map", MAP, "--axis", "x", "--pybamm", "p.json", "-q"
+        "measure", "blobs.tif", "--label-map", MAP, "--axes", "x", "--pybamm", "p.json", "-q"
     )
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
     entries = json.loads(Path("p.json").read_text())
@@ -123,19 +133,20 @@ def test_parameters_for_pybamm(blobs: Path, call: Call) -> None:
     [
         (["blobs.tif"], "--label-map"),
         (["blobs.tif", "--label-map", "pore=0,carbon=1"], "label value 2"),
-        (["blobs.tif", "--label-map", MAP, "--axis", "t"], "none called 't'"),
-        (["blobs.tif", "--label-map", MAP, "--only", "colour"], "no group"),
+        (["blobs.tif", "--label-map", MAP, "--axes", "t"], "no axis 't' for --axes"),
+        (["blobs.tif", "--label-map", MAP, "--groups", "colour"], "no group 'colour' for --groups"),
+        (["blobs.tif", "--label-map", MAP, "--groups", "fraction"], "did you mean 'fractions'"),
         (["blobs.tif", "--label-map", MAP, "--roles", "pore"], "NAME=VALUE"),
-        (["blobs.tif", "--label-map", MAP, "--conductivity", "carbon=high"], "no number"),
+        (["blobs.tif", "--label-map", MAP, "--conductivities", "carbon=high"], "not a number"),
         (["blobs.tif", "--label-map", MAP, "--voxel-size", "0.5"], "unit"),
         (["blobs.tif", "--label-map", MAP, "--memory", "much"], "amount of memory"),
         (["blobs.tif", "--label-map", MAP, "--json", "blobs.tif", "--overwrite"], "blobs.tif"),
         (["blobs.tif", "--label-map", MAP, "--json", "labels.tif"], "labels.tif"),
         (["blobs.tif", "--label-map", MAP, "--bpx", "cell.json"], "--bpx-template"),
-        (["blobs.tif", "--label-map", MAP, "--only", "sizes", "--pybamm", "p"], "interfaces"),
+        (["blobs.tif", "--label-map", MAP, "--groups", "sizes", "--pybamm", "p"], "interfaces"),
         (["blobs.tif", "--label-map", MAP, "--json", "a", "--csv", "a"], "same name"),
         (["nothing.tif", "--label-map", MAP], "nothing.tif"),
-        (["blobs.tif", "--label-map", MAP, "--only", ","], "names nothing"),
+        (["blobs.tif", "--label-map", MAP, "--groups", ","], "is empty"),
         (["blobs.tif", "--label-map", MAP, "--roles", "pore=pore,pore=carbon"], "twice"),
         (["blobs.tif", "--label-map", MAP, "--csv", "c/t.csv", "--pictures", "c"], "c/t.csv"),
     ],
@@ -167,7 +178,7 @@ def test_a_folder_of_other_files_is_not_replaced_by_pictures(
 ) -> None:
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("years of work")
-    words = ("measure", "blobs.tif", "--label-map", MAP, "--only", "fractions", "--overwrite")
+    words = ("measure", "blobs.tif", "--label-map", MAP, "--groups", "fractions", "--overwrite")
     refused(*words, "--pictures", "mine", says=["mine", "other files"])
     assert call(*words, "--pictures", "own").exit_code == 0
     assert call(*words, "--pictures", "own").exit_code == 0
@@ -176,7 +187,7 @@ def test_a_folder_of_other_files_is_not_replaced_by_pictures(
 def test_a_phase_with_a_slash_in_its_name(blobs: Path, call: Call) -> None:
     result = call(
         "measure", "blobs.tif", "--label-map", "pore=0,carbon/binder=1,nickel=2",
-        "--only", "sizes", "--pictures", "curves",
+        "--groups", "sizes", "--pictures", "curves",
     )  # fmt: skip
     assert (result.exit_code, result.stderr) == (0, "")
     assert Path("curves/sizes_carbon_binder.png").exists()

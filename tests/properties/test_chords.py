@@ -119,7 +119,7 @@ def test_bad_input_is_told():
     mask = np.zeros((3, 3), np.bool_)
     with pytest.raises(InputError, match="there is no axis 2; choose one from 0 to 1"):
         chords.chord_counts(mask, 2)
-    with pytest.raises(InputError, match="a voxel cannot be 0"):
+    with pytest.raises(InputError, match="the voxel size 0"):
         chords.chord_lengths(mask, 0, 0)
     with pytest.raises(InputError, match="give a boolean array of shape"):
         chords.chord_counts(np.zeros((3, 3), np.uint8), 0)

@@ -1,9 +1,14 @@
 """Numbers with errors, and their forms on paper."""
 
+import copy
 import csv
 import io
 import json
 import math
+import pickle
+import sys
+from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -91,3 +96,97 @@ def test_json_and_csv_hold_the_same_numbers() -> None:
     assert float(rows[0]["interval_90_low"]) == content["properties"][0]["interval_90"][0]
     assert content["properties"][1]["value"] == rows[1]["value"] == "inf"
     assert rows[1]["interval_90_low"] == ""
+
+
+def several() -> Measurements:
+    taus = [Property(Key("tortuosity_factor", "pore", axis), n, "1", n) for n, axis in
+            enumerate("zyx", start=2)]  # fmt: skip
+    shares = [Property(Key("volume_fraction", of), 0.5, "1", 0.5) for of in ("pore", "nickel")]
+    chords = [Property(Key("mean_chord", of, "z"), 3.0, "um", 3.0) for of in ("pore", "nickel")]
+    return Measurements((POROSITY, *shares, *taus, *chords), about={"name": "<scan>"})
+
+
+def test_a_shorter_key_gives_all_that_it_describes() -> None:
+    found = several()
+    assert {axis: one.value for axis, one in found["tortuosity_factor"].items()} == {
+        "z": 2,
+        "y": 3,
+        "x": 4,
+    }
+    assert list(found["tortuosity_factor", "pore"]) == ["z", "y", "x"]
+    assert list(found["volume_fraction"]) == ["pore", "nickel"]
+    assert list(found["mean_chord"]) == ["pore z", "nickel z"]
+    assert found["mean_chord", "nickel"]["z"] is found["mean_chord", "nickel", "z"]
+
+
+def test_properties_that_exist_once_are_attributes() -> None:
+    found = several()
+    assert found.porosity is POROSITY
+    assert "porosity" in dir(found)
+    assert "tortuosity_factor" not in dir(found)
+    with pytest.raises(AttributeError, match="3 properties 'tortuosity_factor'"):
+        _ = found.tortuosity_factor
+    with pytest.raises(AttributeError, match=r"mean 'porosity'.*volume_fraction, tortuosity"):
+        _ = found.porosty
+    assert copy.copy(found).porosity is POROSITY
+    assert pickle.loads(pickle.dumps(found))["porosity"] == POROSITY
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("tau", "mean 'tortuosity_factor'"),
+        ("tortuosity", "mean 'tortuosity_factor'"),
+        (("mean_chord", "pore", "x"), "mean_chord pore z"),
+        ("interface_area", "measured are porosity"),
+        (("a", "b", "c", "d"), "no property 'a b c d'"),
+        ((), "no property ''"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(key: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        _ = several()[key]
+
+
+def test_measurements_are_a_sequence() -> None:
+    found = several()
+    assert len(found) == 8
+    assert next(iter(found)) is found[0] is POROSITY
+    assert found[-1].key == Key("mean_chord", "nickel", "z")
+    assert POROSITY in found
+    assert found == found
+    assert len({found, several(), found}) == 2
+
+
+def test_a_property_is_a_number_with_a_line_of_text() -> None:
+    assert float(POROSITY) == 0.412
+    assert repr(POROSITY) == "porosity = 0.412 +- 0.0082"
+    assert len({POROSITY, POROSITY, TAU}) == 2
+    assert Property(*(getattr(POROSITY, one.name) for one in fields(POROSITY))) == POROSITY
+
+
+def test_measurements_show_a_few_lines_and_a_table() -> None:
+    lines = repr(Measurements((POROSITY,) * 20)).splitlines()
+    assert lines[0] == "Measurements, 20 properties:"
+    assert lines[1] == "  porosity = 0.412 +- 0.0082"
+    assert lines[-1].strip().startswith("... 12 more")
+    html = Measurements((POROSITY, TAU), notes=("a < b",))._repr_html_()
+    assert html.count("<tr>") == 3
+    assert "<td>tortuosity_factor pore z</td>" in html
+    assert "a &lt; b" in html
+
+
+def test_a_dataframe_holds_numbers() -> None:
+    frame = Measurements((POROSITY, TAU)).to_dataframe()
+    assert list(frame["name"]) == ["porosity", "tortuosity_factor"]
+    assert list(frame["value"]) == [0.412, math.inf]
+    low, high = POROSITY.interval() or (0, 0)
+    assert (frame["interval_90_low"][0], frame["interval_90_high"][0]) == (low, high)
+    assert math.isnan(frame["interval_90_low"][1])
+    assert Measurements(()).to_dataframe().empty
+
+
+def test_a_dataframe_without_pandas_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match=r"pip install 'matphase\[pandas\]'"):
+        Measurements((POROSITY,)).to_dataframe()

@@ -116,5 +116,5 @@ def test_bad_templates_and_electrodes_are_named() -> None:
     with pytest.raises(InputError, match="no property 'effective_diffusivity pore x'"):
         ElectrodeParameters.of(Measurements(measured().properties, about=ABOUT | {"axes": "x"}))
     no_unit = Measurements(measured().properties, about=ABOUT | {"unit": None})
-    with pytest.raises(InputError, match="--voxel-size"):
+    with pytest.raises(InputError, match="voxel_size="):
         ElectrodeParameters.of(no_unit)

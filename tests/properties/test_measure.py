@@ -5,8 +5,11 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import dask.array
 import numpy as np
 import pytest
+import xarray
+import zarr
 
 import matphase as mp
 from matphase.images.volume import Volume
@@ -195,7 +198,7 @@ def test_one_validation_slice_corrects_nothing_and_a_note_says_so(
     validation = Validation.of(exact[:1], wrong[:1], 3, boundary_lengths)
     found = mp.measure(replace(result, validation=validation), groups=["fractions"])
     assert all(one.value == one.measured for one in found)
-    assert any("validated on 1 slice" in note for note in found.notes)
+    assert any("the model has 1" in note for note in found.notes)
 
 
 def test_a_property_that_one_sample_lacks_has_no_bounds(model: mp.MatPhase, sample: Any) -> None:
@@ -229,15 +232,66 @@ def test_an_ignored_rim_changes_neither_transport_nor_its_error() -> None:
     assert two.sampling == pytest.approx(one.sampling, rel=0.6)
 
 
+def as_zarr(labels: np.ndarray) -> Any:
+    stored = zarr.create_array({}, shape=labels.shape, chunks=(4, 8, 8), dtype=labels.dtype)
+    stored[:] = labels
+    return stored
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda labels: dask.array.from_array(labels, chunks=(5, 16, 16)),
+        lambda labels: xarray.DataArray(labels, dims=("z", "y", "x")),
+        as_zarr,
+        np.ndarray.tolist,
+        Volume.from_array,
+    ],
+    ids=["dask", "xarray", "zarr", "lists", "volume"],
+)
+def test_any_array_gives_what_a_numpy_array_gives(convert: Any) -> None:
+    groups = ["fractions", "interfaces", "connectivity"]
+    labels = electrode((12, 16, 20))
+    expected = mp.measure(labels, PHASES, groups=groups)
+    found = mp.measure(convert(labels), PHASES, groups=groups)
+    assert [(one.key, one.value) for one in found] == [(one.key, one.value) for one in expected]
+
+
+def test_a_lazy_slice_is_measured_as_an_image() -> None:
+    plane = electrode((64, 72))
+    lazy = mp.measure(dask.array.from_array(plane, chunks=32), PHASES, groups="fractions")
+    assert lazy.porosity.value == pytest.approx(np.mean(plane == 0))
+
+
+def test_a_lazy_array_is_not_loaded_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    class Stack:
+        shape, dtype = (40, 16, 16), np.dtype(np.uint8)
+
+        def __getitem__(self, window: Any) -> np.ndarray:
+            read.append(window[0].stop - window[0].start)
+            return np.zeros((read[-1], 16, 16), np.uint8)
+
+        def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+            raise AssertionError("loaded whole")
+
+    monkeypatch.setattr(labelled, "SLAB_VOXELS", 4 * 16 * 16)
+    assert mp.measure(Stack(), PHASES, groups="fractions", memory=0).porosity.value == 1
+    assert max(read) < 40
+
+
 @pytest.mark.parametrize(
     ("labels", "phases", "options", "message"),
     [
         (electrode(), None, {}, "not known"),
         (electrode() * 7, PHASES, {}, "label value"),
-        (electrode(), PHASES, {"axes": ["t"]}, "none called 't'"),
+        (electrode(), PHASES, {"axes": ["t"]}, "no axis 't'"),
         (electrode(), PHASES, {"voxel_size": 0.5}, "without a unit"),
-        (electrode(), PHASES, {"groups": ["size"]}, "no group"),
+        (electrode(), PHASES, {"groups": ["size"]}, "did you mean 'sizes'"),
         (np.zeros((4, 4, 4, 4), np.uint8), PHASES, {}, "4 dimensions"),
+        ([[0, 1], [0]], PHASES, {}, "different lengths"),
+        ([["a", "b"]], PHASES, {}, "values"),
     ],
 )
 def test_bad_input_is_named(labels: Any, phases: Any, options: dict, message: str) -> None:
@@ -246,7 +300,7 @@ def test_bad_input_is_named(labels: Any, phases: Any, options: dict, message: st
 
 
 def test_the_phases_of_a_prediction_are_its_own(model: mp.MatPhase, sample: Any) -> None:
-    with pytest.raises(InputError, match="leave out the label map"):
+    with pytest.raises(InputError, match="leave out phases="):
         mp.measure(model.predict(sample.images), {"nickel": 2, "pore": 0, "carbon": 1})
 
 

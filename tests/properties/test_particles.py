@@ -126,7 +126,7 @@ def test_absent_phase_and_phase_everywhere():
 def test_bad_input_is_told():
     mask = np.zeros((5, 5), np.bool_)
     for h in (0, 1, math.nan):
-        with pytest.raises(InputError, match="give one between 0 and 1"):
+        with pytest.raises(InputError, match="give a number between 0 and 1"):
             particles.particle_labels(mask, (1.0, 1.0), h=h)
     with pytest.raises(InputError, match="number the particles from 1"):
         particles.measure_particles(np.full((5, 5), -1), (1.0, 1.0))

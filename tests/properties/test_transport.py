@@ -311,7 +311,7 @@ def test_a_potential_that_is_not_found_is_said(monkeypatch):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"indices": np.ones((3, 3, 3))}, "nothing flows through float64"),
+        ({"indices": np.ones((3, 3, 3))}, "indices of type float64"),
         ({"indices": np.ones(3, np.uint8)}, "shape .3,."),
         ({"indices": np.ones((3, 0, 3), np.uint8)}, "shape .3, 0, 3."),
         ({"indices": np.ones((1, 3, 3), np.uint8)}, "one voxel thick along axis 0"),

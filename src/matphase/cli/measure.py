@@ -1,8 +1,9 @@
 """`matphase measure`: the properties of an electrode, with error bars."""
 
 import json as json_format
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,61 +22,77 @@ from matphase.cli.common import (
 )
 from matphase.cli.parsing import parse_memory, parse_voxel_size
 
+if TYPE_CHECKING:
+    from matphase.properties.estimate import Measurements
+
+INDEX = "curves.txt"
+"""List of the pictures in a folder, by which `--overwrite` recognises such a folder."""
+
 
 @reports_errors
 def measure(
-    labels: Annotated[str, typer.Argument(help="Prediction, or any labelled volume.")],
+    labels: Annotated[str, typer.Argument(help="A prediction, or any labelled volume.")],
     label_map: Annotated[
         str | None,
-        typer.Option(help="Phases and their values, as pore=0,carbon=1,nickel=2."),
+        typer.Option(help="Phases and their values, such as pore=0,carbon=1,nickel=2."),
     ] = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
-    only: Annotated[
+    groups: Annotated[
         str | None,
         typer.Option(
-            help="Groups of properties: fractions, interfaces, connectivity, transport, sizes, "
-            "correlation, chords, particles; several with commas."
+            help="Groups of properties to measure: fractions, interfaces, connectivity, "
+            "transport, sizes, correlation, chords, particles; several with commas."
         ),
     ] = None,
-    axis: Annotated[
-        str | None, typer.Option(help="Axes of transport and the like, as z or z,x; all.")
+    axes: Annotated[
+        str | None,
+        typer.Option(help="Axes of directed properties, such as z or z,x; all by default."),
     ] = None,
     roles: Annotated[
         str | None,
-        typer.Option(help="Which phase is which: pore=NAME,active=NAME,binder=NAME."),
+        typer.Option(help="Roles of the phases: pore=NAME,active=NAME,binder=NAME."),
     ] = None,
-    conductivity: Annotated[
+    conductivities: Annotated[
         str | None,
         typer.Option(help="Conductivities of phases that conduct together: carbon=10,nickel=.1."),
     ] = None,
     json: JsonFile = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the table here.")] = None,
-    pictures: Annotated[Path | None, typer.Option(help="Folder for the curves as PNG.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write the properties as CSV to this file.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for the curves as PNG files.")
+    ] = None,
     pybamm: Annotated[
-        Path | None, typer.Option(help="Write parameters for PyBaMM here (JSON).")
+        Path | None, typer.Option(help="Write parameters for PyBaMM to this file (JSON).")
     ] = None,
     bpx: Annotated[
         Path | None,
-        typer.Option(help="Write a BPX cell here: --bpx-template with the measured electrode."),
+        typer.Option(
+            help="Write a BPX cell to this file: --bpx-template with the measured electrode."
+        ),
     ] = None,
-    bpx_template: Annotated[Path | None, typer.Option(help="A complete BPX file.")] = None,
+    bpx_template: Annotated[
+        Path | None, typer.Option(help="A complete BPX file, whose electrode is replaced.")
+    ] = None,
     electrode: Annotated[
         Literal["positive", "negative"], typer.Option(help="Which electrode of the cell this is.")
     ] = "positive",
     memory: Annotated[
-        str, typer.Option(help="Memory for what needs the whole volume, as 4GB.")
+        str, typer.Option(help="Memory for properties that need the whole volume, such as 4GB.")
     ] = "4GB",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure fractions, areas, connectivity, transport, sizes and correlations, with errors.
 
-    +- is half of the 90 % interval. Of a prediction made with --keep-samples it holds the error of
-    the segmentation, too; of other labels, that of the finite volume alone.
+    +- is half of the 90 % interval. For a prediction made with --keep-samples it includes the
+    error of the segmentation; for other labels only the error of the finite volume.
     """
     from matphase.images.phases import PhaseTable
     from matphase.prediction.files import recorded_files
+    from matphase.properties.estimate import HEADINGS
     from matphase.properties.export import (
         NEEDED,
         ElectrodeParameters,
@@ -84,63 +101,97 @@ def measure(
         with_properties,
     )
     from matphase.properties.front import measure as measured
-    from matphase.properties.front import properties_table
-    from matphase.show.curves import INDEX, draw_curves
+    from matphase.show.tables import properties_table
     from matphase.support.errors import InputError
     from matphase.support.files import atomic_write, check_output
 
     if (bpx is None) != (bpx_template is None):
-        raise InputError("--bpx and --bpx-template belong together; give both")
+        raise InputError("--bpx and --bpx-template need each other; give both")
     template = None
     if bpx_template is not None:
         template = _read_json(bpx_template)
         check_cell(template, str(bpx_template))
     exports = [path for path in (pybamm, bpx) if path is not None]
-    groups = None if only is None else _listed(only)
-    if exports and groups is not None and (missing := [one for one in NEEDED if one not in groups]):
+    chosen = None if groups is None else _listed(groups)
+    if exports and chosen is not None and (missing := [one for one in NEEDED if one not in chosen]):
         raise InputError(
-            f"{exports[0]} needs {', '.join(missing)}, too; name them in --only, or leave it out"
+            f"{exports[0]} also needs {', '.join(missing)}; add them to --groups, or leave it out"
         )
     outputs = [path for path in (json, csv, pictures, *exports) if path and str(path) != "-"]
     if len(set(outputs)) < len(outputs):
-        raise InputError("two outputs have the same name; give each a name of its own")
+        raise InputError("two outputs have the same name; give each its own name")
     inputs = labels, bpx_template, *recorded_files(Path(labels))
     for path in outputs:
         check_output(path, overwrite=overwrite, replaces=INDEX if path == pictures else None)
         keep_inputs(path, *inputs)
         if pictures is not None and pictures.resolve() in path.resolve().parents:
-            raise InputError(f"{path} lies in the folder of the pictures; choose another name")
+            raise InputError(f"{path} is inside the folder of the pictures; choose another name")
     with progress(quiet=quiet) as reporter:
-        found = measured(
-            labels,
-            None if label_map is None else PhaseTable.parse(label_map),
-            voxel_size=parse_voxel_size(voxel_size),
-            unit=unit,
-            groups=groups,
-            axes=None if axis is None else _listed(axis),
-            roles=_pairs(roles, "--roles"),
-            conductivities=_numbers(conductivity, "--conductivity"),
-            memory=parse_memory(memory),
-            reporter=reporter,
-        )
+        try:
+            found = measured(
+                labels,
+                None if label_map is None else PhaseTable.parse(label_map),
+                voxel_size=parse_voxel_size(voxel_size),
+                unit=unit,
+                groups=chosen,
+                axes=None if axes is None else _listed(axes),
+                roles=_pairs(roles, "--roles"),
+                conductivities=_numbers(conductivities, "--conductivities"),
+                memory=parse_memory(memory),
+                reporter=reporter,
+            )
+        except InputError as error:
+            raise type(error)(_with_options(str(error))) from error
     write_json(found.to_json(), json, overwrite=overwrite)
     if csv is not None:
         with atomic_write(csv, overwrite=overwrite) as beside:
             beside.write_text(found.to_csv(), "utf-8")
     if pictures is not None:
         with atomic_write(pictures, overwrite=overwrite) as beside:
-            draw_curves(found, beside)
+            _write_pictures(found, beside)
     if exports:
-        one = ElectrodeParameters.of(found)
+        try:
+            one = ElectrodeParameters.of(found)
+        except InputError as error:
+            raise InputError(_with_options(str(error))) from error
         if pybamm is not None:
             write_json(pybamm_parameters(one, electrode), pybamm, overwrite=overwrite)
         if bpx is not None:
             write_json(with_properties(template, one, electrode), bpx, overwrite=overwrite)
     if str(json) == "-":
         return
-    show(properties_table(found, labels), quiet=quiet)
+    show(properties_table(HEADINGS, found.table_rows(), labels), quiet=quiet)
     for note in found.notes:
-        say(note, quiet=quiet)
+        say(_with_options(note), quiet=quiet)
+
+
+def _with_options(message: str) -> str:
+    """Message in which the arguments of `mp.measure`, such as `axes=`, are options of this verb."""
+    names = "voxel_size|unit|groups|axes|roles|conductivities|memory"
+    message = re.sub(r"\bphases=", "--label-map", message)
+    return re.sub(rf"\b({names})=", lambda found: f"--{found[1].replace('_', '-')}", message)
+
+
+def _write_pictures(found: "Measurements", folder: Path) -> None:
+    """Write each curve as a PNG file into a new folder, with a list of them."""
+    from matphase.show.curves import draw_curves
+    from matphase.support.files import file_name
+
+    folder.mkdir(parents=True)
+    colors = dict(zip(found.about["phases"], found.about["colors"], strict=True))
+    names = []
+    for name, curve in found.curves.items():
+        figure = draw_curves(
+            curve.x,
+            curve.lines,
+            colors,
+            title=curve.title,
+            x_name=curve.x_name,
+            y_name=curve.y_name,
+        )
+        names.append(f"{file_name(name)}.png")
+        figure.savefig(folder / names[-1], dpi=130)
+    (folder / INDEX).write_text("\n".join(names) + "\n", "utf-8")
 
 
 def _listed(text: str) -> list[str]:
@@ -148,7 +199,7 @@ def _listed(text: str) -> list[str]:
 
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or len(set(parts)) < len(parts):
-        raise InputError(f"{text!r} names nothing, or something twice; name each once")
+        raise InputError(f"{text!r} is empty or has an entry twice; give each name once")
     return parts
 
 
@@ -163,7 +214,7 @@ def _pairs(text: str | None, option: str) -> dict[str, str] | None:
         if not (name and equals and value):
             raise InputError(f"{part!r} in {option} is not NAME=VALUE; write it like a=b,c=d")
         if name in pairs:
-            raise InputError(f"{option} {text!r} names {name} twice; give it once")
+            raise InputError(f"{option} {text!r} has {name} twice; give it once")
         pairs[name] = value
     return pairs
 
@@ -178,7 +229,7 @@ def _numbers(text: str | None, option: str) -> dict[str, float] | None:
         return {name: float(value) for name, value in pairs.items()}
     except ValueError as error:
         raise InputError(
-            f"{option} {text!r} holds something that is no number; correct it"
+            f"{option} {text!r} contains a value that is not a number; correct it"
         ) from error
 
 

@@ -32,8 +32,8 @@ from matphase.method.model import Model
 from matphase.prediction.run import Job, predict_block
 from matphase.prediction.store import FileStore, Note
 from matphase.support.device import arithmetic
-from matphase.support.system import cores
 from matphase.support.errors import InputError, MatPhaseError
+from matphase.support.system import cores
 
 AHEAD = 4
 """Blocks per worker that are submitted at a time: enough that no worker waits, and few enough that

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from matphase.images.formats.hdf5 import split_path
-from matphase.images.tiles import Tile
-from matphase.images.tiles import Maps
+from matphase.images.tiles import Maps, Tile
 from matphase.images.volume import Volume
 from matphase.method.folder import checksum_of, write
 from matphase.method.model import Model

@@ -36,8 +36,7 @@ from numpy.typing import NDArray
 from matphase.images import formats
 from matphase.images.formats import ome_zarr_levels
 from matphase.images.phases import PhaseTable
-from matphase.images.tiles import Shape, Tile
-from matphase.images.tiles import Maps
+from matphase.images.tiles import Maps, Shape, Tile
 from matphase.images.volume import Volume
 from matphase.prediction.files import EXPORTS, is_zarr, layer_file, working_folder
 from matphase.prediction.maps import Layer

@@ -55,7 +55,7 @@ def check_spacing(spacing: Spacing, ndim: int) -> None:
     """Check that there is one finite positive length per axis.
 
     Raises:
-        InputError: there is not.
+        InputError: there is none, or not for every axis.
     """
     if len(spacing) != ndim or not all(0 < length < np.inf for length in spacing):
         raise InputError(
@@ -68,7 +68,7 @@ def check_axis(axis: int, ndim: int) -> None:
     """Check that an array of `ndim` axes has the axis `axis`.
 
     Raises:
-        InputError: it has not.
+        InputError: it does not have this axis.
     """
     if not 0 <= axis < ndim:
         raise InputError(f"there is no axis {axis}; choose one from 0 to {ndim - 1}")
@@ -82,7 +82,7 @@ def check_repeated(repeated: int, length: int) -> None:
     """
     if not 0 <= repeated <= length:
         raise InputError(
-            f"{repeated} slices cannot have been counted before of the {length} of a slab; "
+            f"{repeated} slices of {length} cannot be repeated; "
             "give the number of slices that it shares with the slab before"
         )
 

@@ -98,9 +98,9 @@ def nearest(wanted: str, known: Iterable[str]) -> str | None:
     lower = wanted.lower()
     if (meant := _SHORT_NAMES.get(lower.replace("_", ""))) in names:
         return meant
+    parts = [name for name in names if len(lower) > 2 and (lower in name or name in lower)]
     close = difflib.get_close_matches(lower, names, 1, 0.6)
-    parts = [name for name in names if lower and (lower in name or name in lower)]
-    return next(iter([*close, *parts]), None)
+    return next(iter([*parts, *close]), None)
 
 
 def did_you_mean(wanted: str, known: Iterable[str]) -> str:

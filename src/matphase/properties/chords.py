@@ -1,4 +1,4 @@
-"""Chord lengths: how long straight lines stay in a phase.
+"""Chord lengths: lengths of straight lines inside a phase.
 
 A chord that ends at the border of the volume, or at ignored voxels, is longer than what is seen of
 it. Such chords are counted apart and left out of the distribution. That has a price: long
@@ -27,9 +27,9 @@ class ChordCounts(NamedTuple):
     whole: Counts
     """Chords with both ends inside."""
     cut_once: Counts
-    """What is seen of chords with one end inside."""
+    """Visible part of chords with one end inside."""
     through: Counts
-    """What is seen of chords with no end inside."""
+    """Visible part of chords with no end inside."""
     voxels: int
     """Voxels that count."""
     neighbours: int
@@ -37,7 +37,7 @@ class ChordCounts(NamedTuple):
 
     @property
     def ends(self) -> int:
-        """Ends of chords that are seen."""
+        """Number of visible ends of chords."""
         return int(2 * self.whole.sum() + self.cut_once.sum())
 
 
@@ -118,7 +118,7 @@ def chords_from_counts(counts: ChordCounts, length: float) -> ChordLengths:
     """
     if not 0 < length < np.inf:
         raise InputError(
-            f"a voxel cannot be {length} long; give its length along the axis of the chords"
+            f"the voxel size {length} is not possible; give the length of a voxel along the axis"
         )
     voxels = np.arange(len(counts.whole))
     whole, cut = counts.whole, counts.cut_once + counts.through

@@ -1,4 +1,4 @@
-"""How much of a phase hangs together, and how much of it reaches from one side to the other.
+"""Connectivity of a phase: its largest cluster, and its share that percolates along each axis.
 
 Voxels are connected through their faces (6 neighbours in 3D, 4 in 2D): nothing flows through an
 edge or a corner. A phase or a union of phases is given as a boolean mask, (y, x) or (z, y, x).
@@ -22,7 +22,7 @@ from matphase.support.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """The clusters of a phase, in no order that means anything.
+    """Clusters of a phase, in arbitrary order.
 
     Attributes:
         sizes: voxels of each, int64 of shape (n,).
@@ -92,7 +92,7 @@ def find_clusters(slabs: Iterable[Bools]) -> Clusters:
 
 
 def connectivity(clusters: Clusters) -> Connectivity:
-    """Measure what the clusters of a phase say about its connectivity."""
+    """Connectivity of a phase from its clusters."""
     both: Bools = np.all(clusters.touches, axis=2)
     total = int(clusters.sizes.sum())
     if total == 0:

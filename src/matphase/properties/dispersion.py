@@ -1,4 +1,4 @@
-"""How evenly binder is spread through the room that the active material leaves."""
+"""Dispersion of the binder in the space that the active material leaves."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from matphase.support.errors import InputError
 
 
 def dispersion_index(binder: Bools, room: Bools, spacing: Spacing, box: float) -> float:
-    """Binder dispersion index: 1 where all boxes hold the same share of binder, 0 where none mix.
+    """Binder dispersion index: 1 where all boxes have the same share, 0 where none is mixed.
 
     The volume is cut into boxes of edge `box`. With the share p_k of binder in the room of box k
     (pore and binder, not active material), its weight w_k, the number of room voxels there, and the
@@ -45,8 +45,7 @@ def dispersion_index(binder: Bools, room: Bools, spacing: Spacing, box: float) -
     check_spacing(spacing, binder.ndim)
     if (binder & ~room).any():
         raise InputError(
-            "there is binder outside the room that was given for it; "
-            "give the voxels of pore and binder as room"
+            "there is binder outside `room`; give the voxels of pore and binder as room"
         )
     sides = tuple(round(box / length) if box < np.inf else 0 for length in spacing)
     if not all(0 < side <= n for side, n in zip(sides, binder.shape, strict=True)):

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -45,8 +45,8 @@ class Property:
     value: float
     unit: str
     measured: float
-    segmentation_by: Mapping[str, float] = field(default_factory=dict)
-    sampling_by: Mapping[str, float] = field(default_factory=dict)
+    segmentation_by: Mapping[str, float] = field(default_factory=dict, hash=False)
+    sampling_by: Mapping[str, float] = field(default_factory=dict, hash=False)
     needed: float | None = None
 
     def __float__(self) -> float:
@@ -85,7 +85,7 @@ class Property:
         return self._around(self.standard_error)
 
     def segmentation_interval(self) -> tuple[float, float] | None:
-        """90 % confidence interval of the exact value of this volume, without the sampling error."""
+        """90 % confidence interval of this volume's exact value, without sampling error."""
         return self._around(self.segmentation)
 
     def _around(self, error: float | None) -> tuple[float, float] | None:

@@ -1,6 +1,6 @@
 """Volume fractions of the phases, and their profiles along the axes.
 
-Voxels that are ignored count nowhere, neither as a phase nor in the total.
+Ignored voxels do not count, neither as a phase nor in the total.
 """
 
 from dataclasses import dataclass

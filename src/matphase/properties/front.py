@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.markup import escape
-from rich.table import Table
 
 from matphase.images import formats
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
@@ -20,20 +18,17 @@ from matphase.properties.estimate import Measurements
 from matphase.properties.labelled import Labelled
 from matphase.properties.measure import measure_labelled
 from matphase.properties.plan import Plan
-from matphase.properties.sampling import half_width
 from matphase.scores.validation import Validation
 from matphase.support.errors import InputError
 from matphase.support.progress import Reporter, Silent
 
 DEFAULT_MEMORY = 4 * 10**9
-"""Bytes that properties may take which need the whole volume in memory."""
-
-Source = Prediction | Volume | NDArray[Any] | str | os.PathLike[str]
+"""Memory in bytes for properties that need the whole volume at once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
-    """What is measured: labels, and of a prediction what is known of its errors."""
+    """Labels to measure, and for a prediction what is known about its errors."""
 
     labels: Labelled
     samples: tuple[Labelled, ...] = ()
@@ -41,38 +36,39 @@ class Subject:
 
 
 def measure(
-    source: Source,
+    source: Any,
     phases: Phases | None = None,
     *,
     voxel_size: float | Sequence[float] | None = None,
     unit: str | None = None,
-    groups: Sequence[str] | None = None,
-    axes: Sequence[str] | None = None,
+    groups: str | Sequence[str] | None = None,
+    axes: str | Sequence[str] | None = None,
     roles: Mapping[str, str] | None = None,
     conductivities: Mapping[str, float] | None = None,
     memory: int = DEFAULT_MEMORY,
     reporter: Reporter | None = None,
 ) -> Measurements:
-    """Measure the properties of a labelled volume, each with its errors as far as they are known.
+    """Measure the properties of a labelled volume, with their errors as far as they are known.
 
     The error of segmentation comes from the samples of a prediction (`keep_samples`) and from the
     model's validation slices; that of sampling from the volume itself.
 
     Args:
-        source: a prediction; or labels (z, y, x) or (y, x) as a volume, an array, or a file.
-        phases: of labels that are no prediction: names in the order of the values 0, 1, ...; or
-            name to value; or a table.
-        voxel_size: one length, or one per axis in axes order, in place of the file's.
-        unit: of `voxel_size`: nm, um, mm, cm or m.
-        groups: of `matphase.properties.plan.GROUPS`; all by default.
-        axes: of directed properties, as "z"; all by default.
-        roles: {"pore": name, "active": name, "binder": name}, for phases of uncommon names.
-        conductivities: {phase: conductivity} of all that conduct together.
-        memory: bytes; properties that need more are left out, and a note says so.
+        source: a `Prediction` or the path of one; or labels (z, y, x) or (y, x) as a `Volume`, the
+            path of a file, or an array: NumPy, Dask, xarray, Zarr, or nested lists.
+        phases: meaning of labels that are no prediction: names in the order of the values 0, 1,
+            ...; or name to value; or a table.
+        voxel_size: one length, or one per axis in axes order, instead of the file's.
+        unit: unit of `voxel_size`: nm, um, mm, cm or m.
+        groups: one or several of `matphase.properties.plan.GROUPS`; all by default.
+        axes: one or several axes of directed properties, such as "z" or "zx"; all by default.
+        roles: {"pore": name, "active": name, "binder": name}, for phases with uncommon names.
+        conductivities: {phase: conductivity} of all phases that conduct together.
+        memory: bytes; properties that need more are left out, with a note.
         reporter: is told of progress.
 
     Raises:
-        InputError: the labels cannot be used, or something is asked for that there is not.
+        InputError: the labels cannot be used, or a group, axis, role or phase does not exist.
     """
     subject = subject_of(source, phases, voxel_size, unit)
     plan = Plan.checked(
@@ -94,39 +90,32 @@ def measure(
 
 
 def subject_of(
-    source: Source,
+    source: Any,
     phases: Phases | None = None,
     voxel_size: float | Sequence[float] | None = None,
     unit: str | None = None,
 ) -> Subject:
-    """Labels with their phases and geometry, from whatever the user gave; see `measure`."""
+    """Labels with their phases and voxel size, from any source that `measure` takes.
+
+    Raises:
+        InputError: the labels cannot be used, or their phases are not known.
+    """
     table = None if phases is None else as_phase_table(phases)
+    known = _known_prediction(source, table)
     samples: Sequence[Volume] = ()
-    validation = None
-    stored: Prediction | None = None
-    if isinstance(source, str | os.PathLike):
-        stored = _stored(Path(source), table)
-    elif isinstance(source, Prediction):
-        stored = source
-    if stored is not None:
-        (labels,) = stored.volumes("labels")
-        samples = stored.volumes("samples") if stored.n_samples else ()
-    elif isinstance(source, str | os.PathLike):
-        labels = formats.open(source)
-    elif isinstance(source, Volume):
-        labels = source
+    if known is None:
+        labels = as_volume(source)
     else:
-        labels = Volume.from_array(np.asarray(source), name="the labels")
-    if stored is not None:
+        (labels,) = known.volumes("labels")
+        samples = known.volumes("samples") if known.n_samples else ()
         if table is not None:
             raise InputError(
-                f"{labels.name} is a prediction, whose phases are known; leave out the label map"
+                f"{labels.name} is a prediction, which has its own phases; leave out phases="
             )
-        table, validation = stored.phases, stored.validation
+        table = known.phases
     if table is None:
         raise InputError(
-            f"the phases of {labels.name} are not known; name them with their values "
-            "(--label-map pore=0,carbon=1,...)"
+            f"the phases of {labels.name} are not known; give their names and values as phases="
         )
 
     def labelled(volume: Volume) -> Labelled:
@@ -134,11 +123,17 @@ def subject_of(
             volume = Volume.from_source(volume.data, volume.axes, voxel_size, unit, volume.name)
         return Labelled(volume, table)
 
+    validation = None if known is None else known.validation
     return Subject(labelled(labels), tuple(labelled(one) for one in samples), validation)
 
 
-def _stored(path: Path, table: PhaseTable | None) -> Prediction | None:
-    """The prediction at `path`; none where there is no record, or one of something else."""
+def _known_prediction(source: Any, table: PhaseTable | None) -> Prediction | None:
+    """The prediction that `source` is, or is the path of; None where it is something else."""
+    if isinstance(source, Prediction):
+        return source
+    if not isinstance(source, str | os.PathLike):
+        return None
+    path = Path(source)
     if not (is_prediction(path) and record_file(path).exists()):
         return None
     try:
@@ -146,25 +141,58 @@ def _stored(path: Path, table: PhaseTable | None) -> Prediction | None:
     except InputError:
         if table is None:
             raise
-        return None  # some other JSON file lies there, and the label map stands in for it
+        return None  # the JSON file there is no record of a prediction, and phases are given
 
 
-def properties_table(found: Measurements, title: str) -> Table:
-    """The properties as a table for the terminal."""
-    table = Table(title=escape(title), title_justify="left")
-    table.add_column("property")
-    table.add_column("value", justify="right")
-    for heading in ("+- 90 %", "segmentation", "sampling"):
-        table.add_column(heading, justify="right")
-    table.add_column("unit")
-    table.add_column("method")
-    for one in found:
-        errors = (one.standard_error, one.segmentation, one.sampling)
-        table.add_row(
-            escape(str(one.key)),
-            f"{one.value:.4g}",
-            *("-" if error is None else f"{half_width(error):.2g}" for error in errors),
-            "" if one.unit == "1" else one.unit,
-            one.method,
-        )
-    return table
+def as_volume(source: Any) -> Volume:
+    """Labels as a volume, from a volume, a path, or any array; read only when needed.
+
+    Raises:
+        InputError: neither, or not an image or a volume of numbers.
+    """
+    if isinstance(source, Volume):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return formats.open(source)
+    name = "the labels"
+    if not isinstance(source, np.ndarray) and all(
+        hasattr(source, part) for part in ("shape", "dtype", "__getitem__")
+    ):
+        return Volume.from_source(_LazyArray(source), name=name)
+    try:
+        array = np.asarray(source)
+    except ValueError as error:
+        raise InputError(
+            f"{name} are lists of different lengths; give rows and slices of one size"
+        ) from error
+    return Volume.from_array(array, name=name)
+
+
+@dataclass(frozen=True, eq=False)
+class _LazyArray:
+    """Array of Dask, Zarr, xarray or the like as a source of voxels, read block by block."""
+
+    array: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        kind: np.dtype[Any] = np.dtype(self.array.dtype)
+        return kind
+
+    @property
+    def chunk_depth(self) -> int:
+        chunks = getattr(self.array, "chunks", None)
+        if not chunks or len(self.shape) < 3:
+            return 1
+        # Dask lists all chunks of an axis, Zarr has one length
+        first = chunks[0]
+        return int(first[0] if isinstance(first, tuple) else first)
+
+    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+        if len(self.shape) == 2:
+            return np.asarray(self.array[rows, columns])[np.newaxis]
+        return np.asarray(self.array[z, rows, columns])

@@ -1,4 +1,4 @@
-"""Phase indices of a volume with their geometry: what every property is measured on."""
+"""Phase indices of a volume with their voxel size, on which every property is measured."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ Spacing: TypeAlias = tuple[float, ...]
 """Length of a voxel along each axis, in axes order."""
 
 SLAB_VOXELS = 64 * 10**6
-"""About so many voxels are in memory at once where a property is summed over slabs."""
+"""Approximate number of voxels in memory where a property is summed over slabs."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Slab:
 
     Attributes:
         indices: (slices, y, x).
-        repeated: leading slices that the slab before had, too.
+        repeated: number of leading slices that the slab before had, too.
     """
 
     indices: Indices
@@ -37,7 +37,7 @@ class Slab:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A labelled volume of any origin, read slab by slab along z.
+    """Labelled volume from any source, read slab by slab along z.
 
     Attributes:
         volume: label values with axes, voxel size and unit.
@@ -72,15 +72,14 @@ class Labelled:
         return None if self.spacing is None else self.volume.unit
 
     def axis(self, name: str) -> int:
-        """The number of the axis called `name`.
+        """Number of the axis with this name.
 
         Raises:
             InputError: the volume has no such axis.
         """
         if name not in tuple(self.axes):
             raise InputError(
-                f"{self.volume.name} has the axes {', '.join(self.axes)}, none called {name!r}; "
-                "choose one of these"
+                f"{self.volume.name} has no axis {name!r}; choose from {', '.join(self.axes)}"
             )
         return self.axes.index(name)
 
@@ -88,7 +87,7 @@ class Labelled:
         """Slices `first` to `last` - 1, of shape (last - first, y, x).
 
         Raises:
-            InputError: a value that no phase has.
+            InputError: a value that belongs to no phase.
         """
         out = np.empty((last - first, *self.shape[-2:]), np.uint8)
         for place, plane in enumerate(self.volume.slices(first, last)):
@@ -101,7 +100,7 @@ class Labelled:
 
     @property
     def fits(self) -> bool:
-        """Whether it is one slab."""
+        """Whether the volume is one slab."""
         return math.prod(self.shape) <= SLAB_VOXELS
 
     def slabs(self, overlap: int = 0, first: int = 0, stop: int | None = None) -> Iterator[Slab]:

@@ -50,7 +50,7 @@ class Conduction:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What flows.
+    """Solution of the equations.
 
     Attributes:
         conductance: current through the volume at a potential difference of 1.
@@ -163,8 +163,8 @@ def solve(system: Conduction, tolerance: float) -> Solution:
             break
         if len(steps) == MAX_ITERATIONS:
             raise InputError(
-                f"the potential is not found to within {tolerance:g} of the conductance after "
-                f"{MAX_ITERATIONS} iterations, but to {bound:.2g}; ask for a greater tolerance"
+                f"the potential has not converged to {tolerance:g} of the conductance after "
+                f"{MAX_ITERATIONS} iterations (error {bound:.2g}); give a larger tolerance"
             )
         if steps:
             direction *= sizes[-1] / sizes[-2]
@@ -181,7 +181,7 @@ def solve(system: Conduction, tolerance: float) -> Solution:
 
 
 def _squared_error(steps: list[float], sizes: list[float]) -> float:
-    """Bound of the squared energy norm of the error after these steps; inf where none is known.
+    """Upper bound of the squared energy norm of the error after these steps; inf if unknown.
 
     Args:
         steps: lengths of the steps of the conjugate gradients.

@@ -1,4 +1,4 @@
-"""All properties of a labelled volume, with the errors of segmentation and of sampling."""
+"""Measurement of all groups of a plan, with the errors of segmentation and of sampling."""
 
 import math
 from collections.abc import Sequence
@@ -20,9 +20,11 @@ from matphase.scores.validation import Validation
 from matphase.support.errors import InputError
 from matphase.support.progress import Reporter
 
-FEWEST_SAMPLES = 2
-FEWEST_SLICES = 4
-"""Of validation, for a correction whose error can be told."""
+MIN_SAMPLES = 2
+"""Fewest dropout samples that have a spread."""
+
+MIN_SLICES = 4
+"""Fewest validation slices from which the error of a correction can be estimated."""
 
 
 def measure_labelled(
@@ -34,18 +36,19 @@ def measure_labelled(
     memory: int,
     reporter: Reporter,
 ) -> Measurements:
-    """Measure what the plan asks for.
+    """Measure the groups of a plan.
 
     Args:
         labelled: the labels.
         plan: what to measure.
-        samples: labels of the dropout samples; their spread is the error of segmentation.
-        validation: corrects fractions and areas, and adds the error of that correction.
-        memory: bytes for what needs the whole volume; what needs more is left out, with a note.
-        reporter: advanced by one for each group on each volume.
+        samples: labels of the dropout samples, whose spread is the error of segmentation.
+        validation: errors on validation slices, by which fractions and areas are corrected.
+        memory: bytes for groups that need the whole volume; a group that needs more is left out,
+            with a note.
+        reporter: advances by one for each group on each volume.
 
     Raises:
-        InputError: a label that no phase has, or samples of another shape.
+        InputError: a label that belongs to no phase, or samples of another shape.
     """
     for one in samples:
         if one.shape != labelled.shape:
@@ -59,7 +62,7 @@ def measure_labelled(
         plan = replace(plan, axes=plan.axes.replace("z", ""))
         notes.append("the volume is one voxel thick, so it was measured as a slice")
     groups = _that_fit(plan, labelled, memory, notes)
-    drawn = samples if len(samples) >= FEWEST_SAMPLES else ()
+    drawn = samples if len(samples) >= MIN_SAMPLES else ()
     reporter.start("measure", len(groups) * (1 + len(drawn)))
     correlate = correlation_bytes(labelled.shape) <= memory
     whole = Subject(labelled, plan, in_full=True, correlate=correlate)
@@ -70,14 +73,14 @@ def measure_labelled(
     reporter.finish()
     if labelled.spacing is None:
         notes.append(
-            "no voxel size is known, so lengths are in voxels (px); give --voxel-size and --unit"
+            "the voxel size is not known, so lengths are in voxels (px); give voxel_size= and unit="
         )
     spread = _spread(found, values)
     properties = _properties(labelled, found, spread)
-    if validation is not None and len(validation) < FEWEST_SLICES:
+    if validation is not None and len(validation) < MIN_SLICES:
         notes.append(
-            f"the model was validated on {len(validation)} slice, which says nothing of how errors "
-            f"vary; with {FEWEST_SLICES} or more, fractions and areas are corrected by them"
+            f"volume fractions and areas are not corrected: this takes at least {MIN_SLICES} "
+            f"validation slices, and the model has {len(validation)}; fit it with more"
         )
     elif validation is not None:
         properties = corrections.corrected(properties, labelled, plan.roles, validation)
@@ -97,7 +100,7 @@ def _as_slice(labelled: Labelled) -> Labelled:
 
 
 def _that_fit(plan: Plan, labelled: Labelled, memory: int, notes: list[str]) -> list[str]:
-    """The groups that can be measured within the memory."""
+    """Groups that can be measured within the memory."""
     fit = []
     for group in plan.groups:
         needed = BYTES_PER_VOXEL.get(group, 0) * math.prod(labelled.shape)
@@ -108,7 +111,7 @@ def _that_fit(plan: Plan, labelled: Labelled, memory: int, notes: list[str]) -> 
         else:
             notes.append(
                 f"{group} needs {needed / 1e9:.2g} GB for a volume of this size and was left out; "
-                "cut out a part of the volume, or allow more (--memory)"
+                "measure a part of the volume, or give a larger memory="
             )
     return fit
 
@@ -129,8 +132,8 @@ def _spread(found: Found, samples: Sequence[dict[Key, float]]) -> dict[Key, floa
     if not samples:
         return {}
     values = {key: np.array([one[key] for one in samples]) for key in found.values}
-    # a property that one sample does not have, as the tau of a phase that does not percolate
-    # there, is not known at all
+    # where one sample has no value, such as tau of a phase that does not percolate there, the
+    # error has no bound
     return {
         key: float(np.std(of, ddof=1)) if np.isfinite(of).all() else math.inf
         for key, of in values.items()

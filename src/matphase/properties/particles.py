@@ -1,4 +1,4 @@
-"""Particles as objects: a phase cut at its necks, and the size and place of each piece.
+"""Particles of a phase that is cut at its necks, with the size and position of each.
 
 A neck is where the distance to the nearest voxel outside falls and rises again on the way from one
 piece to the next. The cut is the watershed of that distance, with one marker per piece (Beucher &
@@ -48,7 +48,7 @@ class Particles:
 
 @dataclass(frozen=True)
 class ParticleSummary:
-    """Sizes of the particles that are seen whole, weighted by volume.
+    """Sizes of the particles that are completely inside the volume, weighted by volume.
 
     Particles at the border are left out, and large ones are there more often; where they are not
     small beside the volume, sizes lean to small ones.
@@ -91,7 +91,7 @@ def particle_labels(
         InputError: not a mask, shapes that differ, a spacing that does not fit, or h not in (0, 1).
     """
     if not 0 < h < 1:
-        raise InputError(f"a neck cannot have a relative depth h of {h}; give one between 0 and 1")
+        raise InputError(f"the relative depth h of a neck is {h}; give a number between 0 and 1")
     radius = distances(mask, spacing, counted)
     around = np.ones((3,) * mask.ndim, np.bool_)
     if np.isinf(radius).any():  # nothing limits the phase, and nothing cuts it
@@ -127,7 +127,7 @@ def measure_particles(
     """
     if labels.dtype.kind not in "iu" or (labels.size and labels.min() < 0):
         raise InputError(
-            f"particle labels of type {labels.dtype} are not all numbers from 0 on; "
+            f"particle labels of type {labels.dtype} are not integers from 0; "
             "number the particles from 1"
         )
     check_mask(labels > 0, counted)
@@ -169,7 +169,7 @@ def _equivalent_diameter(volume: Floats, ndim: int) -> Floats:
 
 
 def summarise_particles(particles: Particles) -> ParticleSummary:
-    """Number and sizes of particles; sizes of those seen whole."""
+    """Number of all particles, and sizes of those that are completely inside the volume."""
     whole = ~particles.at_border
     order = np.argsort(particles.diameter[whole])
     diameter, volume = particles.diameter[whole][order], particles.volume[whole][order]

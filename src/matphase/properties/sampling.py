@@ -1,4 +1,4 @@
-"""The error of a finite volume: what another piece of the same electrode would have given."""
+"""Sampling error of a finite volume: the spread over other pieces of the same electrode."""
 
 import itertools
 import math
@@ -12,14 +12,14 @@ _DEVIATIONS = 1.6449
 """Standard errors on either side of an interval of 90 % confidence, for normal errors."""
 
 BLOCKS = 64
-"""About so many blocks a volume is cut into."""
+"""Approximate number of blocks that a volume is cut into."""
 _DRAWS = 400
 _SHORTEST = 8
 """Shortest side of a block, in voxels."""
 
 
 def blocks(shape: tuple[int, ...], wanted: int = BLOCKS) -> list[tuple[slice, ...]]:
-    """Cut a volume into about `wanted` blocks that are as alike in their sides as may be.
+    """Cut a volume into about `wanted` blocks with sides as equal as possible.
 
     Returns:
         slices of the axes for each block; together they cover the volume once.
@@ -38,10 +38,10 @@ def bootstrap_error(
     statistic: Callable[[NDArray[Any]], NDArray[np.float64]],
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Standard error of what is computed from counts that blocks add up to (Efron 1979).
+    """Bootstrap standard error of a statistic of counts that are sums over blocks (Efron 1979).
 
-    Blocks are drawn with replacement. They must be larger than what is alike in the structure,
-    or the error comes out too small.
+    Blocks are drawn with replacement. They must be larger than the correlated regions of the
+    structure, otherwise the error is too small.
 
     Args:
         counts: (blocks, ...) additive counts.
@@ -62,9 +62,9 @@ def bootstrap_error(
 
 
 def jackknife_error(left_out: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standard error of a statistic from its values without each group in turn (Tukey 1958).
+    """Jackknife standard error of a statistic, from its values without each group (Tukey 1958).
 
-    Of ratios of few groups it is steadier than a bootstrap, which draws the worst group often.
+    For ratios of few groups it varies less than a bootstrap, which draws the worst group often.
 
     Args:
         left_out: (groups, ...) values.
@@ -82,7 +82,7 @@ def jackknife_error(left_out: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def half_width(standard_error: float) -> float:
-    """Half of the 90 % interval."""
+    """Half of the 90 % interval, from a standard error."""
     return _DEVIATIONS * standard_error
 
 

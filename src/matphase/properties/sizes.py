@@ -1,4 +1,4 @@
-"""Size distribution of a phase without particles: how large a ball fits around each point.
+"""Size distribution of a phase by the largest ball around each point, without particles.
 
 The local thickness at a point is the diameter of the largest ball that lies in the phase and holds
 the point (Hildebrand & Ruegsegger 1997, J Microsc 185, 67-75). The points with a thickness of at
@@ -106,7 +106,7 @@ def local_thickness(
             resolution.
     """
     if not resolution >= 0:
-        raise InputError(f"a resolution of {resolution} is not possible; give 0 or a bit more")
+        raise InputError(f"a resolution of {resolution} is not possible; give 0 or more")
     radius = distances(mask, spacing, counted)
     if np.isinf(radius).any():
         return np.where(mask, np.float32(np.inf), np.float32(0))
@@ -120,7 +120,7 @@ def local_thickness(
 
 
 def _groups(radii: Thickness, resolution: float) -> list[tuple[float, float]]:
-    """Smallest and largest of each group of radii that are taken for one, largest group first."""
+    """Smallest and largest of each group of radii that count as one, largest group first."""
     groups: list[tuple[float, float]] = []
     for radius in np.unique(radii)[::-1].tolist():
         if groups and groups[-1][1] <= radius * (1 + resolution):
@@ -152,7 +152,7 @@ def distribution_of_thickness(thickness: Thickness) -> SizeDistribution:
 def size_distribution(
     mask: Bools, spacing: Spacing, counted: Bools | None = None, resolution: float = 0.05
 ) -> SizeDistribution:
-    """Size distribution of a phase by local thickness, which is that by opening.
+    """Size distribution of a phase by local thickness, equal to that by opening.
 
     Arguments and errors are those of `local_thickness`.
     """

@@ -23,7 +23,7 @@ _MAX_CONTRAST = 1e9
 
 @dataclass(frozen=True)
 class Transport:
-    """How well a volume conducts along an axis.
+    """Effective conductivity of a volume along an axis.
 
     Attributes:
         effective: conductivity of the volume as a whole, in the unit of those given: with 1 for
@@ -57,7 +57,7 @@ def transport(
     spacing: Spacing,
     tolerance: float = TOLERANCE,
 ) -> Transport:
-    """Solve for the flux along an axis; see `laplace` for the equations.
+    """Solve for the flux along an axis; `laplace` has the equations.
 
     Potentials are fixed at the outer faces of the volume at both ends of the axis, no flux passes
     its sides, and conductivities of neighbours are averaged harmonically at their common face.
@@ -110,15 +110,15 @@ def _check(
 ) -> None:
     if indices.dtype != np.uint8 or indices.ndim not in (2, 3) or indices.size == 0:
         raise InputError(
-            f"nothing flows through {indices.dtype} of shape {indices.shape}; give phase indices, "
-            "uint8 of shape (y, x) or (z, y, x)"
+            f"indices of type {indices.dtype} and shape {indices.shape} cannot be used; "
+            "give phase indices, uint8 of shape (y, x) or (z, y, x)"
         )
     check_axis(axis, indices.ndim)
     check_spacing(spacing, indices.ndim)
     if indices.shape[axis] < 2:
         raise InputError(
-            f"the volume is one voxel thick along axis {axis}, which says nothing of transport "
-            "along it; choose another axis"
+            f"the volume is one voxel thick along axis {axis}, so transport along it "
+            "is not defined; choose another axis"
         )
     for phase, value in conductivity.items():
         if not 0 <= phase < IGNORE_INDEX:
@@ -136,7 +136,9 @@ def _check(
     if max(conducting) > _MAX_CONTRAST * min(conducting):
         raise InputError(
             f"conductivities from {min(conducting):g} to {max(conducting):g} are too far apart to "
-            "be told from rounding; give 0 for what hardly conducts"
+            "solve accurately; give 0 for phases that hardly conduct"
         )
     if not 0 < tolerance < 1:
-        raise InputError(f"the tolerance is {tolerance}; give a number between 0 and 1, as 1e-4")
+        raise InputError(
+            f"the tolerance is {tolerance}; give a number between 0 and 1, such as 1e-4"
+        )

@@ -1,4 +1,4 @@
-"""Where three phases meet: length of the triple-phase boundary per volume.
+"""Length of the triple-phase boundary per volume, where three phases meet.
 
 The length of lines per volume is twice the number of points per area in which they pierce planes:
 L_V = 2 P_A (Underwood 1970, "Quantitative Stereology", chapter 4). Planes normal to the axes run

@@ -1,6 +1,6 @@
 """Scores and properties as tables and sentences for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.markup import escape
 from rich.table import Table
@@ -74,3 +74,21 @@ def in_per_cent(share: float | None) -> str:
 
 def _spread(value: Mapping[str, float | None]) -> str:
     return f"{number(value['mean'], 2)} ± {number(value['sd'], 2)}"
+
+
+def properties_table(headings: Sequence[str], rows: Iterable[Sequence[str]], title: str) -> Table:
+    """Measured properties as a table for the terminal.
+
+    Args:
+        headings: names of the columns, with the name of the property, its numbers, its unit and
+            its method in this order.
+        rows: text of the cells, a row for each property.
+        title: of the table.
+    """
+    table = Table(title=escape(title), title_justify="left")
+    numbers = range(1, len(headings) - 2)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place in numbers else "left")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table

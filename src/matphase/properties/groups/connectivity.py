@@ -6,7 +6,7 @@ from matphase.properties.groups.subject import Found, Subject
 
 
 def measure(subject: Subject) -> Found:
-    """Largest clusters, and what percolates along the axes."""
+    """Largest clusters, and shares that percolate along the axes."""
     found = Found()
     for index, name in enumerate(subject.names):
         clusters = connectivity.find_clusters(indices == index for indices, _ in subject.slabs())

@@ -42,7 +42,7 @@ def measure(subject: Subject) -> Found:
 
 
 def _fraction_errors(subject: Subject, values: NDArray[np.float64]) -> dict[Key, dict[str, float]]:
-    """By the two-point correlation, as Dahari et al. (2024, arXiv 2410.19568), and by blocks."""
+    """Errors by two-point correlation (Dahari et al. 2024, arXiv 2410.19568), and by blocks."""
     n = len(subject.names)
     rows = subject.by_blocks(
         lambda part, repeated: np.bincount(part[repeated:].ravel(), minlength=256)[:n]

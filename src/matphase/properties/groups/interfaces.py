@@ -13,7 +13,7 @@ from matphase.properties.sampling import bootstrap_error
 def measure(subject: Subject) -> Found:
     """Areas between phases, surfaces of phases, coverage, triple-phase boundary.
 
-    Of a slice: boundary lengths per area, what they say of surfaces, triple points.
+    For a slice: boundary lengths per area, surfaces estimated from them, triple points.
     """
     n = len(subject.names)
     total: NDArray[np.int64] = np.zeros((), np.int64)
@@ -63,7 +63,7 @@ def _coverage_keys(subject: Subject) -> list[Key]:
 def _interface_values(
     subject: Subject, areas: NDArray[np.float64], triple: float
 ) -> NDArray[np.float64]:
-    """In the order of `_interface_keys`."""
+    """Values in the order of `_interface_keys`."""
     own = interfaces.specific_surface_areas(areas)
     if subject.flat:
         own = interfaces.surface_from_sections(own)

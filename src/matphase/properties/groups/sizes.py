@@ -29,7 +29,7 @@ def measure(subject: Subject) -> Found:
             found.curves[f"sizes_{name}"] = Curve(
                 f"Size distribution of {name}",
                 f"diameter / {subject.length_unit}",
-                "share of the phase at least so large",
+                "volume share with this diameter or larger",
                 seen.diameters,
                 {name: seen.share_at_least},
             )

@@ -17,7 +17,7 @@ _COLUMN_TOLERANCE = 1e-3
 
 
 def measure(subject: Subject) -> Found:
-    """Tortuosity factor and effective diffusivity of the pores, conductivity of what conducts.
+    """Tortuosity factor and effective diffusivity of the pores, effective conductivity.
 
     Where it is not known which phase is the pore, of each phase.
     """
@@ -51,7 +51,7 @@ def _solve(
     effective: Key,
     tau: Key | None = None,
 ) -> None:
-    """Put what flows along an axis into `found`, and its error from columns along that axis."""
+    """Add the flow along an axis to `found`, with its error from columns along that axis."""
     by_index = {subject.names.index(name): value for name, value in conductivity.items()}
     if subject.indices.shape[axis] < 2:
         return
