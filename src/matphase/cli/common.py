@@ -102,6 +102,9 @@ def with_options(message: str, verb: Callable[..., Any]) -> str:
                 long = (text for text in names if text.startswith("--"))
                 options[name] = next(long, f"--{name.replace('_', '-')}")
 
+    if "label_map" in options:
+        options["phases"] = options["label_map"]
+
     def replaced(found: re.Match[str]) -> str:
         name, value = found.groups()
         if name not in options:

@@ -44,14 +44,8 @@ def evaluate(
     from matphase.images.phases import PhaseTable
     from matphase.prediction.files import recorded_files
     from matphase.prediction.prediction import open_prediction
-    from matphase.scores.evaluation import (
-        rows_table,
-        score_row,
-        score_trusted,
-        score_uncertainty,
-        trusted_text,
-        uncertainty_text,
-    )
+    from matphase.scores.evaluation import score_row, score_trusted, score_uncertainty
+    from matphase.show.tables import rows_table, trusted_text, uncertainty_text
     from matphase.support.errors import InputError
     from matphase.support.files import check_output
 

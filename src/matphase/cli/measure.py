@@ -1,7 +1,6 @@
 """`matphase measure`: the properties of an electrode, with error bars."""
 
 import json as json_format
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,9 +17,16 @@ from matphase.cli.common import (
     reports_errors,
     say,
     show,
+    with_options,
     write_json,
 )
-from matphase.cli.parsing import parse_memory, parse_voxel_size
+from matphase.cli.parsing import (
+    parse_list,
+    parse_memory,
+    parse_numbers,
+    parse_pairs,
+    parse_voxel_size,
+)
 
 if TYPE_CHECKING:
     from matphase.properties.estimate import Measurements
@@ -112,7 +118,7 @@ def measure(
         template = _read_json(bpx_template)
         check_cell(template, str(bpx_template))
     exports = [path for path in (pybamm, bpx) if path is not None]
-    chosen = None if groups is None else _listed(groups)
+    chosen = None if groups is None else parse_list(groups)
     if exports and chosen is not None and (missing := [one for one in NEEDED if one not in chosen]):
         raise InputError(
             f"{exports[0]} also needs {', '.join(missing)}; add them to --groups, or leave it out"
@@ -127,21 +133,18 @@ def measure(
         if pictures is not None and pictures.resolve() in path.resolve().parents:
             raise InputError(f"{path} is inside the folder of the pictures; choose another name")
     with progress(quiet=quiet) as reporter:
-        try:
-            found = measured(
-                labels,
-                None if label_map is None else PhaseTable.parse(label_map),
-                voxel_size=parse_voxel_size(voxel_size),
-                unit=unit,
-                groups=chosen,
-                axes=None if axes is None else _listed(axes),
-                roles=_pairs(roles, "--roles"),
-                conductivities=_numbers(conductivities, "--conductivities"),
-                memory=parse_memory(memory),
-                reporter=reporter,
-            )
-        except InputError as error:
-            raise type(error)(_with_options(str(error))) from error
+        found = measured(
+            labels,
+            None if label_map is None else PhaseTable.parse(label_map),
+            voxel_size=parse_voxel_size(voxel_size),
+            unit=unit,
+            groups=chosen,
+            axes=None if axes is None else parse_list(axes),
+            roles=parse_pairs(roles, "--roles"),
+            conductivities=parse_numbers(conductivities, "--conductivities"),
+            memory=parse_memory(memory),
+            reporter=reporter,
+        )
     write_json(found.to_json(), json, overwrite=overwrite)
     if csv is not None:
         with atomic_write(csv, overwrite=overwrite) as beside:
@@ -150,10 +153,7 @@ def measure(
         with atomic_write(pictures, overwrite=overwrite) as beside:
             _write_pictures(found, beside)
     if exports:
-        try:
-            one = ElectrodeParameters.of(found)
-        except InputError as error:
-            raise InputError(_with_options(str(error))) from error
+        one = ElectrodeParameters.of(found)
         if pybamm is not None:
             write_json(pybamm_parameters(one, electrode), pybamm, overwrite=overwrite)
         if bpx is not None:
@@ -162,14 +162,7 @@ def measure(
         return
     show(properties_table(HEADINGS, found.table_rows(), labels), quiet=quiet)
     for note in found.notes:
-        say(_with_options(note), quiet=quiet)
-
-
-def _with_options(message: str) -> str:
-    """Message in which the arguments of `mp.measure`, such as `axes=`, are options of this verb."""
-    names = "voxel_size|unit|groups|axes|roles|conductivities|memory"
-    message = re.sub(r"\bphases=", "--label-map", message)
-    return re.sub(rf"\b({names})=", lambda found: f"--{found[1].replace('_', '-')}", message)
+        say(with_options(note, measure), quiet=quiet)
 
 
 def _write_pictures(found: "Measurements", folder: Path) -> None:
@@ -192,45 +185,6 @@ def _write_pictures(found: "Measurements", folder: Path) -> None:
         names.append(f"{file_name(name)}.png")
         figure.savefig(folder / names[-1], dpi=130)
     (folder / INDEX).write_text("\n".join(names) + "\n", "utf-8")
-
-
-def _listed(text: str) -> list[str]:
-    from matphase.support.errors import InputError
-
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or len(set(parts)) < len(parts):
-        raise InputError(f"{text!r} is empty or has an entry twice; give each name once")
-    return parts
-
-
-def _pairs(text: str | None, option: str) -> dict[str, str] | None:
-    from matphase.support.errors import InputError
-
-    if text is None:
-        return None
-    pairs: dict[str, str] = {}
-    for part in _listed(text):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not (name and equals and value):
-            raise InputError(f"{part!r} in {option} is not NAME=VALUE; write it like a=b,c=d")
-        if name in pairs:
-            raise InputError(f"{option} {text!r} has {name} twice; give it once")
-        pairs[name] = value
-    return pairs
-
-
-def _numbers(text: str | None, option: str) -> dict[str, float] | None:
-    from matphase.support.errors import InputError
-
-    pairs = _pairs(text, option)
-    if pairs is None:
-        return None
-    try:
-        return {name: float(value) for name, value in pairs.items()}
-    except ValueError as error:
-        raise InputError(
-            f"{option} {text!r} contains a value that is not a number; correct it"
-        ) from error
 
 
 def _read_json(path: Path) -> Any:
