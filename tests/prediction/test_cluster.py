@@ -84,6 +84,21 @@ def test_two_workers_write_what_one_process_writes(
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+def test_python_starts_workers_for_a_model_that_was_never_saved(
+    model: mp.MatPhase, scan: Path, tmp_path: Path, undisturbed: list[np.ndarray]
+) -> None:
+    unsaved = mp.MatPhase(settings=model.settings)
+    unsaved._trained = model._trained
+    result = unsaved.predict(
+        scan, out=tmp_path / "out.ome.zarr", probabilities=True, memory=SMALL, workers=2
+    )
+    found = [one.to_array() for name in result.maps for one in result.volumes(name)]
+    for one, other in zip(found, undisturbed, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert result.record["model"] is None
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_workers_keep_memory_as_other_processes_do(client: Client) -> None:
     """Two times as fast as with what Dask sets, by benchmarks/workers.py."""
     (found,) = set(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values())

@@ -474,7 +474,8 @@ def test_an_ome_zarr_that_was_moved_in_part_is_completed(
     lost: bool,
 ) -> None:
     """Also where somebody removed what had been moved."""
-    out, done, again = tmp_path / "out.ome.zarr", [], Counting()
+    out, again = tmp_path / "out.ome.zarr", Counting()
+    done: list[Path] = []
     replace = files.replace
 
     def stopping(source: Path, target: Path) -> None:

@@ -160,6 +160,8 @@ class Stored:
         if kind.name == "labels":
             return layers_of(kind, self.phases, 0)
         listed = _listed(self.record)
+        if not listed:
+            return []
         layers = [
             layer
             for layer in layers_of(kind, self.phases, len(listed))
