@@ -64,7 +64,7 @@ def reproduce(
     wanted = [target.value for target in (Target if Target.ALL in targets else targets)]
 
     from matphase.reproduce.run import reproduce_targets
-    from matphase.reproduce.trial import UserSlices
+    from matphase.reproduce.data import UserSlices
 
     slices = None
     if images is not None and labels is not None and label_map is not None:

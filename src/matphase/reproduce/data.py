@@ -1,4 +1,4 @@
-"""What is learned from and tested on: one seed of one split."""
+"""The slices that are learned from and tested on: one seed of one split."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,8 +65,8 @@ class UserSlices:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One seed of one split.
+class SplitData:
+    """The training and test part of one seed of one split.
 
     Attributes:
         pool: training images and labels, prepared.
@@ -111,7 +111,7 @@ def electrode(protocol: Protocol, seed: int, folder: Path) -> Source:
     )
 
 
-def trial(source: Source, split: SplitName, seed: int, protocol: Protocol) -> Trial:
+def split_data(source: Source, split: SplitName, seed: int, protocol: Protocol) -> SplitData:
     """Split the slices, before anything is done to them, and prepare both parts.
 
     `blocked` tests a block of depth that training never sees, apart by guard slices. `paper` tests
@@ -148,7 +148,7 @@ def trial(source: Source, split: SplitName, seed: int, protocol: Protocol) -> Tr
         assert len(paper.unseen) == PAPER_UNSEEN_SLICES
         groups = COPIES
     pool.require_every_phase(source.phases, f"{source.measured.name}, training part of {split}")
-    return Trial(pool, test.images, test.labels, exact, source.phases, groups)
+    return SplitData(pool, test.images, test.labels, exact, source.phases, groups)
 
 
 def check_source(source: Source) -> None:

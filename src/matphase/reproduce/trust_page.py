@@ -6,24 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from matphase.reproduce.machine import described, machines_of
+from matphase.reproduce.page import cell, grid, write_page
 from matphase.reproduce.protocol import SplitName
+from matphase.reproduce.results import Result, conditions_of
 from matphase.reproduce.rows import MATPHASE, TRUST_UNITS
-from matphase.reproduce.summary import (
-    NOTHING,
-    Result,
-    Results,
-    Spread,
-    conditions_of,
-    results_of,
-)
-from matphase.reproduce.tables import (
-    cell,
-    conditions_text,
-    grid,
-    seeds_text,
-    split_text,
-    write_files,
-)
+from matphase.reproduce.spread import NOTHING, Spread
+from matphase.reproduce.summary import Results, results_of
+from matphase.reproduce.tables import conditions_text, seeds_text, split_text
 from matphase.scores.anatomy import BOUNDARY_WIDTH
 
 NAME = "trust"
@@ -76,7 +65,7 @@ class TrustSummary:
 
     Attributes:
         seeds: that were asked for.
-        conditions: what `runner.claim` noted; None where it is not there.
+        conditions: what `conditions.claim` noted; None where it is not there.
         machines: that the results came from, see `machine.facts`.
         truths: labels that were scored against.
         units: by name.
@@ -108,9 +97,8 @@ def write_trust(out: Path, seeds: Sequence[int]) -> list[Path]:
     """
     summary = trust_summary(out, seeds)
     header = ["unit", "section", "truth", "measure", "mean", "sd", "n_seeds"]
-    return write_files(
-        out / NAME, trust_markdown(summary), header, _csv_lines(summary), summary.to_json()
-    )
+    table = (header, _csv_lines(summary))
+    return write_page(out / NAME, trust_markdown(summary), summary.to_json(), table)
 
 
 def trust_summary(out: Path, seeds: Sequence[int]) -> TrustSummary:
