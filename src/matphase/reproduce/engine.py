@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from matphase.reproduce import machine
 from matphase.reproduce.results import RESULT, Result, result_at, write_json
@@ -41,8 +41,8 @@ class Trial(Protocol):
         """A name for trials that take about equally long."""
 
     @property
-    def needs(self) -> Self | None:
-        """The trial that has to be done before."""
+    def needs(self) -> Any:
+        """The trial that has to be done before, of any kind; None if there is none."""
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -72,9 +72,9 @@ class Case:
         return self.condition
 
     @property
-    def needs(self) -> Self | None:
+    def needs(self) -> None:
         """No other trial."""
-        return None
+        return
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -304,14 +304,16 @@ class _Countdown:
 
     def _learn(self, trial: Trial) -> float:
         result = result_of(trial, self._out)
-        # results that were measured by an older program may not say
-        seconds = float(result.get("seconds", 0)) if result else 0.0
+        # a result that was taken over from elsewhere may not say
+        if result is None or "seconds" not in result:
+            return 0.0
+        seconds = float(result["seconds"])
         self._seconds.setdefault(trial.kind, []).append(seconds)
         return seconds
 
     def _left(self, rest: Sequence[Trial]) -> str:
         every = [second for known in self._seconds.values() for second in known]
-        expected = [mean(self._seconds.get(trial.kind, every)) for trial in rest]
+        expected = [mean(self._seconds.get(trial.kind, every or [0.0])) for trial in rest]
         return f"about {_duration(sum(expected) / self._workers)} left"
 
 

@@ -105,7 +105,7 @@ def json_by_rows(content: Any) -> str:
 
 
 def _split(value: Any, indent: str, *, in_row: bool) -> str:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ": "))
     long = isinstance(value, dict) and not in_row and len(text) > LONG
     if len(text) <= SHORT or not (long or _holds_rows(value)):
         return text

@@ -16,7 +16,12 @@ from matphase.learning.trainer import Run, load_weights
 from matphase.learning.weights import phase_weights
 from matphase.method import hcl_idk, local, ugsm
 from matphase.method.aggregate import aggregate
-from matphase.method.fit import partition_to_learn_from, predictions_to_learn_from
+from matphase.method.fit import (
+    fold_numbers,
+    local_answers_to_learn_from,
+    partition_to_learn_from,
+    predictions_to_learn_from,
+)
 from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.networks import zoo
 from matphase.networks.dense_lcgar import costs
@@ -121,10 +126,6 @@ class Stages:
         """The training images that HCL-IDK and the local networks learn from."""
         return self.data.pool.spread(self.settings.data.local_images)
 
-    def out_of_fold(self) -> tuple[Pairs, GlobalPrediction]:
-        """These images, with predictions by networks that did not train on them."""
-        return self.predictions_to_learn_from(self.untrained())
-
     def predictions_to_learn_from(self, network: nn.Module) -> tuple[Pairs, GlobalPrediction]:
         """These images with predictions: in sample by `network`, or out of fold by the settings."""
         return predictions_to_learn_from(
@@ -153,6 +154,16 @@ class Stages:
         """LCGAR, or what a baseline has in its place, trained on what UGSM does not know."""
         weights = phase_weights(self.data.pool.labels, len(self.data.phases))
         return local.fit(chosen, learned, split, weights, self.settings, self.run)
+
+    def local_answers_to_learn_from(
+        self, chosen: Pairs, learned: GlobalPrediction, split: Partition, network: nn.Module
+    ) -> tuple[Partition, LocalPrediction]:
+        """A local network's answers on the images it learned from, out of fold by the settings."""
+        weights = phase_weights(self.data.pool.labels, len(self.data.phases))
+        numbers = fold_numbers(self.data.pool, chosen, max(1, self.settings.idk.folds))
+        return local_answers_to_learn_from(
+            chosen, learned, split, weights, network, numbers, self.settings, self.run
+        )
 
     def load_local(self, weights: Path) -> nn.Module:
         """A local network with the weights in a file."""
