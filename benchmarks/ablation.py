@@ -65,7 +65,7 @@ Answer = tuple[Labels, NDArray[np.float32]]
 """Phase indices (n, height, width), and probabilities (n, phases, height, width)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # its settings have no hash
 class Row:
     """A model by its settings.
 
@@ -96,7 +96,7 @@ def deep(slices: int, changes: dict[str, Any]) -> dict[str, Any]:
     return merged(changes, {"ugsm": {"slices": slices}, "lcgar": {"slices": slices}})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Condition:
     """Which electrodes are learned from.
 

@@ -181,8 +181,8 @@ def report(conditions: dict[str, Any], draws: list[dict[str, Any]]) -> str:
         f"`python benchmarks/calibration.py OUT --draws {len(draws)} --shape "
         f"{','.join(str(edge) for edge in conditions['shape'])} --steps {conditions['steps']}`. "
         "Each draw is a virtual electrode (recipe paper) and a training (preset quick) of its own, "
-        f"calibrated on {first['validation_slices']} validation slices with labels as measured, or, where it "
-        "says aligned, aligned with the image by the network.",
+        f"calibrated on {first['validation_slices']} validation slices with labels as "
+        "measured or, where it says aligned, aligned with the image by the network.",
         "## The goals",
         "Of unseen electrodes, by how the probabilities are scaled: ECE against exact labels, and "
         "in how many draws the promise of the default block held against the measured labels, "

@@ -272,7 +272,7 @@ class _Work:
     def _ceilings(
         self, known: GlobalPrediction, labels: NDArray[np.uint8], split: Partition
     ) -> dict[str, Any]:
-        """What an oracle could make of both answers."""
+        """The scores of an oracle that takes the better of both answers, against each truth."""
         n_phases = len(self.data.phases)
         return {
             name: trust.oracle_ceiling(truth, known.labels, labels, split.idk, n_phases)

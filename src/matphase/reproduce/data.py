@@ -58,7 +58,7 @@ class UserSlices:
         return Source(formats.open(self.images), formats.open(self.labels), None, phases)
 
     def record(self) -> dict[str, str]:
-        """What tells these slices from others: the label map, and a checksum of both volumes."""
+        """The identity of these slices: their label map, and a checksum of both volumes."""
         source = self.read()
         data = fingerprint(source.images.to_array(), source.measured.to_array())
         return {"label_map": self.label_map, "data": data}

@@ -9,7 +9,7 @@ from matphase.support.errors import InputError
 from matphase.support.files import written_whole
 
 Result = dict[str, Any]
-"""What a trial found, ready for JSON."""
+"""The result of a trial, ready for JSON."""
 
 RESULT = "result.json"
 """In the folder of a trial: its result, and the sign that it is done."""

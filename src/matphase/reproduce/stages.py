@@ -145,7 +145,7 @@ class Stages:
         return classifier
 
     def partition(self, classifier: IDKClassifier, known: GlobalPrediction) -> Partition:
-        """Which pixels HCL-IDK holds for wrong."""
+        """The pixels that HCL-IDK flags as uncertain, and its score of each pixel."""
         return hcl_idk.predict(classifier, known, self.settings.idk)
 
     # --- local networks -----------------------------------------------------------------------

@@ -24,7 +24,7 @@ from matphase.reproduce.units import Unit
 from matphase.scores.bootstrap import Interval, paired_difference
 
 Results = dict[int, Result]
-"""What a unit found, by seed; seeds that are not done are not in it."""
+"""The results of a unit by seed; seeds that are not done are left out."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class TableSummary:
 
 
 def summarised(spec: TableSpec, out: Path, seeds: Sequence[int]) -> TableSummary:
-    """What is known of a table.
+    """The numbers of a table, from the results that are there.
 
     Args:
         spec: the table.
@@ -171,7 +171,7 @@ def summarised(spec: TableSpec, out: Path, seeds: Sequence[int]) -> TableSummary
 
 
 def results_of(name: str, split: SplitName, out: Path, seeds: Sequence[int]) -> Results:
-    """What the unit found on each seed that is done."""
+    """The result of the unit on each seed that is done."""
     found = {seed: result_of(Unit(split, seed, name), out) for seed in seeds}
     return {seed: result for seed, result in found.items() if result is not None}
 

@@ -245,7 +245,7 @@ def _budget(stage: UGSMSettings | IDKSettings | LCGARSettings) -> str:
 
 
 def split_text(split: str, conditions: dict[str, Any] | None) -> str:
-    """What a split tests, in a sentence."""
+    """A sentence on what a split tests."""
     if split == "paper":
         return (
             f"Tests all {COPIES} copies of 4 slices that training never sees, and 10 copies of "

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def take_turns(sides: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """What each side returns, round by round.
+    """Call the sides in turn, and return their values round by round.
 
     Args:
         sides: by name; each is called once in each round, in this order.

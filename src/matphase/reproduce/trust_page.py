@@ -30,7 +30,7 @@ _DETECTORS = {
 
 @dataclass(frozen=True)
 class TrustUnit:
-    """What one unit says of trust.
+    """The numbers on trust of one unit.
 
     Attributes:
         seeds: that are done.
@@ -52,7 +52,7 @@ class TrustUnit:
         return value if isinstance(value, Spread) else NOTHING
 
     def names(self, *place: str) -> list[str]:
-        """What there is at a place in `found`."""
+        """The names at a place in `found`."""
         value: Any = self.found
         for name in place:
             value = value.get(name, {})
@@ -102,7 +102,7 @@ def write_trust(out: Path, seeds: Sequence[int]) -> list[Path]:
 
 
 def trust_summary(out: Path, seeds: Sequence[int]) -> TrustSummary:
-    """What is known of trust, over the seeds that are done."""
+    """The numbers on trust, over the seeds that are done."""
     found = {name: results_of(name, SPLIT, out, seeds) for name in TRUST_UNITS}
     first = next((result for results in found.values() for result in results.values()), None)
     return TrustSummary(
@@ -126,7 +126,7 @@ def _unit(results: Results, seeds: Sequence[int]) -> TrustUnit:
 
 
 def _sections(result: Result) -> dict[str, Any]:
-    """What a result says of trust, by section and truth."""
+    """The numbers on trust of one result, by section and truth."""
     places, truths = result["anatomy"], list(result["scores"])
     sections: dict[str, Any] = {
         "detectors": result.get("detectors", {}),
@@ -300,7 +300,7 @@ def _ceiling(summary: TrustSummary) -> list[str]:
         )
 
     text = (
-        "The oracle takes, in each IDK pixel, whichever of UGSM's and LCGAR's label is right. The "
+        "The oracle takes, in each IDK pixel, whichever of UGSM's and LCGAR's labels is right. The "
         "shares are of the IDK pixels."
     )
     return ["## How much LCGAR gains, and could gain", text, *_by_truth(summary, table)]
