@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from matphase.reproduce.comparison import BlocksBySeed, difference
 from matphase.reproduce.engine import result_of
 from matphase.reproduce.machine import machines_of
 from matphase.reproduce.protocol import SplitName
@@ -21,7 +21,7 @@ from matphase.reproduce.results import Result, conditions_of
 from matphase.reproduce.rows import MATPHASE, TableRow, TableSpec
 from matphase.reproduce.spread import NOTHING, Spread
 from matphase.reproduce.units import Unit
-from matphase.scores.bootstrap import Interval, paired_difference
+from matphase.scores.bootstrap import Interval
 
 Results = dict[int, Result]
 """The results of a unit by seed; seeds that are not done are left out."""
@@ -296,24 +296,18 @@ def _leads(best: Results, row: Results, *, same_pixels: bool) -> dict[str, Lead]
     return leads
 
 
-def _confusions(
-    found: Results, seeds: Sequence[int], truth: str, kept: str
-) -> list[NDArray[np.int64]]:
-    return [np.array(found[seed][kept][truth], np.int64) for seed in seeds]
+def _confusions(found: Results, seeds: Sequence[int], truth: str, kept: str) -> BlocksBySeed:
+    return {seed: np.array(found[seed][kept][truth], np.int64) for seed in seeds}
 
 
 def _compared(
-    ours: list[NDArray[np.int64]],
-    theirs: list[NDArray[np.int64]],
-    measure: str,
-    factor: int,
-    *,
-    same_pixels: bool,
+    ours: BlocksBySeed, theirs: BlocksBySeed, measure: str, factor: int, *, same_pixels: bool
 ) -> dict[str, float | bool | None]:
-    values = paired_difference(ours, theirs, measure, same_pixels=same_pixels).to_json()
+    found = difference(ours, theirs, measure, same_pixels=same_pixels)
+    assert found is not None  # both have these seeds
     return {
         name: value if value is None or isinstance(value, bool) else factor * value
-        for name, value in values.items()
+        for name, value in found.to_json().items()
     }
 
 
