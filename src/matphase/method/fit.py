@@ -54,7 +54,7 @@ def fit_model(
     settings = _checked(settings, held_out)
     registry.check_installed(settings.model)
     run.team.first(lambda: run_folder.claim(run, settings, annotated))
-    stage = _Stage(settings, run)
+    stage = Stage(settings, run)
     pool, changes = annotated.prepared(settings.data)
     pool.require_every_phase("the training labels, smoothed,")
     record = _record(annotated, pool, changes)
@@ -94,7 +94,7 @@ def refit_local(model: Model, annotated: Pool, run: Run) -> Model:
             "fit one that has, such as matphase"
         )
     run.team.first(lambda: run_folder.claim(run, settings, annotated))
-    stage = _Stage(settings, run)
+    stage = Stage(settings, run)
     if settings.align.after:
         pool, _ = stage.aligned(annotated, model.segmenter)
     else:
@@ -137,8 +137,8 @@ def fold_numbers(pool: Pool, chosen: Pool, folds: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class _Stage:
-    """What the stages of one training share."""
+class Stage:
+    """The stages of one training that more than one of its steps needs."""
 
     settings: Settings
     run: Run
@@ -313,7 +313,7 @@ def _record(annotated: Pool, pool: Pool, changes: LabelChanges | None) -> dict[s
 
 
 def _with_tuned_threshold(
-    held_out: Pool, segmenter: NetworkSegmenter, classifier: Any, stage: _Stage
+    held_out: Pool, segmenter: NetworkSegmenter, classifier: Any, stage: Stage
 ) -> Settings:
     settings = stage.settings
     scores = []
@@ -325,7 +325,7 @@ def _with_tuned_threshold(
     return settings.updated({"idk": {"threshold": threshold}})
 
 
-def _calibrated(model: Model, held_out: Pool, stage: _Stage) -> tuple[Model, Stack]:
+def _calibrated(model: Model, held_out: Pool, stage: Stage) -> tuple[Model, Stack]:
     """The model with a calibrator that learned from slices which no network learned from.
 
     Also the labels (n, height, width) that it then gives for them.
