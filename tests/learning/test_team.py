@@ -16,6 +16,7 @@ from matphase.support.seeds import mix
 from samples import Sample
 
 SCRIPT = """
+import os
 import sys
 from pathlib import Path
 import torch
@@ -40,7 +41,8 @@ network = nn.Linear(5, 1)
 train(network, Points(), Shuffled(96, 8, 0), nn.functional.mse_loss, name="line", epochs=4,
       learning_rate=0.05, run=Run(folder=folder, team=team, precision="float32"))
 said = team.first(lambda: [team.rank, team.size])
-print(f"process {team.rank} heard {said}")
+# in one piece, which another process's line does not come between
+os.write(1, f"process {team.rank} heard {said}\n".encode())
 """
 
 

@@ -159,7 +159,7 @@ def test_resume_after_sigkill(sample: Sample, tiny_settings: Settings, tmp_path:
     killed.mkdir()
     process = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(killed), "train ugsm", "6"],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         check=False,
     )
     assert process.returncode == -signal.SIGKILL
