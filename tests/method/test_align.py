@@ -84,7 +84,7 @@ def test_labels_that_lie_off_as_a_whole_come_back_by_the_affine_part() -> None:
     assert errors[1] < errors[0] / 3
     fits = align(seen(truth)[None], truth[None], ON.model_copy(update={"affine": True}))
     assert np.array_equal(fits.labels[0], truth)
-    assert not fits.fields.any()
+    assert not fits.fields[...].any()
 
 
 def test_a_network_that_knows_nothing_moves_nothing() -> None:
@@ -92,7 +92,7 @@ def test_a_network_that_knows_nothing_moves_nothing() -> None:
     blank = np.full((1, 3, *labels.shape), 1 / 3, np.float32)
     found = align(blank, labels[None], ON)
     assert np.array_equal(found.labels[0], labels)
-    assert not found.fields.any()
+    assert not found.fields[...].any()
 
 
 def test_what_comes_from_outside_is_ignored_and_no_phase_is_made_up() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from matphase.support.scratch import Chosen, DiskArray, mapped
+from matphase.support.scratch import Chosen, DiskArray, gathered, mapped
 from matphase.support.seeds import fingerprint
 
 VALUES = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
@@ -93,6 +93,15 @@ def test_some_entries_of_a_stack(stored: DiskArray, on_disk: bool) -> None:
     np.testing.assert_array_equal(list(some), expected)
     twice = Chosen(some, np.array([1]))
     np.testing.assert_array_equal(twice[0], VALUES[0])
+
+
+def test_single_values_are_gathered_without_reading_the_rest(stored: DiskArray) -> None:
+    numbers, columns = np.array([3, 0, 3]), np.array([5, 1, 0])
+    some = Chosen(Chosen(stored, np.array([2, 0, 3, 1])), np.array([1, 2, 0, 2]))
+    expected = VALUES[[0, 3, 2, 3]]
+    for stack, values in ((VALUES, VALUES), (stored, VALUES), (some, expected)):
+        found = gathered(stack, numbers, slice(None), columns)
+        np.testing.assert_array_equal(found, values[numbers, :, columns])
 
 
 def test_as_one_array(stored: DiskArray) -> None:
