@@ -161,7 +161,7 @@ def test_sizes_and_values_must_fit() -> None:
         of(stack(3), dense(3)[..., :30])
     wrong = dense(3)
     wrong[1, 0, 0] = 55
-    with pytest.raises(InputError, match="known, slice 1 hold.* label value 55"):
+    with pytest.raises(InputError, match=r"known, slice 1 hold.* label value 55"):
         of(stack(3), wrong)
     with pytest.raises(InputError, match="grey has 6 slices but known has 5"):
         of(stack(6), dense(5))

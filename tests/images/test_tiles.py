@@ -135,10 +135,15 @@ def test_tiles_read_what_the_whole_volume_shows_there(
 # --- planning -------------------------------------------------------------------------------------
 
 
-def planned(memory: int, halo: Halo | None = Halo(24, 8)) -> list[Tile]:
+AROUND = Halo(24, 8)
+
+
+def planned(memory: int, halo: Halo | None = AROUND) -> list[Tile]:
     """Tiles where a pass takes 100 bytes a pixel, and everything else 10 a pixel and slice."""
     shape = (40, 200, 300)
-    return plan_tiles(shape, halo, lambda rows, columns: 100 * rows * columns, 10, memory, name="it")
+    return plan_tiles(
+        shape, halo, lambda rows, columns: 100 * rows * columns, 10, memory, name="it"
+    )
 
 
 @pytest.mark.parametrize("memory", [400_000, 10**6, 6_600_000, 10**7, 10**8])
@@ -159,7 +164,7 @@ def test_whole_slices_where_they_fit_and_rectangles_where_not() -> None:
 
 
 def test_too_little_memory_says_what_would_do() -> None:
-    with pytest.raises(InputError, match="it: the smallest tile .* takes 350kB of .* to 350kB"):
+    with pytest.raises(InputError, match=r"it: the smallest tile .* takes 350kB of .* to 350kB"):
         planned(10**5)
     with pytest.raises(InputError, match="it looks at whole slices, and one of 200 x 300 px"):
         planned(10**6, halo=None)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from stages import pool_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -12,7 +13,6 @@ from matphase.learning.trainer import Run
 from matphase.method import ugsm
 from matphase.settings import DataSettings, UGSMSettings
 from samples import striped
-from stages import pool_of
 
 WEIGHTS = np.array([0.5, 1.0, 4.0], np.float32)
 
@@ -53,7 +53,9 @@ def test_low_precision_is_summed_in_float32() -> None:
     logits, labels = case(1.0, (1, 64, 64))
     half = weighted_cross_entropy(WEIGHTS)(logits.bfloat16(), labels)
     assert half.dtype == torch.float32
-    assert half.item() == pytest.approx(weighted_cross_entropy(WEIGHTS)(logits, labels).item(), rel=1e-2)
+    assert half.item() == pytest.approx(
+        weighted_cross_entropy(WEIGHTS)(logits, labels).item(), rel=1e-2
+    )
 
 
 def test_a_training_with_batches_without_known_pixels_stays_finite() -> None:

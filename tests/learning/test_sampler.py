@@ -82,7 +82,7 @@ def test_known_pixels_are_drawn_alike_and_lie_anywhere_in_the_square() -> None:
 
 
 def test_coverage_of_dense_slices_is_about_even_away_from_the_border() -> None:
-    """Each pixel is seen about as often as another; squares end at the border, and pile up there."""
+    """Each pixel is seen about as often as another; at the border squares pile up."""
     labels = np.zeros((1, 96, 96), np.uint8)
     seen = np.zeros(labels.shape[1:])
     for images, _ in squares(labels, 16, draws=60):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from stages import pool_of, split_of, stack_of
 
 import matphase as mp
 from matphase.images.phases import IGNORE_INDEX
@@ -17,7 +18,6 @@ from matphase.networks.lcgar import LCGAR
 from matphase.settings import LCGARSettings, Settings, UGSMSettings
 from matphase.support.errors import InputError
 from samples import Sample, striped
-from stages import pool_of, split_of, stack_of
 
 NAMES = ["pore", "carbon", "nickel"]
 
@@ -27,7 +27,9 @@ def settings_of(name: str, base: Settings) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def plain_unet(sample: Sample, tiny_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[mp.MatPhase, Path]:
+def plain_unet(
+    sample: Sample, tiny_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[mp.MatPhase, Path]:
     """A U-Net, and the folder of its training; leave both as they are."""
     folder = tmp_path_factory.mktemp("unet") / "run"
     model = mp.MatPhase(settings=settings_of("unet", tiny_settings))
@@ -144,9 +146,7 @@ def test_a_missing_package_is_told_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_no_local_part_to_train_again(
-    sample: Sample, plain_unet: tuple[mp.MatPhase, Path]
-) -> None:
+def test_no_local_part_to_train_again(sample: Sample, plain_unet: tuple[mp.MatPhase, Path]) -> None:
     with pytest.raises(InputError, match="model unet has no local part"):
         plain_unet[0].refit_local(sample.images, sample.labels)
 

@@ -1,6 +1,7 @@
 """Calibration by validation slices, through `MatPhase`: what it changes, and what it leaves."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,28 @@ def test_what_was_learned_is_readable_and_guarded(
     path.unlink()
     with pytest.raises(ModelError, match=f"{name} is missing"):
         mp.load(tmp_path / "model")
+
+
+def test_a_model_of_the_version_before_is_read(
+    tempered: mp.MatPhase, by_temperature: mp.Prediction, unseen: Sample, tmp_path: Path
+) -> None:
+    """MatPhase 0.1 had the guarantee in `promise.json`; all else is as it was, format 1."""
+    folder = tmp_path / "model"
+    tempered.save(folder)
+    assert tomllib.loads((folder / "config.toml").read_text("utf-8"))["format"] == 1
+    (folder / "guarantee.json").rename(folder / "promise.json")
+    sums = json.loads((folder / "manifest.json").read_text("utf-8"))
+    sums["promise.json"] = sums.pop("guarantee.json")
+    (folder / "manifest.json").write_text(json.dumps(sums), "utf-8")
+    loaded = mp.load(folder)
+    assert loaded.guarantee == tempered.guarantee
+    np.testing.assert_array_equal(loaded.predict(unseen.images).trusted, by_temperature.trusted)
+    loaded.save(tmp_path / "again")
+    assert (tmp_path / "again" / "guarantee.json").exists()
+    assert not (tmp_path / "again" / "promise.json").exists()
+    (folder / "promise.json").write_text("{}", "utf-8")
+    with pytest.raises(ModelError, match=r"promise\.json was altered after training"):
+        mp.load(folder)
 
 
 def test_a_refitted_model_is_not_calibrated(

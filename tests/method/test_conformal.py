@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from matphase.images.phases import IGNORE_INDEX
 from matphase.method import conformal
 from matphase.method.conformal import RiskGuarantee
 from matphase.settings import CalibrationSettings
@@ -26,9 +25,7 @@ def slices(sure: object, wrong: object) -> tuple[NDArray[np.float32], ...]:
     return probabilities, np.zeros_like(labels), labels
 
 
-def fitted(
-    data: tuple[NDArray[np.float32], ...], chosen: CalibrationSettings
-) -> RiskGuarantee:
+def fitted(data: tuple[NDArray[np.float32], ...], chosen: CalibrationSettings) -> RiskGuarantee:
     """The guarantee that slices of probabilities, answers and known labels give."""
     probabilities, answer, labels = data
     return conformal.fit(
@@ -75,7 +72,9 @@ def test_a_threshold_by_hand() -> None:
     sure = np.array([0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55]).reshape(1, 1, 9)
     wrong = np.array([0, 0, 0, 1, 0, 0, 0, 1, 1]).reshape(1, 1, 9)
     found = fitted(slices(sure, wrong), settings(0.25, (1, 1, 1)))
-    assert found == RiskGuarantee(0.25, pytest.approx(0.65), block=1, labelled=9, trusted=7, wrong=1)
+    assert found == RiskGuarantee(
+        0.25, pytest.approx(0.65), block=1, labelled=9, trusted=7, wrong=1
+    )
 
 
 def test_equally_sure_pixels_are_trusted_together_or_not_at_all() -> None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from stages import stack_of
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
@@ -8,7 +9,6 @@ from matphase.method.aggregate import aggregate
 from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.networks.idk import IDKClassifier
 from matphase.settings import IDKSettings
-from stages import stack_of
 
 SETTINGS = IDKSettings(epochs=12, batch_size=256, learning_rate=5e-3, target="gain")
 Case = tuple[GlobalPrediction, Partition, LocalPrediction, np.ndarray]
@@ -110,11 +110,11 @@ def test_takes_at_most_so_many_pixels_an_image(monkeypatch: pytest.MonkeyPatch) 
     known = GlobalPrediction(known.labels, known.logits, numbers)
     given = []
     monkeypatch.setattr(
-        hcl_idk, "train_on_pixels", lambda _, values, right, *a, **k: given.append((values, right))
+        hcl_idk,
+        "train_on_pixels",
+        lambda _, values, right, *_a, **_k: given.append((values, right)),
     )
-    fitted(
-        (known, asked, local, truth), SETTINGS.model_copy(update={"pixels_per_image": 10})
-    )
+    fitted((known, asked, local, truth), SETTINGS.model_copy(update={"pixels_per_image": 10}))
     ((values, right),) = given
     place = values[:, 2].astype(int)
     assert np.bincount(place // 1600).tolist() == [10] * 4

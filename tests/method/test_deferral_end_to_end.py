@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from killing import Killed, Killer
+from stages import pool_of, split_of, stack_of
 
 import matphase as mp
 from matphase.learning import trainer as training
@@ -24,7 +25,6 @@ from matphase.settings import Settings
 from matphase.support.errors import InputError
 from matphase.support.progress import Silent
 from samples import Sample, striped
-from stages import pool_of, split_of, stack_of
 
 NAMES = ["pore", "carbon", "nickel"]
 GAIN = {

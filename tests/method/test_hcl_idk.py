@@ -3,13 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stages import stack_of
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
 from matphase.method import hcl_idk
 from matphase.method.results import GlobalPrediction
 from matphase.settings import IDKSettings
-from stages import stack_of
 
 SETTINGS = IDKSettings(epochs=12, batch_size=256, learning_rate=5e-3)
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from stages import pool_of, split_of, stack_of
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
 from matphase.method import lcgar
 from matphase.method.results import GlobalPrediction, Partition
 from matphase.settings import LCGARSettings, USISettings
-from stages import pool_of, split_of, stack_of
 
 
 def fit(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from stages import PHASES
 
 from matphase.learning.pool import Pool
 from matphase.learning.trainer import Run
@@ -18,7 +19,6 @@ from matphase.networks import registry
 from matphase.settings import DataSettings, Settings
 from matphase.support.scratch import DiskArray
 from samples import Sample, striped
-from stages import PHASES
 
 N, HEIGHT, WIDTH = 6, 40, 44
 

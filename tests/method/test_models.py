@@ -2,7 +2,6 @@
 
 import sys
 import types
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,7 +65,9 @@ def check_shapes(maps: dict[str, NDArray[np.float32]], name: str, width: int) ->
         np.testing.assert_array_equal(maps["labels"][outside], maps["global_labels"][outside])
 
 
-def check_tiles(model: Model, images: NDArray[np.float32], whole: dict[str, NDArray[np.float32]]) -> None:
+def check_tiles(
+    model: Model, images: NDArray[np.float32], whole: dict[str, NDArray[np.float32]]
+) -> None:
     """Tiles give what the whole slice gives, as far as float32 goes."""
     halo = model.halo
     if halo is None:
@@ -77,9 +78,7 @@ def check_tiles(model: Model, images: NDArray[np.float32], whole: dict[str, NDAr
     assert len(cut) > 2
     assert any(tile.window[2] != slice(0, width) for tile in cut), "else there is nothing to test"
     for tile in (cut[0], cut[len(cut) // 2], cut[-1]):
-        part = model.answer(
-            images[:, :, *tile.window[1:]], origin=tile.origin, inner=tile.inner
-        )
+        part = model.answer(images[:, :, *tile.window[1:]], origin=tile.origin, inner=tile.inner)
         for name in ("probabilities", "global_probabilities", "entropy", "idk_score"):
             here = whole[name][..., *tile.core[1:]]
             np.testing.assert_allclose(part[name], here, atol=2e-5, err_msg=name)
@@ -88,7 +87,10 @@ def check_tiles(model: Model, images: NDArray[np.float32], whole: dict[str, NDAr
 @pytest.mark.parametrize("name", registry.MODELS)
 def test_every_model(name: str, tiny_settings: Settings, tmp_path: Path) -> None:
     made_of = registry.MODELS[name]
-    for part in (registry.SEGMENTERS[made_of.segmenter], registry.PATCH_CLASSIFIERS.get(made_of.local or "")):
+    for part in (
+        registry.SEGMENTERS[made_of.segmenter],
+        registry.PATCH_CLASSIFIERS.get(made_of.local or ""),
+    ):
         if part is not None and part.package is not None:
             pytest.importorskip(part.package)
     first = trained(name, tiny_settings)
@@ -137,7 +139,7 @@ class Pixels(nn.Module):
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def registered(monkeypatch: pytest.MonkeyPatch) -> str:
     """The file, and the line."""
     file = types.ModuleType("matphase.networks.pixels")
     file.build = lambda channels, phases, settings: Pixels(channels, phases, settings.width)  # type: ignore[attr-defined]
@@ -145,7 +147,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setitem(registry.SEGMENTERS, "pixels", Network("pixels:build"))
     # every line of SEGMENTERS is a model of its own; here the table was made already
     monkeypatch.setitem(registry.MODELS, "pixels", Composition("pixels"))
-    yield "pixels"
+    return "pixels"
 
 
 def test_a_new_network_trains_predicts_and_is_stored(

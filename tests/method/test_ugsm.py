@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import entr, softmax
+from stages import pool_of
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
@@ -14,7 +15,6 @@ from matphase.settings import DataSettings, UGSMSettings
 from matphase.support.errors import InputError
 from matphase.support.seeds import mix
 from samples import Sample
-from stages import pool_of
 
 SETTINGS = UGSMSettings(width=4, depth=2, samples=5)
 
@@ -30,7 +30,9 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (3, 1, 37, 45)).astype(np.float32)
 
 
-def ready(network: UNet, settings: UGSMSettings = SETTINGS, average: str = "logits") -> NetworkSegmenter:
+def ready(
+    network: UNet, settings: UGSMSettings = SETTINGS, average: str = "logits"
+) -> NetworkSegmenter:
     return NetworkSegmenter(network, settings, 3, average, "float32")  # type: ignore[arg-type]
 
 

@@ -14,11 +14,10 @@ from torch.nn import functional as F
 
 from matphase.learning.trainer import load_weights, save_weights
 from matphase.networks import registry, torchvision_shim
+from matphase.networks.cost import parameters
 from matphase.networks.dropout import dropout_samples
 from matphase.networks.fcn import bilinear
 from matphase.networks.padding import Mirrored, mirrored
-from matphase.networks.segnet import SegNet
-from matphase.networks.cost import parameters
 from matphase.networks.registry import (
     MODELS,
     PATCH_CLASSIFIERS,
@@ -29,6 +28,7 @@ from matphase.networks.registry import (
     patch_classifier,
     segmenter,
 )
+from matphase.networks.segnet import SegNet
 from matphase.settings import LCGARSettings, UGSMSettings
 from matphase.support.errors import InputError
 from samples import striped
