@@ -119,8 +119,26 @@ class Chosen:
             return np.stack([self[(number, *rest)] for number in range(len(self))[first]])
         return self._stack[(int(self._numbers[first]), *rest)]
 
+    def gathered(self, numbers: NDArray[np.int64], *rest: Any) -> NDArray[Any]:
+        """See the function `gathered`."""
+        return gathered(self._stack, self._numbers[numbers], *rest)
+
     def __iter__(self) -> Iterator[Any]:
         return (self[number] for number in range(len(self)))
+
+
+def gathered(stack: Stack, numbers: NDArray[np.int64], *rest: Any) -> NDArray[Any]:
+    """Values of entries `numbers` of a stack, `stack[numbers, *rest]`, without reading the others.
+
+    Args:
+        stack: from which.
+        numbers: (k,) of entries.
+        rest: index of the other axes, such as arrays (k,).
+    """
+    if isinstance(stack, Chosen):
+        return stack.gathered(numbers, *rest)
+    values: NDArray[Any] = mapped(stack)[(numbers, *rest)]
+    return values
 
 
 def mapped(stack: Stack) -> NDArray[Any]:
