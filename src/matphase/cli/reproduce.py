@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from matphase.cli.common import Quiet, reports_errors, say
+from matphase.cli.common import Config, Quiet, Set, reports_errors, say
+from matphase.cli.parsing import parse_settings
 
 
 class Target(StrEnum):
@@ -36,9 +37,8 @@ def reproduce(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; by default one per core, on a GPU one.")
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with settings to change in all rows.")
-    ] = None,
+    config: Config = None,
+    settings: Set = None,
     images: Annotated[
         str | None, typer.Option(help="Your own grey slices in place of virtual electrodes.")
     ] = None,
@@ -59,6 +59,9 @@ def reproduce(
     protocol = Protocol.named(preset)
     if config is not None:
         protocol = protocol.updated(settings=protocol.settings.with_file(config))
+    if settings:
+        changed = protocol.settings.updated(parse_settings(settings), where="--set")
+        protocol = protocol.updated(settings=changed)
     given = (images, labels, label_map)
     if any(given) and not all(given):
         raise InputError("--images, --labels and --label-map go together; give all three")
