@@ -258,8 +258,7 @@ def _checked(settings: Settings, held_out: Pool | None) -> Settings:
     has_local = registry.composition(settings.model).local is not None
     if settings.idk.tune_recall and held_out is None:
         raise InputError(
-            "idk.tune_recall needs validation slices; give some (validation_images and "
-            "validation_labels), or leave it out"
+            "idk.tune_recall needs validation slices; give some as validation=, or leave it out"
         )
     if settings.idk.tune_recall and not has_local:
         raise InputError(
@@ -283,8 +282,7 @@ def _check_calibration(settings: CalibrationSettings, held_out: Pool | None) -> 
         return
     if held_out is None:
         raise InputError(
-            "calibration needs validation slices; give some (validation_images and "
-            "validation_labels), or leave it out"
+            "calibration needs validation slices; give some as validation=, or leave it out"
         )
     if settings.scaling == "vector":
         held_out.require_every_phase(
