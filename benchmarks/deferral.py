@@ -184,8 +184,7 @@ def counts(answer: Answer, data: Trial, protocol: Protocol) -> dict[str, Any]:
             for name, truth in data.truths
         },
         "ECE": {
-            name: expected_calibration_error(probabilities, truth)
-            for name, truth in data.truths
+            name: expected_calibration_error(probabilities, truth) for name, truth in data.truths
         },
     }
 

@@ -153,7 +153,7 @@ def test_a_file_that_holds_no_image(tmp_path: Path, suffix: str, content: bytes)
 @pytest.mark.parametrize("name", ["scan.jpg", "scan.raw", "scan"])
 def test_a_kind_of_file_that_is_not_read(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"abc")
-    with pytest.raises(FormatError, match=r"not read here; give a TIFF .* HDF5"):
+    with pytest.raises(FormatError, match=r"not supported; give a TIFF .* HDF5"):
         formats.open(tmp_path / name)
 
 

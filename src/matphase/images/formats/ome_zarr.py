@@ -27,7 +27,13 @@ from zarr.storage import LocalStore
 
 from matphase.images.formats._reading import kept_axes, reading, stored_index
 from matphase.images.formats._zarr_paths import has_metadata, listed
-from matphase.images.volume import Volume, VoxelSize, checked_voxel_size, converted, normalised_unit
+from matphase.images.volume import Volume
+from matphase.images.voxel_size import (
+    VoxelSize,
+    checked_voxel_size,
+    converted,
+    normalised_unit,
+)
 from matphase.support.errors import FormatError, InputError
 
 Multiscale: TypeAlias = Multiscale04 | Multiscale05
@@ -77,29 +83,27 @@ def open_node(path: Path, axes: str | None, *, scaled: bool = True) -> Volume:
 
 @dataclass(frozen=True, eq=False)
 class _Stored:
-    """The voxels of an array; its chunks are decoded as they are asked for."""
+    """Array of a Zarr node without its axes of length 1; opened anew for each reading."""
 
     path: Path
     kept: tuple[int, ...]
     stored_shape: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    chunk_depth: int
+    chunks: tuple[int, ...]
     store: type[LocalStore]
 
-    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
-        """Read a block of the chunks that it touches; what was never written has the fill value.
+    def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
+        """Read one window an axis; chunks that were never written have the fill value.
 
         Raises:
             FormatError: the array is gone, changed, or a chunk cannot be decoded.
         """
         array = node_at(self.path, self.store)
         if not isinstance(array, zarr.Array) or array.shape != self.stored_shape:
-            raise FormatError(f"{self.path} has changed since it was opened")
-        index = stored_index(self.kept, len(self.stored_shape), z, rows, columns)
+            raise FormatError(f"{self.path} has changed since it was opened; open it again")
         with reading(self.path):
-            block = np.asarray(array[index]).astype(self.dtype, copy=False)
-        return block if len(self.kept) == 3 else block[np.newaxis]
+            return np.asarray(array[stored_index(self.kept, len(self.stored_shape), windows)])
 
 
 class _WholeChunks(LocalStore):
@@ -155,10 +159,10 @@ def _volume(
         array.shape,
         tuple(array.shape[axis] for axis in kept),
         array.dtype.newbyteorder("="),
-        array.chunks[kept[0]] if len(kept) == 3 else 1,
+        tuple(array.chunks[axis] for axis in kept),
         _WholeChunks if blosc else LocalStore,
     )
-    return Volume.from_source(source, axes, voxel_size, unit, str(name))
+    return Volume.from_array(source, axes, voxel_size, unit, str(name))
 
 
 def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = True) -> Multiscale:
@@ -187,8 +191,8 @@ def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = T
     if _without_scale(image):
         if scaled:
             raise FormatError(
-                f"{path} does not say how large its voxels are (it has no scale); give their size "
-                f"(--voxel-size, --unit), or {choose}"
+                f"{path} has no scale, so its voxel size is not known; give voxel_size= and unit=, "
+                f"or {choose}"
             )
         ones = {"type": "scale", "scale": [1.0] * len(image["axes"])}
         image["datasets"] = [

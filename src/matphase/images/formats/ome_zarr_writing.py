@@ -82,7 +82,7 @@ def save_label(
             "save them under a name of their own"
         )
     if volume.voxel_size is None:
-        volume = Volume.from_source(
+        volume = Volume.from_array(
             volume.data, volume.axes, image.voxel_size, image.unit, volume.name
         )
     attributes = node.attrs.asdict()
