@@ -100,7 +100,7 @@ def test_only_what_is_asked_for_is_read() -> None:
 @pytest.mark.parametrize("index", [[1, 2], np.array([0]), STACK > 3, None, True, "z", 1.5])
 @pytest.mark.parametrize("inside", [False, True])
 def test_other_kinds_of_index_are_refused(index: Any, inside: bool) -> None:
-    with pytest.raises(InputError, match=r"scan takes whole numbers.*np\.asarray\(volume\)"):
+    with pytest.raises(InputError, match=r"scan takes integers.*np\.asarray\(volume\)"):
         Volume.from_array(STACK, name="scan")[(0, index) if inside else index]
 
 
@@ -112,7 +112,7 @@ def test_other_kinds_of_index_are_refused(index: Any, inside: bool) -> None:
         ((0, 0, 0, 0), "3 axes, got 4 indices"),
         ((..., 0, ...), "more than one Ellipsis"),
         (slice(None, None, 0), "step of a slice of scan is 0"),
-        (slice(0, 1.5), "takes whole numbers and slices"),
+        (slice(0, 1.5), "takes integers and slices"),
     ],
 )
 def test_an_index_that_does_not_fit(index: Any, message: str) -> None:

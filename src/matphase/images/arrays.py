@@ -1,4 +1,4 @@
-"""Array-likes behind a volume: what goes in, and NumPy's basic indexing that reads only a part."""
+"""Arrays that a volume can hold, and NumPy's basic indexing that reads only what is asked for."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ BAND_BYTES = 2**24
 
 
 class ArrayLike(Protocol):
-    """What a volume asks of an array: shape, type, and windows of it.
+    """Interface of the arrays that a volume can hold: shape, type and slicing.
 
     An array may also have `chunks`: the shape of a chunk, or as in Dask the lengths of all chunks
     along each axis.
@@ -33,7 +33,7 @@ class ArrayLike(Protocol):
         """Type of the voxels."""
 
     def __getitem__(self, windows: Any, /) -> Any:
-        """Read one window an axis, as an array or what `np.asarray` takes."""
+        """Read a block, given by one `slice(start, stop)` per axis."""
 
 
 class OutOfRange(InputError, IndexError):
@@ -114,7 +114,7 @@ def chunks_of(array: ArrayLike) -> tuple[int, ...] | None:
 
 
 def completed(index: Any, shape: tuple[int, ...], name: str) -> tuple[int | slice, ...]:
-    """Give an index one whole number or slice for each axis, as NumPy's basic indexing means it.
+    """Complete an index to one integer or slice per axis, by the rules of NumPy's basic indexing.
 
     Args:
         index: whole numbers, slices and at most one Ellipsis, in a tuple or alone.
@@ -136,8 +136,8 @@ def completed(index: Any, shape: tuple[int, ...], name: str) -> tuple[int | slic
             bound is None or _is_whole(bound) for bound in (one.start, one.stop, one.step)
         ):
             raise InputError(
-                f"{name} takes whole numbers and slices as an index, got {_short(one)}; for other "
-                "kinds read it whole first: np.asarray(volume)[...]"
+                f"{name} takes integers and slices as an index, got {_short(one)}; for other "
+                "kinds, read all of it first: np.asarray(volume)[...]"
             )
         if one.step == 0:
             raise InputError(f"the step of a slice of {name} is 0; give another one")
@@ -171,7 +171,7 @@ def _short(one: Any) -> str:
 
 
 def read(array: ArrayLike, index: Sequence[int | slice], dtype: np.dtype[Any]) -> Any:
-    """Read what an index of `completed` asks for, and of the array only the windows it lies in.
+    """Read a part of an array, and no more of it than the bounding windows of the index.
 
     With steps, the array is read in parts that end where its chunks end, and of each part only
     what was asked for is kept.
@@ -211,7 +211,7 @@ def read(array: ArrayLike, index: Sequence[int | slice], dtype: np.dtype[Any]) -
 def read_windows(
     array: ArrayLike, windows: tuple[Window, ...], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    """Read one window an axis as an array of type `dtype`."""
+    """Read a block, given by one window per axis, as an array of type `dtype`."""
     return np.asarray(array[windows]).astype(dtype, copy=False)
 
 

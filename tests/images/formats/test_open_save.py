@@ -282,7 +282,9 @@ def test_patterns_and_lists_that_are_no_stack(tmp_path: Path) -> None:
         formats.open(tmp_path / "scan_*.tif")
     with pytest.raises(FormatError, match=r"slice_\* mixes \.png and \.tif files"):
         formats.open(tmp_path / "slice_*")
-    with pytest.raises(FormatError, match=r"a\.h5 is no slice; give \.tif, \.tiff, \.png files"):
+    with pytest.raises(
+        FormatError, match=r"a\.h5 is not an image of a slice; give \.tif, \.tiff, \.png files"
+    ):
         formats.open(tmp_path / "*.h5")
     with pytest.raises(FormatError, match=r"gone\.tif cannot be read"):
         formats.open([tmp_path / "slice_2.tif", tmp_path / "gone.tif"])

@@ -1,4 +1,4 @@
-"""Shared by all readers: errors of decoders in one sentence, and stacks of one file a slice."""
+"""Functions for all readers: clear errors for damaged files, and stacks with one file per slice."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -67,7 +67,7 @@ class WindowReader(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SliceFiles:
-    """Array (z, y, x) of slices that are a file each; a file is open only while it is read."""
+    """Array (z, y, x) with one file per slice; a file is open only while it is read."""
 
     paths: tuple[Path, ...]
     header: Header
@@ -85,11 +85,11 @@ class SliceFiles:
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """One slice."""
+        """Shape of one slice."""
         return (1, *self.header.shape)
 
     def __getitem__(self, windows: tuple[slice, slice, slice]) -> NDArray[Any]:
-        """Read one window an axis.
+        """Read a block, given by one window per axis.
 
         Raises:
             FormatError: a file is gone, damaged, or has changed since it was opened.
@@ -138,12 +138,12 @@ def stack_of(
     read_header: Callable[[Path], Header],
     read: WindowReader,
 ) -> Volume:
-    """Join slices that are a file each to one stack; the pixel size is that of the first.
+    """Open files of one slice each as a stack; the pixel size is that of the first.
 
     Args:
         paths: the files in order.
         name: what to call the stack in messages.
-        read_header: reads what a file says about itself.
+        read_header: reads the metadata of a file.
         read: reads a window of a file.
 
     Raises:
@@ -198,8 +198,8 @@ def check_one_kind(paths: list[Path], name: str) -> None:
         raise FormatError(f"{name} mixes {' and '.join(suffixes)} files; keep one kind, the slices")
     if suffixes[0] not in IMAGE_SUFFIXES:
         raise FormatError(
-            f"{name}: {paths[0].name} is no slice; give {', '.join(IMAGE_SUFFIXES)} files, or open "
-            "one file alone"
+            f"{name}: {paths[0].name} is not an image of a slice; give "
+            f"{', '.join(IMAGE_SUFFIXES)} files, or open one file alone"
         )
 
 

@@ -34,7 +34,7 @@ def split_path(path: Path) -> tuple[Path, str | None]:
 
 
 def open_dataset(path: Path, dataset: str | None, axes: str | None = None) -> Volume:
-    """Open a dataset as a volume: axes of length 1 are left out until two or three are left.
+    """Open a dataset as a volume; of more than three axes, those of length 1 are left out.
 
     Args:
         path: the file.
@@ -154,7 +154,7 @@ class _Dataset:
     chunks: tuple[int, ...] | None
 
     def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
-        """Read one window an axis; HDF5 decodes the chunks that they touch.
+        """Read a block, given by one window per axis; HDF5 decodes only the chunks that it touches.
 
         Raises:
             FormatError: the file is gone, changed or damaged.

@@ -46,8 +46,8 @@ def open_node(path: Path, axes: str | None, *, scaled: bool = True) -> Volume:
 
     Args:
         path: a Zarr group with OME metadata, or an array.
-        axes: "yx" or "zyx" of a plain array, where its shape leaves that open.
-        scaled: an image has to say how large its voxels are, as the specification demands.
+        axes: "yx" or "zyx" of a plain array, where its shape does not tell.
+        scaled: require the scale that the specification asks for.
 
     Raises:
         FormatError: no or damaged metadata, no scale, an unknown version, or a level that is
@@ -94,7 +94,7 @@ class _Stored:
     store: type[LocalStore]
 
     def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
-        """Read one window an axis; chunks that were never written have the fill value.
+        """Read a block, given by one window per axis; missing chunks have the fill value.
 
         Raises:
             FormatError: the array is gone, changed, or a chunk cannot be decoded.
@@ -107,7 +107,7 @@ class _Stored:
 
 
 class _WholeChunks(LocalStore):
-    """A folder that refuses Blosc chunks that were cut short: Blosc reads on behind their end."""
+    """A store that refuses truncated Blosc chunks, since Blosc reads beyond their end."""
 
     async def get(
         self,
@@ -120,7 +120,7 @@ class _WholeChunks(LocalStore):
         if value is not None and byte_range is None and not metadata:
             head = value.as_numpy_array()[: _BLOSC_HEADER.size].tobytes()
             if len(head) < _BLOSC_HEADER.size or _BLOSC_HEADER.unpack(head)[0] > len(value):
-                raise ValueError(f"chunk {key} was cut short")
+                raise ValueError(f"chunk {key} is truncated")
         return value
 
 
@@ -166,7 +166,7 @@ def _volume(
 
 
 def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = True) -> Multiscale:
-    """The metadata of the image in a group: its levels, axes and scales.
+    """Read the metadata of the image in a group: its levels, axes and scales.
 
     Args:
         path: of the group.
@@ -185,7 +185,7 @@ def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = T
         raise FormatError(f"{path} holds no OME-Zarr image (multiscales); {choose}")
     version = content.get("version") if ome is content else images[0].get("version") or "0.4"
     if version not in ("0.4", "0.5"):
-        raise FormatError(f"{path} is OME-Zarr {version}, but 0.4 and 0.5 are read here; {choose}")
+        raise FormatError(f"{path} is OME-Zarr {version}; only 0.4 and 0.5 can be read; {choose}")
     model = Multiscale05 if version == "0.5" else Multiscale04
     image = dict(images[0])
     if _without_scale(image):
@@ -212,10 +212,10 @@ def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = T
 
 
 def _without_scale(image: Mapping[str, Any]) -> bool:
-    """Whether the levels of an image lack the scale that each of them should have."""
+    """Tell whether any level of an image lacks its scale."""
     datasets, axes = image.get("datasets"), image.get("axes")
     if not (isinstance(datasets, list) and isinstance(axes, list)):
-        return False  # and worse is wrong with it
+        return False  # the model below finds what is wrong
     if not all(isinstance(dataset, Mapping) for dataset in datasets):
         return False
     lists = [dataset.get("coordinateTransformations") or [] for dataset in datasets]
@@ -228,7 +228,7 @@ def _without_scale(image: Mapping[str, Any]) -> bool:
 def _voxel_size(
     multiscale: Multiscale, kept: tuple[int, ...]
 ) -> tuple[VoxelSize | None, str | None]:
-    """The voxel size along the kept axes in the unit of x; nothing where it makes no sense."""
+    """Read the voxel size of the kept axes in the unit of x; (None, None) if it is not valid."""
     scale = np.ones(len(multiscale.axes))
     for transforms in (
         multiscale.datasets[0].coordinateTransformations,

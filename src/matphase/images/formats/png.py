@@ -55,7 +55,7 @@ def save(path: Path, volume: Volume) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Image:
-    """Array (y, x) of a file, which is decoded whole."""
+    """Array (y, x) of a PNG file, which is decoded whole."""
 
     path: Path
     shape: tuple[int, int]
@@ -63,11 +63,11 @@ class _Image:
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """The whole image."""
+        """Shape of the whole image."""
         return self.shape
 
     def __getitem__(self, windows: tuple[slice, slice]) -> NDArray[Any]:
-        """Read one window an axis.
+        """Read a block, given by one window per axis.
 
         Raises:
             FormatError: the file is gone, damaged, or has changed since it was opened.

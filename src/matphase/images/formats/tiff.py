@@ -100,7 +100,7 @@ def save(path: Path, volume: Volume, *, compress: bool) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Pages:
-    """Array of a file whose slices are pages of their own; it is open only while it is read."""
+    """Array of a file with one page per slice; it is open only while it is read."""
 
     path: Path
     offsets: tuple[int, ...]
@@ -109,7 +109,7 @@ class _Pages:
     chunks: tuple[int, ...]
 
     def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
-        """Read one window an axis; only strips or tiles that they touch are decoded.
+        """Read a block, given by one window per axis; decodes only strips or tiles it touches.
 
         Raises:
             FormatError: the file is gone, changed or damaged.
@@ -140,7 +140,7 @@ class _Contiguous:
     dtype: np.dtype[Any]
 
     def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
-        """Copy one window an axis out of the file, which is mapped into memory.
+        """Copy a block, given by one window per axis, out of the memory-mapped file.
 
         Raises:
             FormatError: the file is gone or has become shorter.
@@ -160,7 +160,7 @@ def _opened(path: Path) -> tifffile.TiffFile:
 
 
 def _check_whole(tif: tifffile.TiffFile, path: Path) -> None:
-    """Follow the chain of pages to its end, and see that the pixels of each lie in the file.
+    """Check that the chain of pages is complete and that the pixels of each page lie in the file.
 
     Raises:
         FormatError: part of the file is missing.
@@ -202,11 +202,11 @@ def _only_series(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
     declared = int((tif.imagej_metadata or {}).get("images", 1))
     if series[0].size < declared * page.size:
         raise FormatError(
-            f"{path} says that it holds {declared} slices and holds fewer; copy or export it again"
+            f"{path} should hold {declared} slices but has fewer; copy or export it again"
         )
     if series[0].is_multifile or any(part is None for part in series[0].pages):
         raise FormatError(
-            f"{path} is a part of an image of several files; save the image as one file"
+            f"{path} is one part of an image in several files; save the image as one file"
         )
     return series[0]
 
@@ -224,7 +224,7 @@ def _check_codec(page: tifffile.TiffPage, path: Path) -> None:
 
 
 def _is_stack(series: tifffile.TiffPageSeries, path: Path, axes: str | None) -> bool:
-    """Tell whether the series is a stack, and not a slice.
+    """Tell whether the series is a stack rather than a slice.
 
     Raises:
         InputError: several channels or times, or more than three axes.
@@ -263,7 +263,7 @@ def _source(series: tifffile.TiffPageSeries, path: Path, *, stacked: bool) -> _P
         return _Contiguous(path, series.dataoffset, stored, shape, dtype)
     offsets = tuple(part.offset for part in series.pages if part is not None)
     if len(offsets) != slices or page.imagedepth != 1:
-        raise FormatError(f"{path} does not hold one slice a page; save it as a plain stack")
+        raise FormatError(f"{path} does not hold one slice per page; save it as a plain stack")
     chunks = (1, *segment_shape(page))[-len(shape) :]
     return _Pages(path, offsets, shape, dtype, chunks)
 
@@ -273,8 +273,8 @@ def _read_header(path: Path) -> Header:
         _check_whole(tif, path)
         if len(tif.pages) > 1:
             raise FormatError(
-                f"{path} holds {len(tif.pages)} pages; a file of a folder holds one slice, so open "
-                "the file itself"
+                f"{path} holds {len(tif.pages)} pages; files of a stack hold one slice each, so "
+                "open the file itself"
             )
         page = tif.pages.first
         if page.samplesperpixel > 1:
@@ -315,7 +315,7 @@ def _usable(length: float | None) -> float | None:
 
 
 def _imagej_voxel_size(tif: tifffile.TiffFile) -> tuple[list[float | None], str | None]:
-    """Read ImageJ's: pixels per unit in the resolution tags, slice distance and unit in the text.
+    """Read ImageJ's voxel size: pixels per unit in resolution tags, slice spacing and unit in text.
 
     ImageJ leaves out a distance of exactly 1, and of slices that were never measured: the two
     cannot be told apart, so the distance is then not known.
@@ -338,7 +338,7 @@ def _imagej_voxel_size(tif: tifffile.TiffFile) -> tuple[list[float | None], str 
 
 
 def _ome_voxel_size(tif: tifffile.TiffFile) -> tuple[list[float | None], str | None]:
-    """Read OME's: PhysicalSizeZ, Y, X of the first image, in micrometres by default."""
+    """Read OME's voxel size: PhysicalSizeZ, Y, X of the first image, in micrometres by default."""
     try:
         root = ElementTree.fromstring(tif.ome_metadata or "")
     except ElementTree.ParseError:
