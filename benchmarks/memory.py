@@ -72,17 +72,22 @@ class Noise:
     """Voxels that are drawn as they are read."""
 
     shape: tuple[int, ...]
-    chunk_depth: int = 1
+    depth: int = 1
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Slices that are read together."""
+        return (self.depth, *self.shape[1:])
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the voxels."""
         return np.dtype(np.uint8)
 
-    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+    def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
         """Draw a block."""
-        rng = np.random.default_rng(z.start)
-        shape = [part.stop - part.start for part in (z, rows, columns)]
+        rng = np.random.default_rng(windows[0].start)
+        shape = [part.stop - part.start for part in windows]
         return rng.integers(0, 255, shape, np.uint8)
 
 
@@ -134,7 +139,7 @@ def warmed(model: Trained, like: Volume) -> Trained:
 def limited(case: list[Any]) -> dict[str, Any]:
     """Predict a few blocks of noise, and say what that took."""
     slices, side, width, samples, kept, limit = case
-    volume = Volume.from_source(Noise((slices, side, side)))
+    volume = Volume.from_array(Noise((slices, side, side)))
     model = warmed(model_of(width, samples), volume)
     task = task_of(model, volume, memory=limit * 10**6, keep_samples=kept)
     # the sample of slices that the grey scale is measured on is behind us, too
@@ -196,11 +201,11 @@ def cube(case: list[Any]) -> dict[str, Any]:
 class Grains(Noise):
     """A pattern of round grains that repeats; it packs well."""
 
-    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
+    def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
         """Make a block."""
         waves = [
             np.sin(2 * np.pi * np.arange(part.start, part.stop, dtype=np.float32) / length)
-            for part, length in zip((z, rows, columns), (32, 64, 50), strict=True)
+            for part, length in zip(windows, (32, 64, 50), strict=True)
         ]
         sums = waves[0][:, None, None] + waves[1][:, None] + waves[2]
         return (40 + 80 * np.digitize(sums, (-0.7, 0.5))).astype(np.uint8)
@@ -208,7 +213,7 @@ class Grains(Noise):
 
 def grains(side: int) -> Volume:
     """A cube of them."""
-    return Volume.from_source(Grains((side, side, side), 32), "zyx", (0.1, 0.1, 0.1), "um", "cube")
+    return Volume.from_array(Grains((side, side, side), 32), "zyx", (0.1, 0.1, 0.1), "um", "cube")
 
 
 def measured(part: str, case: Any) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def measured(kind: str, cores: set[int], room: Path) -> dict[str, float]:
 def make(room: Path) -> None:
     """Write the model and the two stacks."""
     for name, shape in (("small", (8, 64, 64)), ("large", SHAPE)):
-        grey = Volume.from_source(Grains(shape, 32), "zyx", (0.1, 0.1, 0.1), "um")
+        grey = Volume.from_array(Grains(shape, 32), "zyx", (0.1, 0.1, 0.1), "um")
         formats.save(room / f"{name}.ome.zarr", grey)
     write(warmed(model_of(16, 4), grey), room / "model")
 

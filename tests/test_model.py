@@ -12,7 +12,6 @@ import pytest
 
 import matphase as mp
 from matphase.images.phases import PhaseTable, as_phase_table
-from matphase.model import as_volume
 from matphase.settings import Settings
 from matphase.support.errors import FormatError, InputError, Interrupted
 from matphase.support.progress import Silent
@@ -53,10 +52,11 @@ def test_arrays_paths_and_volumes_are_the_same_to_it(
         np.testing.assert_array_equal(model.predict(source).labels, expected)
 
 
-def test_as_volume_names_arrays_for_messages(sample: Sample) -> None:
-    assert as_volume(sample.images, "images").name == "images"
+def test_a_scan_that_cannot_be_used_is_named(model: mp.MatPhase, sample: Sample) -> None:
     with pytest.raises(FormatError, match="nothing does not exist"):
-        as_volume("nothing", "images")
+        model.predict("nothing")
+    with pytest.raises(InputError, match="volume has 1 dimensions"):
+        model.predict(sample.images[0, 0])
 
 
 def test_phases_by_name_by_value_and_as_a_table() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,8 @@ from matphase.support.files import nearest_folder
 from matphase.support.progress import Reporter, Silent
 from matphase.support.scratch import Stack
 
-Images = Volume | NDArray[Any] | str | os.PathLike[str]
+Images: TypeAlias = Any
+"""A volume, a path, several paths, or an array: whatever `matphase.open` takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +184,7 @@ class MatPhase:
                 "TensorBoard is not installed; pip install 'matphase[tracking]', or leave it out"
             )
         table = as_phase_table(phases)
-        grey, known = as_volume(images, "images"), as_volume(labels, "labels")
+        grey, known = formats.open(images, name="images"), formats.open(labels, name="labels")
         annotations = Annotations.of(grey, known, table, label_slices)
         annotations.require_every_phase()
         scale = IntensityScale.of(grey, self.settings.data.scale)
@@ -191,8 +192,8 @@ class MatPhase:
         pool = self._pool(grey, annotations, scale, folder)
         held_out = None
         if validation is not None:
-            grey = as_volume(validation[0], "validation images")
-            known = as_volume(validation[1], "validation labels")
+            grey = formats.open(validation[0], name="validation images")
+            known = formats.open(validation[1], name="validation labels")
             annotations = Annotations.of(grey, known, table, validation_slices)
             held_out = self._pool(grey, annotations, scale, folder)
         # what cannot be used is found before others wait for this process
@@ -252,7 +253,7 @@ class MatPhase:
             }
         )
         other = MatPhase(settings=settings, seed=self.seed)
-        grey, known = as_volume(images, "images"), as_volume(labels, "labels")
+        grey, known = formats.open(images, name="images"), formats.open(labels, name="labels")
         annotations = Annotations.of(grey, known, model.phases, label_slices)
         pool = other._pool(grey, annotations, model.scale, folder)
         run = Run(self.seed, settings.precision, folder, reporter or Silent())
@@ -318,7 +319,7 @@ class MatPhase:
             )
         if scheduler is not None and isinstance(volume, str | os.PathLike):
             volume = Path(volume).absolute()  # workers have working folders of their own
-        grey = as_volume(volume, "volume")
+        grey = formats.open(volume, name="volume")
         task = inference.task_of(
             model,
             grey,
@@ -374,9 +375,9 @@ class MatPhase:
                 f"{', '.join(model.phases.names)}; name the same ones"
             )
         values = {name: given.phases[given.index(name)].value for name in model.phases.names}
-        known = as_volume(labels, "labels")
+        known = formats.open(labels, name="labels")
         table = PhaseTable.from_mapping(values, given.ignore)
-        grey = as_volume(images, "images")
+        grey = formats.open(images, name="images")
         annotations = Annotations.of(grey, known, table, label_slices)
         pool = self._pool(grey, annotations, model.scale)
         run = Run(self.seed, model.settings.precision, reporter=reporter or Silent())
@@ -433,15 +434,6 @@ def load(folder: str | os.PathLike[str]) -> MatPhase:
     model._trained = trained
     model._saved = trained, Path(folder)
     return model
-
-
-def as_volume(source: Images, name: str) -> Volume:
-    """A volume from whatever the user gave: a volume, an array, or a path."""
-    if isinstance(source, Volume):
-        return source
-    if isinstance(source, str | os.PathLike):
-        return formats.open(source)
-    return Volume.from_array(np.asarray(source), name=name)
 
 
 def _pixel(grey: Volume, known: Volume) -> tuple[tuple[float, float] | None, str | None]:

@@ -30,13 +30,13 @@ def test_every_slice_of_a_short_volume_and_64_of_a_long_one_are_looked_at() -> N
     class Source:
         shape = (1000, 32, 32)
         dtype = np.dtype(np.uint8)
-        chunk_depth = 1
 
-        def read_block(self, z: slice, rows: slice, columns: slice) -> np.ndarray:
+        def __getitem__(self, windows: tuple[slice, slice, slice]) -> np.ndarray:
+            z = windows[0]
             asked.append(z.start)
             return np.full((1, 32, 32), z.start % 200, np.uint8)
 
-    IntensityScale.of(Volume.from_source(Source()))
+    IntensityScale.of(Volume.from_array(Source()))
     assert 32 < len(asked) <= 64
 
 

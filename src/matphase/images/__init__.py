@@ -1,1 +1,1 @@
-"""Volumes, phases, grey scales, neighbouring slices, tiles; `formats/` reads and writes files."""
+"""Volumes, annotations, phases, grey scales and tiles; `formats/` reads and writes files."""

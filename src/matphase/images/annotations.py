@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.images.phases import Phase, PhaseTable
-from matphase.images.volume import Volume, converted
+from matphase.images.volume import Volume
+from matphase.images.voxel_size import converted
 from matphase.support.errors import InputError
 
 

@@ -1,153 +1,98 @@
-"""A slice or a stack of slices, with what its numbers mean: axes, voxel size and unit.
+"""Slices and stacks of slices with their axes, voxel size and unit.
 
-The pixels stay where they are until a block is asked for, so a volume may be larger than memory.
+The voxels stay where they are until a part is asked for, so a volume may be larger than memory.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from matphase.images.arrays import (
+    ArrayLike,
+    Window,
+    array_like,
+    chunks_of,
+    completed,
+    read,
+    read_windows,
+)
+from matphase.images.voxel_size import VoxelSize, checked_voxel_size
 from matphase.support.errors import InputError
 
-VoxelSize: TypeAlias = tuple[float | None, ...]
-"""Length of a voxel along each axis, in axes order; only z may be None, for not known."""
-
-Window: TypeAlias = slice
-"""Part of an axis, `slice(start, stop)` with 0 <= start < stop and no step."""
+if TYPE_CHECKING:
+    import dask.array
+    import xarray
 
 MIN_SIDE = 32
 """Shortest side, in pixels, of an image that the networks take."""
 
-_UNITS = {
-    "m": ("m", "meter", "metre", "meters", "metres"),
-    "cm": ("cm", "centimeter", "centimetre", "centimeters", "centimetres"),
-    "mm": ("mm", "millimeter", "millimetre", "millimeters", "millimetres"),
-    # \u00b5 is the micro sign and \u03bc the Greek letter: both are in use and look alike.
-    "um": (
-        "um",
-        "\u00b5m",
-        "\u03bcm",
-        "micron",
-        "microns",
-        "micrometer",
-        "micrometre",
-        "micrometers",
-        "micrometres",
-    ),
-    "nm": ("nm", "nanometer", "nanometre", "nanometers", "nanometres"),
-}
-_UNIT_OF = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings}
-_NO_UNIT = {"", "px", "pixel", "pixels", "voxel", "voxels"}
-
 SLAB_BYTES = 2**28
 """Most that is read or written at once where a file stores several slices together."""
-
-_POWERS = {"m": 0, "cm": -2, "mm": -3, "um": -6, "nm": -9}  # of ten, in metres
-
-
-class VoxelSource(Protocol):
-    """Where the voxels of a volume come from: memory, or a file that is read block by block."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(y, x), or (z, y, x)."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the pixels, in the byte order of this machine."""
-
-    @property
-    def chunk_depth(self) -> int:
-        """Number of slices that are stored together, so that reading one decodes them all."""
-
-    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
-        """Read a block (dz, dy, dx) of a window inside `shape`; a 2D source has z = 0 only."""
-
-
-@dataclass(frozen=True, eq=False)
-class ArraySource:
-    """Voxels in memory: an array of shape (y, x) or (z, y, x)."""
-
-    array: NDArray[Any]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        return self.array.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the array."""
-        return self.array.dtype
-
-    @property
-    def chunk_depth(self) -> int:
-        """1: nothing is decoded."""
-        return 1
-
-    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
-        """Give a block, a view into the array."""
-        stack = self.array if self.array.ndim == 3 else self.array[np.newaxis]
-        return stack[z, rows, columns]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Volume:
-    """Grey values or labels, 2D or 3D, read when asked for. Make it by `matphase.open`.
+    """Grey values or labels, 2D or 3D, that are read when asked for. Made by `matphase.open`.
 
-    `from_array` and `from_source` check what they are given; the bare constructor does not.
+    A volume is an array: it has `shape`, `dtype` and `chunks`; `volume[3]` or
+    `volume[10:20, ::2, -1]` read only that part, and `np.asarray(volume)` reads all of it. Two
+    volumes are equal only if they are the same object.
+
+    `from_array` checks what it is given; the bare constructor does not.
 
     Attributes:
-        data: where the voxels come from.
+        data: the array that holds the voxels, in memory or in a file.
         axes: "yx" or "zyx".
-        voxel_size: one length per axis, in axes order and in `unit`, or None where it is not
-            known. In a stack whose files record the pixel size but not the distance of the
-            slices, the entry of z is None: a length that nobody measured is never filled in.
+        voxel_size: one length per axis, in axes order and in `unit`; None where it is not known.
+            In a stack whose files record the pixel size but not the slice spacing, the entry of z
+            is None: a length that nobody measured is never filled in.
         unit: "nm", "um", "mm", "cm" or "m"; None exactly where `voxel_size` is None.
         name: where the volume came from, for messages.
     """
 
-    data: VoxelSource
+    data: ArrayLike
     axes: str
     voxel_size: VoxelSize | None
     unit: str | None
     name: str
 
     @classmethod
-    def from_source(
+    def from_array(
         cls,
-        source: VoxelSource,
+        array: Any,
         axes: str | None = None,
         voxel_size: float | Sequence[float | None] | None = None,
         unit: str | None = None,
         name: str = "array",
     ) -> "Volume":
-        """Make a volume of the voxels of `source`.
+        """Make a volume of any array, which is neither copied nor loaded.
 
         Args:
-            source: a slice (y, x) or a stack (z, y, x).
+            array: a slice (y, x) or a stack (z, y, x): NumPy, zarr, Dask, xarray, h5py, anything
+                else with `shape`, `dtype` and slices, or nested lists.
             axes: "yx" or "zyx"; None takes the one that fits the number of dimensions.
             voxel_size: one length for all axes, or one per axis in axes order, in `unit`.
-            unit: name of the unit of length, in any common spelling.
+            unit: unit of length, in any common spelling.
             name: what to call the volume in messages.
 
         Raises:
             InputError: not a 2D or 3D array of real numbers, axes that do not fit it, a voxel
                 size that is not positive and finite or comes without its unit, or an RGB picture.
         """
-        shape = source.shape
+        data = array_like(array, name)
+        shape, dtype = tuple(data.shape), np.dtype(data.dtype)
         if len(shape) not in (2, 3):
             raise InputError(
                 f"{name} has {len(shape)} dimensions; give one slice (y, x) or a stack (z, y, x)"
             )
-        if source.dtype.kind not in "biuf" or source.dtype.itemsize > 8:
+        if dtype.kind not in "biuf" or dtype.itemsize > 8:
             raise InputError(
-                f"{name} holds {source.dtype} values; convert it to grey values or labels of an "
-                "integer or float type"
+                f"{name} holds {dtype} values; convert it to grey values or labels of an integer "
+                "or float type"
             )
         if 0 in shape:
             raise InputError(f"{name} is empty (shape {_times(shape)}); give at least one pixel")
@@ -162,42 +107,41 @@ class Volume:
                 f"axes {axes!r} do not fit {name} of shape {_times(shape)}; pass {expected!r}"
             )
         size, unit = checked_voxel_size(voxel_size, unit, expected, name)
-        return cls(source, expected, size, unit, name)
+        return cls(data, expected, size, unit, name)
 
-    @classmethod
-    def from_array(
-        cls,
-        array: NDArray[Any],
-        axes: str | None = None,
-        voxel_size: float | Sequence[float | None] | None = None,
-        unit: str | None = None,
-        name: str = "array",
-    ) -> "Volume":
-        """Make a volume of an array in memory, which is not copied; see `from_source`."""
-        return cls.from_source(ArraySource(np.asarray(array)), axes, voxel_size, unit, name)
-
-    def with_array(self, array: NDArray[Any]) -> "Volume":
-        """Put other values at the same place: `array` with this volume's axes, voxel size and unit.
+    def with_array(self, array: Any) -> "Volume":
+        """Give `array` the axes, voxel size, unit and name of this volume.
 
         Raises:
             InputError: the shape of `array` is not that of this volume.
         """
-        if array.shape != self.shape:
+        if tuple(array.shape) != self.shape:
             raise InputError(
-                f"an array of shape {_times(array.shape)} does not fit on {self.name} of shape "
+                f"an array of shape {_times(array.shape)} does not fit {self.name} of shape "
                 f"{_times(self.shape)}; give one value per voxel"
             )
         return Volume.from_array(array, self.axes, self.voxel_size, self.unit, self.name)
 
+    # --- as an array ------------------------------------------------------------------------------
+
     @property
     def shape(self) -> tuple[int, ...]:
         """(y, x) or (z, y, x), in voxels."""
-        return self.data.shape
+        return tuple(self.data.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the voxels."""
-        return self.data.dtype
+        """Type of the voxels, in the byte order of this machine."""
+        dtype: np.dtype[Any] = np.dtype(self.data.dtype).newbyteorder("=")
+        return dtype
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Shape of the chunks in which the voxels are stored; None where there are none.
+
+        To read one voxel of a chunk, all of it is decoded.
+        """
+        return chunks_of(self.data)
 
     @property
     def ndim(self) -> int:
@@ -205,14 +149,94 @@ class Volume:
         return len(self.shape)
 
     @property
-    def n_slices(self) -> int:
-        """Number of slices along z; 1 for a 2D volume."""
-        return self.shape[0] if self.ndim == 3 else 1
+    def size(self) -> int:
+        """Number of voxels."""
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
         """Bytes that the voxels take in memory."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.size * self.dtype.itemsize
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices along z; 1 for a 2D volume."""
+        return self.shape[0] if self.ndim == 3 else 1
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        """Read a part, and of a file only the chunks it lies in; with NumPy's basic indexing.
+
+        Args:
+            index: whole numbers, which drop their axis, slices with any step, and Ellipsis;
+                negative numbers count from the end.
+
+        Returns:
+            An array, a view where the volume is in memory; a NumPy scalar for a single voxel.
+
+        Raises:
+            InputError: another kind of index, or one beyond the volume (also an `IndexError`).
+            FormatError: the file cannot be read there.
+        """
+        return read(self.data, completed(index, self.shape, self.name), self.dtype)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return self.slices() if self.ndim == 3 else iter(self.to_array())
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read the whole volume into memory; an array there already is copied only if asked."""
+        if copy is False and not isinstance(self.data, np.ndarray):
+            raise ValueError(f"{self.name} is not in memory; leave out copy=False")
+        return np.array(self.to_array(), dtype, copy=copy)
+
+    def to_array(self) -> NDArray[Any]:
+        """Read all voxels into memory, of shape `shape`; an array there already is not copied."""
+        if isinstance(self.data, np.ndarray) or self.ndim == 2:
+            whole: NDArray[Any] = self[...]
+            return whole
+        array = np.empty(self.shape, self.dtype)
+        for z, slab in self._slabs(0, self.n_slices):
+            array[z : z + len(slab)] = slab
+        return array
+
+    def to_dask(self) -> "dask.array.Array":
+        """Give a Dask array that reads its parts when they are computed.
+
+        Its chunks are whole chunks of the file, many together where they are small.
+        """
+        import dask.array
+
+        if isinstance(self.data, dask.array.Array):
+            return self.data
+        whole: dask.array.Array = dask.array.from_array(self, name=False, asarray=True)
+        return whole
+
+    def to_xarray(self) -> "xarray.DataArray":
+        """Give an xarray array with dimensions z, y, x that reads its parts when they are computed.
+
+        Where the voxel size is known, coordinates give the centre of each voxel in `unit`, 0 being
+        that of the first one.
+
+        Raises:
+            InputError: xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise InputError(
+                "to_xarray needs the package xarray; pip install 'matphase[xarray]'"
+            ) from error
+        lengths = self.voxel_size or (None,) * self.ndim
+        coordinates = {
+            axis: (axis, length * np.arange(side), {"units": self.unit})
+            for axis, length, side in zip(self.axes, lengths, self.shape, strict=True)
+            if length is not None
+        }
+        return xarray.DataArray(self.to_dask(), coordinates, dims=tuple(self.axes), name=self.name)
+
+    # --- slices and blocks ------------------------------------------------------------------------
 
     def slice(self, z: int) -> NDArray[Any]:
         """Read slice `z` (from 0) as an array (y, x).
@@ -227,7 +251,7 @@ class Volume:
         return plane
 
     def block(self, z: Window, rows: Window, columns: Window) -> NDArray[Any]:
-        """Read a block as an array (dz, dy, dx), and of the file only what the block covers.
+        """Read a block as an array (dz, dy, dx), also of a 2D volume.
 
         Args:
             z: slices, `slice(start, stop)` with 0 <= start < stop; `slice(0, 1)` of a 2D volume.
@@ -248,7 +272,7 @@ class Volume:
                     f"{self.name} has no block {window.start}:{window.stop} along {axis}; give "
                     f"whole numbers with 0 <= start < stop <= {side} and no step"
                 )
-        return self.data.read_block(z, rows, columns)
+        return self._block(z, rows, columns)
 
     def slices(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[Any]]:
         """Read slices in order, few in memory at a time: those that are stored together.
@@ -262,24 +286,14 @@ class Volume:
                 yield plane
             del plane, slab  # before the next slab is read, which would be beside it
 
-    def to_array(self) -> NDArray[Any]:
-        """Read all voxels into memory, of shape `shape`; an array there already is not copied."""
-        if isinstance(self.data, ArraySource):
-            return self.data.array
-        if self.ndim == 2:
-            return self.slice(0)
-        array = np.empty(self.shape, self.dtype)
-        for z, slab in self._slabs(0, self.n_slices):
-            array[z : z + len(slab)] = slab
-        return array
-
     def _slabs(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[Any]]]:
         """Read slices in order, as slabs (dz, y, x) with the number of their first slice.
 
         A slab ends where chunks end, so that no chunk is decoded twice unless a layer of chunks
         is larger than `SLAB_BYTES`.
         """
-        depth = self.data.chunk_depth
+        chunks = self.chunks
+        depth = chunks[0] if chunks and self.ndim == 3 else 1
         most = max(SLAB_BYTES // max(self.nbytes // self.n_slices, 1), 1)
         while start < stop:
             end = min(start - start % depth + depth, start + most, stop)
@@ -288,69 +302,24 @@ class Volume:
 
     def _slab(self, start: int, stop: int) -> NDArray[Any]:
         height, width = self.shape[-2:]
-        return self.data.read_block(slice(start, stop), slice(0, height), slice(0, width))
+        return self._block(slice(start, stop), slice(0, height), slice(0, width))
+
+    def _block(self, z: Window, rows: Window, columns: Window) -> NDArray[Any]:
+        if self.ndim == 3:
+            return read_windows(self.data, (z, rows, columns), self.dtype)
+        return read_windows(self.data, (rows, columns), self.dtype)[np.newaxis]
+
+    # --- for people -------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        return (
-            f"Volume({self.name!r}, {self.axes} {_times(self.shape)}, {self.dtype}, "
-            f"{self._voxel_text()}, {self.nbytes / 1e6:.1f} MB)"
-        )
+        from matphase.images import summary
 
-    def _voxel_text(self) -> str:
-        if self.voxel_size is None:
-            return "voxel size unknown"
-        lengths = ("unknown" if length is None else f"{length:g}" for length in self.voxel_size)
-        return f"voxel size {_times(lengths)} {self.unit}"
+        return summary.text(self)
 
+    def _repr_html_(self) -> str:
+        from matphase.images import summary
 
-def normalised_unit(unit: str | None) -> str | None:
-    """Give a unit of length its one ASCII name; None for pixels and for unknown names."""
-    return None if unit is None else _UNIT_OF.get(unit.strip().lower())
-
-
-def converted(length: float, unit: str, to: str) -> float:
-    """Give a length in another unit; both by their ASCII names."""
-    power = _POWERS[unit] - _POWERS[to]
-    # Dividing by a power of ten is exact where multiplying by its inverse is not.
-    return length * 10.0**power if power >= 0 else length / 10.0**-power
-
-
-def checked_voxel_size(
-    voxel_size: float | Sequence[float | None] | None, unit: str | None, axes: str, name: str
-) -> tuple[VoxelSize | None, str | None]:
-    """Give one positive length per axis and the ASCII name of their unit, or (None, None).
-
-    A size without a unit, or a unit without a size, is refused: neither can be guessed. A unit
-    of pixels says that no size is known.
-
-    Raises:
-        InputError: the size and the unit do not make a voxel size for `axes`; it names `name`.
-    """
-    if unit is not None and unit.strip().lower() in _NO_UNIT:
-        return None, None
-    if voxel_size is None:
-        if unit is not None:
-            raise InputError(f"unit {unit!r} of {name} comes without a voxel size; give both")
-        return None, None
-    given = tuple(voxel_size) if isinstance(voxel_size, Iterable) else (voxel_size,) * len(axes)
-    if len(given) != len(axes):
-        raise InputError(
-            f"the voxel size of {name} has {len(given)} lengths for the {len(axes)} axes {axes}; "
-            "give one length, or one per axis"
-        )
-    for axis, length in zip(axes, given, strict=True):
-        if length is None and axis == "z":
-            continue
-        if length is None or not math.isfinite(length) or length <= 0:
-            raise InputError(
-                f"the voxel size of {name} along {axis} is {length}; give a length above zero"
-            )
-    if unit is None:
-        raise InputError(f"the voxel size of {name} comes without a unit; give the unit too")
-    known = normalised_unit(unit)
-    if known is None:
-        raise InputError(f"unit {unit!r} of {name} is not known; use one of {', '.join(_UNITS)}")
-    return tuple(None if length is None else float(length) for length in given), known
+        return summary.html(self)
 
 
 def checked_slice(volume: Volume, z: int) -> NDArray[np.float32]:
@@ -376,13 +345,13 @@ def checked_block(volume: Volume, z: Window, rows: Window, columns: Window) -> N
 
 
 def checked_slices(volume: Volume) -> Iterator[NDArray[np.float32]]:
-    """Read all slices in order, each as `checked_slice` does; those stored together at once."""
+    """Read all slices in order, each as `checked_slice` does; slices of one chunk at once."""
     for z, plane in enumerate(volume.slices()):
         yield _checked(volume, plane[np.newaxis], z)[0]
 
 
 def _checked(volume: Volume, read: NDArray[Any], first: int) -> NDArray[np.float32]:
-    """What was read of the volume, from slice `first` on, as a network takes it."""
+    """Check a block that begins at slice `first`, and give it as float32."""
     height, width = volume.shape[-2:]
     if min(height, width) < MIN_SIDE:
         raise InputError(
@@ -396,20 +365,20 @@ def _checked(volume: Volume, read: NDArray[Any], first: int) -> NDArray[np.float
         if bad:
             raise InputError(
                 f"{volume.name} has {bad} NaN or infinite pixel{'s' if bad > 1 else ''} in slice "
-                f"{number}; replace them by finite grey values"
+                f"{number}; replace them with finite grey values"
             )
     return block
 
 
 def check_not_constant(volume: Volume, z: int | None = None) -> None:
-    """Refuse an image in which nothing can be told apart: all of its pixels have one value.
+    """Refuse an image without contrast, whose pixels all have one value.
 
     Args:
-        volume: the image or stack; it is read only as far as the second value.
+        volume: the image or stack; reading stops at the first slice with a second value.
         z: look at this slice only; None looks at the whole volume.
 
     Raises:
-        InputError: there is one value only.
+        InputError: all pixels have the same value.
     """
     planes = volume.slices() if z is None else iter((volume.slice(z),))
     first: Any = None
@@ -422,5 +391,5 @@ def check_not_constant(volume: Volume, z: int | None = None) -> None:
     raise InputError(f"all pixels of {where} have the value {first}; give an image with contrast")
 
 
-def _times(parts: Iterator[str] | tuple[int, ...]) -> str:
-    return " x ".join(str(part) for part in parts)
+def _times(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))

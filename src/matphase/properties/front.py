@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from matphase.images import formats
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
@@ -104,7 +101,7 @@ def subject_of(
     known = _known_prediction(source, table)
     samples: Sequence[Volume] = ()
     if known is None:
-        labels = as_volume(source)
+        labels = formats.open(source, name="the labels")
     else:
         (labels,) = known.volumes("labels")
         samples = known.volumes("samples") if known.n_samples else ()
@@ -120,7 +117,7 @@ def subject_of(
 
     def labelled(volume: Volume) -> Labelled:
         if voxel_size is not None or unit is not None:
-            volume = Volume.from_source(volume.data, volume.axes, voxel_size, unit, volume.name)
+            volume = formats.open(volume, voxel_size=voxel_size, unit=unit)
         return Labelled(volume, table)
 
     validation = None if known is None else known.validation
@@ -142,57 +139,3 @@ def _known_prediction(source: Any, table: PhaseTable | None) -> Prediction | Non
         if table is None:
             raise
         return None  # the JSON file there is no record of a prediction, and phases are given
-
-
-def as_volume(source: Any) -> Volume:
-    """Labels as a volume, from a volume, a path, or any array; read only when needed.
-
-    Raises:
-        InputError: neither, or not an image or a volume of numbers.
-    """
-    if isinstance(source, Volume):
-        return source
-    if isinstance(source, str | os.PathLike):
-        return formats.open(source)
-    name = "the labels"
-    if not isinstance(source, np.ndarray) and all(
-        hasattr(source, part) for part in ("shape", "dtype", "__getitem__")
-    ):
-        return Volume.from_source(_LazyArray(source), name=name)
-    try:
-        array = np.asarray(source)
-    except ValueError as error:
-        raise InputError(
-            f"{name} are lists of different lengths; give rows and slices of one size"
-        ) from error
-    return Volume.from_array(array, name=name)
-
-
-@dataclass(frozen=True, eq=False)
-class _LazyArray:
-    """Array of Dask, Zarr, xarray or the like as a source of voxels, read block by block."""
-
-    array: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.array.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        kind: np.dtype[Any] = np.dtype(self.array.dtype)
-        return kind
-
-    @property
-    def chunk_depth(self) -> int:
-        chunks = getattr(self.array, "chunks", None)
-        if not chunks or len(self.shape) < 3:
-            return 1
-        # Dask lists all chunks of an axis, Zarr has one length
-        first = chunks[0]
-        return int(first[0] if isinstance(first, tuple) else first)
-
-    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
-        if len(self.shape) == 2:
-            return np.asarray(self.array[rows, columns])[np.newaxis]
-        return np.asarray(self.array[z, rows, columns])

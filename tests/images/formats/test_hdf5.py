@@ -125,7 +125,7 @@ def test_chunks_of_several_slices(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file.create_dataset("data", data=STACK[None], chunks=(1, 3, 8, 8), compression="gzip")
     volume = formats.open(tmp_path / "scan.h5")
-    assert volume.data.chunk_depth == 3
+    assert volume.chunks == (3, 8, 8)
     np.testing.assert_array_equal(np.stack(list(volume.slices())), STACK)
     window = slice(2, 4), slice(5, 20), slice(0, 9)
     np.testing.assert_array_equal(volume.block(*window), STACK[window])

@@ -153,7 +153,7 @@ def test_a_file_that_holds_no_image(tmp_path: Path, suffix: str, content: bytes)
 @pytest.mark.parametrize("name", ["scan.jpg", "scan.raw", "scan"])
 def test_a_kind_of_file_that_is_not_read(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"abc")
-    with pytest.raises(FormatError, match=r"not read here; give a TIFF .* HDF5"):
+    with pytest.raises(FormatError, match=r"not supported; give a TIFF .* HDF5"):
         formats.open(tmp_path / name)
 
 
@@ -230,6 +230,71 @@ def test_a_folder_is_a_stack_in_the_order_of_its_numbers(tmp_path: Path, suffix:
 def test_a_folder_of_one_slice_is_a_stack_of_one(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", STACK[0])
     assert formats.open(tmp_path).shape == (1, 33, 37)
+
+
+def written(folder: Path, suffix: str = ".tif", numbers: tuple[int, ...] = (2, 9, 10, 100)) -> None:
+    for z, number in enumerate(numbers):
+        path = folder / f"slice_{number}{suffix}"
+        if suffix == ".png":
+            Image.fromarray(STACK[z]).save(path)
+        else:
+            tifffile.imwrite(path, STACK[z])
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_a_pattern_is_a_stack_in_the_order_of_its_numbers(tmp_path: Path, suffix: str) -> None:
+    written(tmp_path, suffix)
+    (tmp_path / "notes.txt").write_text("not an image")
+    volume = formats.open(tmp_path / f"slice_*{suffix}", voxel_size=(None, 0.2, 0.2), unit="um")
+    assert (volume.axes, volume.voxel_size) == ("zyx", (None, 0.2, 0.2))
+    assert volume.name == str(tmp_path / f"slice_*{suffix}")
+    np.testing.assert_array_equal(volume.to_array(), STACK)
+    two = formats.open(str(tmp_path / f"slice_?{suffix}"))
+    np.testing.assert_array_equal(two.to_array(), STACK[:2])
+
+
+def test_folders_of_a_pattern_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for z, number in enumerate((2, 10)):
+        (tmp_path / f"part_{number}").mkdir()
+        tifffile.imwrite(tmp_path / f"part_{number}" / "a.tif", STACK[z])
+    np.testing.assert_array_equal(formats.open(tmp_path / "part_*" / "a.tif"), STACK[:2])
+
+
+def test_a_list_of_files_is_a_stack_in_its_own_order(tmp_path: Path) -> None:
+    written(tmp_path)
+    names = [tmp_path / "slice_10.tif", str(tmp_path / "slice_2.tif")]
+    volume = formats.open(names)
+    np.testing.assert_array_equal(volume.to_array(), STACK[[2, 0]])
+    assert volume.name == f"{names[0]} and 1 more files"
+    assert formats.open(names[:1]).shape == (1, 33, 37)
+
+
+def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "scan[1].tif", STACK[0])
+    assert formats.open(tmp_path / "scan[1].tif").axes == "yx"
+
+
+def test_patterns_and_lists_that_are_no_stack(tmp_path: Path) -> None:
+    written(tmp_path)
+    Image.fromarray(STACK[0]).save(tmp_path / "slice_3.png")
+    formats.save(tmp_path / "a.h5", Volume.from_array(STACK))
+    with pytest.raises(FormatError, match=r"no file matches .*scan_\*\.tif; check the pattern"):
+        formats.open(tmp_path / "scan_*.tif")
+    with pytest.raises(FormatError, match=r"slice_\* mixes \.png and \.tif files"):
+        formats.open(tmp_path / "slice_*")
+    with pytest.raises(
+        FormatError, match=r"a\.h5 is not an image of a slice; give \.tif, \.tiff, \.png files"
+    ):
+        formats.open(tmp_path / "*.h5")
+    with pytest.raises(FormatError, match=r"gone\.tif cannot be read"):
+        formats.open([tmp_path / "slice_2.tif", tmp_path / "gone.tif"])
+
+
+def test_a_volume_is_opened_as_it_is_or_with_another_voxel_size() -> None:
+    volume = Volume.from_array(STACK, name="mine")
+    assert formats.open(volume) is volume
+    other = formats.open(volume, voxel_size=0.2, unit="um")
+    assert (other.data, other.voxel_size, other.name) == (volume.data, (0.2,) * 3, "mine")
 
 
 def test_a_folder_without_images(tmp_path: Path) -> None:

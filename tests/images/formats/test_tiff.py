@@ -263,6 +263,102 @@ def test_damage_inside_is_met_when_the_slice_is_read(tmp_path: Path) -> None:
         volume.slice(2)
 
 
+SEGMENTS = [
+    {"tile": (16, 16), "compression": "zlib"},
+    {"tile": (16, 32), "compression": "zlib", "predictor": 2, "byteorder": ">"},
+    {"tile": (16, 16)},
+    {"rowsperstrip": 5, "compression": "zlib"},
+    {"rowsperstrip": 7, "compression": "lzw", "predictor": 2},
+]
+
+
+@pytest.mark.parametrize("options", SEGMENTS)
+@pytest.mark.parametrize("folder", [False, True])
+def test_windows_of_tiles_and_strips(tmp_path: Path, options: dict[str, Any], folder: bool) -> None:
+    if folder:
+        for z, plane in enumerate(STACK):
+            tifffile.imwrite(tmp_path / f"{z}.tif", plane, **GREY, **options)
+    else:
+        tifffile.imwrite(tmp_path / "a.tif", STACK, **GREY, **options)
+    volume = formats.open(tmp_path if folder else tmp_path / "a.tif")
+    for top, bottom in ((0, 1), (3, 18), (15, 17), (16, 32), (31, 33), (0, 33)):
+        for left, right in ((0, 1), (15, 17), (31, 37), (36, 37), (0, 37)):
+            window = slice(1, 3), slice(top, bottom), slice(left, right)
+            np.testing.assert_array_equal(volume[window], STACK[window])
+
+
+@pytest.mark.parametrize("options", [*SEGMENTS[:2], *SEGMENTS[3:]])
+def test_only_tiles_and_strips_that_a_block_touches_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STACK, **GREY, **options)
+    volume = formats.open(tmp_path / "a.tif")
+    decoded = []
+    number = {"zlib": 8, "lzw": 5}[options["compression"]]
+    decode = tifffile.TIFF.DECOMPRESSORS[number]
+
+    def counted(data: bytes, **further: Any) -> Any:
+        decoded.append(len(data))
+        return decode(data, **further)
+
+    monkeypatch.setitem(tifffile.TIFF.DECOMPRESSORS._codecs, number, counted)
+    np.testing.assert_array_equal(volume[2, 1:4, 3:7], STACK[2, 1:4, 3:7])
+    assert len(decoded) == 1
+    volume[2]
+    assert len(decoded) > 3
+
+
+def test_damage_elsewhere_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK, **GREY, tile=(16, 16), compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[2]
+        offset, size = page.dataoffsets[4], page.databytecounts[4]  # rows and columns 16 to 32
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(bytes(size))
+    volume = formats.open(path)
+    np.testing.assert_array_equal(volume[2, :16], STACK[2, :16])
+    np.testing.assert_array_equal(volume[2, :, 32:], STACK[2, :, 32:])
+    with pytest.raises(FormatError, match=r"a\.tif is damaged"):
+        volume[2, 10:20, 10:20]
+
+
+def test_tiles_that_were_never_written_are_zero(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK, **GREY, tile=(16, 16), compression="zlib")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for name in ("TileOffsets", "TileByteCounts"):
+            tag = file.pages[1].tags[name]
+            tag.overwrite([0, *tag.value[1:]])
+    expected = STACK[1].copy()
+    expected[:16, :16] = 0
+    volume = formats.open(path)
+    np.testing.assert_array_equal(volume[1, 3:20, 3:20], expected[3:20, 3:20])
+    np.testing.assert_array_equal(volume[1], expected)
+
+
+def test_many_tiles_are_decoded_by_several_threads(tmp_path: Path) -> None:
+    large = np.random.default_rng(1).integers(0, 99, (512, 640)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", large, tile=(64, 64), compression="zlib")
+    volume = formats.open(tmp_path / "a.tif")
+    np.testing.assert_array_equal(volume[10:400, 100:639], large[10:400, 100:639])
+
+
+def test_uncompressed_pages_are_mapped_and_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for contiguous in (True, False):
+        with tifffile.TiffWriter(tmp_path / "a.tif", byteorder=">") as file:
+            for plane in STACK:
+                file.write(plane, **GREY, metadata=None, contiguous=contiguous)
+        volume = formats.open(tmp_path / "a.tif")
+        monkeypatch.setattr(tifffile.TiffPage, "asarray", None)
+        monkeypatch.setattr(tifffile.FileHandle, "read_array", None)
+        window = slice(1, 4), slice(3, 5), slice(20, 37)
+        np.testing.assert_array_equal(volume[window], STACK[window])
+
+
 def test_imagej_reads_what_is_saved(tmp_path: Path) -> None:
     """The tags and the text that Fiji takes the voxel size from."""
     volume = Volume.from_array(STACK, voxel_size=(0.5, 0.25, 0.2), unit="um")

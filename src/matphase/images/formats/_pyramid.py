@@ -1,4 +1,4 @@
-"""A volume in ever coarser copies, half as fine from each to the next, for viewers."""
+"""Coarser levels of a volume for viewers: each has half the resolution of the one before."""
 
 import itertools
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ LARGEST_SIDE = 256
 
 
 def level_shapes(shape: tuple[int, ...], levels: int | None = None) -> list[tuple[int, ...]]:
-    """Shapes of all levels, the volume's own first.
+    """Give the shapes of all levels, beginning with that of the volume.
 
     Args:
         shape: of the volume.
@@ -25,7 +25,7 @@ def level_shapes(shape: tuple[int, ...], levels: int | None = None) -> list[tupl
 
 
 def factors_of(shapes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """How many voxels of the volume one of each level spans, along each axis."""
+    """Give the factor between each level and the volume, along each axis."""
     factors = [(1,) * len(shapes[0])]
     for shape in shapes[:-1]:
         steps = (factor for _, factor in _steps(shape))
@@ -44,7 +44,7 @@ def windows(shape: tuple[int, ...], size: tuple[int, ...]) -> Iterator[tuple[sli
 
 
 def window_above(window: tuple[slice, ...], above: tuple[int, ...]) -> tuple[slice, ...]:
-    """The window of the finer level, of shape `above`, that becomes `window` of the next."""
+    """Give the window of the finer level (shape `above`) that `window` of the next is made from."""
     return tuple(
         slice(part.start * factor, min(part.stop * factor, side))
         for part, (side, factor) in zip(window, _steps(above), strict=True)
@@ -52,7 +52,7 @@ def window_above(window: tuple[slice, ...], above: tuple[int, ...]) -> tuple[sli
 
 
 def coarser(block: NDArray[Any], above: tuple[int, ...], *, labels: bool) -> NDArray[Any]:
-    """Halve a block of a level of shape `above`: means of grey values, every other label.
+    """Downsample a block of a level of shape `above` by two: means, or every other label.
 
     Means keep the type; those of whole numbers are exact and rounded half up. At an odd end the
     mean is that of the voxels there are.
@@ -79,7 +79,7 @@ def coarser(block: NDArray[Any], above: tuple[int, ...], *, labels: bool) -> NDA
 
 
 def _whole_mean(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """Mean of 1, 2, 4 or 8 arrays of whole numbers, without leaving their type or overflowing it.
+    """Compute the mean of 1, 2, 4 or 8 integer arrays in their own type, without overflow.
 
     Quotients and remainders by their number are added up apart.
     """
@@ -94,5 +94,5 @@ def _whole_mean(parts: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _steps(shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Each side with the factor by which it shrinks: a side of one voxel stays."""
+    """Pair each side with the factor by which it shrinks; a side of one voxel stays."""
     return [(side, 2 if side > 1 else 1) for side in shape]

@@ -1,16 +1,17 @@
-"""What every reader needs: damage told in one sentence, and folders of slices."""
+"""Functions for all readers: clear errors for damaged files, and stacks with one file per slice."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.volume import Volume, VoxelSize
+from matphase.images.volume import Volume
+from matphase.images.voxel_size import VoxelSize
 from matphase.support.errors import FormatError, MatPhaseError
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
@@ -18,12 +19,12 @@ IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder raises on a file it cannot read into a `FormatError`.
+    """Turn any error of a decoder into a `FormatError`.
 
-    Decoders meet damage at any depth, so their exceptions are of many types.
+    Damage can appear anywhere in a file, so decoders raise exceptions of many types.
 
     Raises:
-        FormatError: in place of any error but ours and lack of memory.
+        FormatError: in place of any error but MatPhase's own and lack of memory.
     """
     try:
         yield
@@ -40,12 +41,12 @@ def reading(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says about itself before its pixels are read.
+    """Metadata of an image file, read before its pixels.
 
     Attributes:
         shape: (y, x).
         dtype: type of the pixels.
-        voxel_size: (z, y, x) in `unit`, z being the distance to the next slice, or None.
+        voxel_size: (z, y, x) in `unit`, z being the slice spacing, or None.
         unit: unit of length, or None.
     """
 
@@ -55,13 +56,22 @@ class Header:
     unit: str | None = None
 
 
+class WindowReader(Protocol):
+    """A function that reads a window of an image file."""
+
+    def __call__(
+        self, path: Path, rows: slice, columns: slice, /
+    ) -> tuple[tuple[int, int], NDArray[Any]]:
+        """Give the shape of the whole image, and the window (y, x)."""
+
+
 @dataclass(frozen=True, eq=False)
-class FolderSource:
-    """A stack of slices, one file each."""
+class SliceFiles:
+    """Array (z, y, x) with one file per slice; a file is open only while it is read."""
 
     paths: tuple[Path, ...]
     header: Header
-    read: Callable[[Path], NDArray[Any]]
+    read: WindowReader
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,63 +84,67 @@ class FolderSource:
         return self.header.dtype
 
     @property
-    def chunk_depth(self) -> int:
-        """1: a file holds one slice."""
-        return 1
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of one slice."""
+        return (1, *self.header.shape)
 
-    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
-        """Read a block of the files `z`, each of which is decoded whole.
+    def __getitem__(self, windows: tuple[slice, slice, slice]) -> NDArray[Any]:
+        """Read a block, given by one window per axis.
 
         Raises:
-            FormatError: a file is gone, damaged, or another since the folder was opened.
+            FormatError: a file is gone, damaged, or has changed since it was opened.
         """
-        planes = map(self._plane, range(z.start, z.stop))
-        return cut(planes, z, rows, columns, self.dtype)
+        z, rows, columns = windows
+        parts = (self._window(path, rows, columns) for path in self.paths[z])
+        return stacked(parts, windows, self.dtype)
 
-    def _plane(self, z: int) -> NDArray[Any]:
-        plane = self.read(self.paths[z])
-        if (plane.shape, plane.dtype) != (self.header.shape, self.header.dtype):
-            raise FormatError(
-                f"{self.paths[z]} has changed since {self.paths[z].parent} was opened"
-            )
-        return plane
+    def _window(self, path: Path, rows: slice, columns: slice) -> NDArray[Any]:
+        shape, window = self.read(path, rows, columns)
+        if (shape, window.dtype) != (self.header.shape, self.header.dtype):
+            raise FormatError(f"{path} has changed since it was opened; open the stack again")
+        return window
 
 
-def cut(
-    planes: Iterable[NDArray[Any]], z: slice, rows: slice, columns: slice, dtype: np.dtype[Any]
+def stacked(
+    parts: Iterable[NDArray[Any]], windows: tuple[slice, ...], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    """Gather a block (dz, dy, dx) of the slices (y, x) of window `z`, one in memory at a time."""
-    shape = tuple(window.stop - window.start for window in (z, rows, columns))
-    block = np.empty(shape, dtype)
-    for part, plane in zip(block, planes, strict=True):
-        part[...] = plane[rows, columns]
+    """Join the parts (y, x) of the slices of a block, one by one, to an array (z, y, x)."""
+    block = np.empty(tuple(window.stop - window.start for window in windows), dtype)
+    for plane, part in zip(block, parts, strict=True):
+        plane[...] = part
     return block
 
 
 def kept_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Axes of a volume in an array of any number of them: all of up to three, else the longer."""
+    """Choose the axes of a volume in an array: all of up to three, else those longer than 1."""
     if len(shape) <= 3:
         return tuple(range(len(shape)))
     return tuple(axis for axis, length in enumerate(shape) if length != 1)
 
 
 def stored_index(
-    kept: tuple[int, ...], ndim: int, z: slice, rows: slice, columns: slice
+    kept: tuple[int, ...], ndim: int, windows: tuple[slice, ...]
 ) -> tuple[int | slice, ...]:
-    """Where a block lies in an array of `ndim` axes, of which a volume has the `kept` ones."""
+    """Index an array of `ndim` axes, of which a volume has the `kept` ones."""
     index: list[int | slice] = [0] * ndim
-    for axis, window in zip(kept[::-1], (columns, rows, z), strict=False):
+    for axis, window in zip(kept, windows, strict=True):
         index[axis] = window
     return tuple(index)
 
 
 def stack_of(
-    folder: Path,
     paths: list[Path],
+    name: str,
     read_header: Callable[[Path], Header],
-    read: Callable[[Path], NDArray[Any]],
+    read: WindowReader,
 ) -> Volume:
-    """Join the slices in `paths` to one stack; the pixel size is that of the first.
+    """Open files of one slice each as a stack; the pixel size is that of the first.
+
+    Args:
+        paths: the files in order.
+        name: what to call the stack in messages.
+        read_header: reads the metadata of a file.
+        read: reads a window of a file.
 
     Raises:
         FormatError: a file that cannot be read, or that differs from the first in shape or type.
@@ -141,11 +155,10 @@ def stack_of(
         if (header.shape, header.dtype) != (first.shape, first.dtype):
             raise FormatError(
                 f"{path} holds {_kind(header)} but {paths[0].name} {_kind(first)}; "
-                "keep in one folder only the slices of one stack"
+                "give only the slices of one stack"
             )
-    return Volume.from_source(
-        FolderSource(tuple(paths), first, read), "zyx", first.voxel_size, first.unit, str(folder)
-    )
+    files = SliceFiles(tuple(paths), first, read)
+    return Volume.from_array(files, "zyx", first.voxel_size, first.unit, name)
 
 
 def slices_in(folder: Path) -> list[Path]:
@@ -166,12 +179,33 @@ def slices_in(folder: Path) -> list[Path]:
         raise FormatError(
             f"folder {folder} holds no images; give one with {', '.join(IMAGE_SUFFIXES)} files"
         )
+    check_one_kind(paths, f"folder {folder}")
+    return in_natural_order(paths)
+
+
+def check_one_kind(paths: list[Path], name: str) -> None:
+    """Check that files are images of one suffix.
+
+    Args:
+        paths: the files.
+        name: what to call them together.
+
+    Raises:
+        FormatError: they are not.
+    """
     suffixes = sorted({path.suffix.lower() for path in paths})
     if len(suffixes) > 1:
+        raise FormatError(f"{name} mixes {' and '.join(suffixes)} files; keep one kind, the slices")
+    if suffixes[0] not in IMAGE_SUFFIXES:
         raise FormatError(
-            f"folder {folder} mixes {' and '.join(suffixes)} files; keep one kind, the slices"
+            f"{name}: {paths[0].name} is not an image of a slice; give "
+            f"{', '.join(IMAGE_SUFFIXES)} files, or open one file alone"
         )
-    return sorted(paths, key=lambda path: (_natural(path.name), path.name))
+
+
+def in_natural_order(paths: list[Path]) -> list[Path]:
+    """Sort paths by the numbers in them: slice_2 before slice_10."""
+    return sorted(paths, key=lambda path: ([_natural(part) for part in path.parts], str(path)))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""What can be said of Zarr stores without the library, which takes a second to load."""
+"""Paths of Zarr stores, checked without the zarr library, which takes a second to load."""
 
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -12,33 +12,35 @@ OmeVersion: TypeAlias = Literal["0.4", "0.5"]
 
 
 def is_store(path: Path) -> bool:
-    """Whether a folder is a node of Zarr, or called one."""
+    """Tell whether a folder is a Zarr node, or has the suffix of one."""
     return path.suffix.lower() == SUFFIX or has_metadata(path)
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to write where a folder stands that is no Zarr store.
+    """Refuse to replace a folder that is not a Zarr store.
 
     Raises:
-        OutputError: it is somebody's own.
+        OutputError: the folder holds something else.
     """
     if path.is_dir() and any(path.iterdir()) and not has_metadata(path):
-        raise OutputError(f"{path} is not replaced, since it is no Zarr store; choose another name")
+        raise OutputError(
+            f"{path} is a folder but not a Zarr store, so it is not replaced; choose another name"
+        )
 
 
 def has_metadata(path: Path) -> bool:
-    """Whether a folder is an array or a group of Zarr."""
+    """Tell whether a folder is a Zarr array or group."""
     return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
 def image_of(path: Path) -> Path | None:
-    """The image that a path of a label image belongs to: IMAGE.zarr/labels/NAME; else None."""
+    """Give the image that a label image IMAGE.zarr/labels/NAME belongs to; None for other paths."""
     image = path.parent.parent
     return image if path.parent.name == "labels" and image.suffix.lower() == SUFFIX else None
 
 
 def missing(path: Path) -> FormatError:
-    """Say that nothing is at `path`, and which label images are beside it."""
+    """Make the error that `path` does not exist; it lists the label images in the same folder."""
     labels = [one for one in sorted(path.parent.glob("*")) if has_metadata(one)]
     if image_of(path) is None or not labels:
         return FormatError(f"{path} does not exist; check the path")
@@ -46,6 +48,6 @@ def missing(path: Path) -> FormatError:
 
 
 def listed(paths: list[Path]) -> str:
-    """Name the first of some paths."""
+    """List the first eight paths for a message."""
     more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
     return ", ".join(map(str, paths[:8])) + more

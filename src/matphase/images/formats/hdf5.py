@@ -2,7 +2,7 @@
 
 Voxel sizes are taken from attributes of the dataset: `element_size_um` (z, y, x in micrometres,
 as ilastik and BigDataViewer tools write it), or `voxel_size` (one number, or one per axis, NaN
-for a distance of slices that is not known) together with `unit` or `units`. Other attributes are
+for a slice spacing that is not known) together with `unit` or `units`. Other attributes are
 not guessed at.
 """
 
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.images.formats._reading import kept_axes, reading, stored_index
-from matphase.images.volume import Volume, VoxelSize, checked_voxel_size, normalised_unit
+from matphase.images.volume import Volume
+from matphase.images.voxel_size import VoxelSize, checked_voxel_size, normalised_unit
 from matphase.support.errors import FormatError, InputError
 
 SUFFIXES = (".h5", ".hdf5", ".nxs")
@@ -33,7 +34,7 @@ def split_path(path: Path) -> tuple[Path, str | None]:
 
 
 def open_dataset(path: Path, dataset: str | None, axes: str | None = None) -> Volume:
-    """Open a dataset as a volume: axes of length 1 are left out until two or three are left.
+    """Open a dataset as a volume; of more than three axes, those of length 1 are left out.
 
     Args:
         path: the file.
@@ -63,14 +64,14 @@ def open_dataset(path: Path, dataset: str | None, axes: str | None = None) -> Vo
             kept,
             tuple(found.shape[axis] for axis in kept),
             found.dtype.newbyteorder("="),
-            found.chunks[kept[0]] if found.chunks and len(kept) == 3 else 1,
+            tuple(found.chunks[axis] for axis in kept) if found.chunks else None,
         )
         # Known axes tell a stack of narrow slices from an RGB picture.
         recorded = _text(found.attrs.get("axes"))
         if axes is None and recorded == "zyx"[-len(kept) :]:
             axes = recorded
         voxel_size, unit = _voxel_size(found.attrs, len(kept))
-    return Volume.from_source(source, axes, voxel_size, unit, name)
+    return Volume.from_array(source, axes, voxel_size, unit, name)
 
 
 def save(path: Path, volume: Volume, *, compress: bool) -> None:
@@ -80,14 +81,14 @@ def save(path: Path, volume: Volume, *, compress: bool) -> None:
         OSError: the disk is full, or fails otherwise.
     """
     with path.open("w+b") as raw:
-        patient = _Patient(raw)
-        _write(patient, volume, compress=compress)
-        if patient.error is not None:
-            raise patient.error
+        target = _DeferringFile(raw)
+        _write(target, volume, compress=compress)
+        if target.error is not None:
+            raise target.error
 
 
-class _Patient:
-    """A file that keeps an error of writing to itself until HDF5 is done.
+class _DeferringFile:
+    """A file that holds back an error of writing until HDF5 is done.
 
     HDF5 cannot close a file whose last parts it could not write: it crashes the process instead.
     """
@@ -119,7 +120,7 @@ class _Patient:
                 self.error = error
 
 
-def _write(target: _Patient, volume: Volume, *, compress: bool) -> None:
+def _write(target: _DeferringFile, volume: Volume, *, compress: bool) -> None:
     with h5py.File(target, "w") as file:
         data = file.create_dataset(
             "data",
@@ -142,7 +143,7 @@ def _write(target: _Patient, volume: Volume, *, compress: bool) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Dataset:
-    """The voxels of a dataset; the file is open only while some are read."""
+    """Array of a dataset without its axes of length 1; the file is open only while it is read."""
 
     path: Path
     dataset: str
@@ -150,19 +151,18 @@ class _Dataset:
     kept: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    chunk_depth: int
+    chunks: tuple[int, ...] | None
 
-    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
-        """Read a block; HDF5 decodes the chunks that it touches.
+    def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
+        """Read a block, given by one window per axis; HDF5 decodes only the chunks that it touches.
 
         Raises:
             FormatError: the file is gone, changed or damaged.
         """
-        index = stored_index(self.kept, len(self.stored_shape), z, rows, columns)
+        index = stored_index(self.kept, len(self.stored_shape), windows)
         with reading(self.path), h5py.File(self.path, "r") as file:
             block: NDArray[Any] = file[self.dataset][index]
-        block = block.astype(self.dtype, copy=False)
-        return block if len(self.kept) == 3 else block[np.newaxis]
+        return block
 
 
 def _chosen(file: h5py.File, path: Path, dataset: str | None) -> h5py.Dataset:
@@ -207,7 +207,7 @@ def _listed(candidates: list[h5py.Dataset], path: Path) -> str:
 
 
 def _voxel_size(attributes: Any, ndim: int) -> tuple[VoxelSize | None, str | None]:
-    """Take what the attributes record; nothing where they are absent or make no sense."""
+    """Read the voxel size and unit; (None, None) where they are missing or not valid."""
     if "element_size_um" in attributes:
         lengths, unit = _numbers(attributes["element_size_um"]), "um"
     else:

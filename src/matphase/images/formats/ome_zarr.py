@@ -27,7 +27,13 @@ from zarr.storage import LocalStore
 
 from matphase.images.formats._reading import kept_axes, reading, stored_index
 from matphase.images.formats._zarr_paths import has_metadata, listed
-from matphase.images.volume import Volume, VoxelSize, checked_voxel_size, converted, normalised_unit
+from matphase.images.volume import Volume
+from matphase.images.voxel_size import (
+    VoxelSize,
+    checked_voxel_size,
+    converted,
+    normalised_unit,
+)
 from matphase.support.errors import FormatError, InputError
 
 Multiscale: TypeAlias = Multiscale04 | Multiscale05
@@ -40,8 +46,8 @@ def open_node(path: Path, axes: str | None, *, scaled: bool = True) -> Volume:
 
     Args:
         path: a Zarr group with OME metadata, or an array.
-        axes: "yx" or "zyx" of a plain array, where its shape leaves that open.
-        scaled: an image has to say how large its voxels are, as the specification demands.
+        axes: "yx" or "zyx" of a plain array, where its shape does not tell.
+        scaled: require the scale that the specification asks for.
 
     Raises:
         FormatError: no or damaged metadata, no scale, an unknown version, or a level that is
@@ -77,33 +83,31 @@ def open_node(path: Path, axes: str | None, *, scaled: bool = True) -> Volume:
 
 @dataclass(frozen=True, eq=False)
 class _Stored:
-    """The voxels of an array; its chunks are decoded as they are asked for."""
+    """Array of a Zarr node without its axes of length 1; opened anew for each reading."""
 
     path: Path
     kept: tuple[int, ...]
     stored_shape: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    chunk_depth: int
+    chunks: tuple[int, ...]
     store: type[LocalStore]
 
-    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
-        """Read a block of the chunks that it touches; what was never written has the fill value.
+    def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
+        """Read a block, given by one window per axis; missing chunks have the fill value.
 
         Raises:
             FormatError: the array is gone, changed, or a chunk cannot be decoded.
         """
         array = node_at(self.path, self.store)
         if not isinstance(array, zarr.Array) or array.shape != self.stored_shape:
-            raise FormatError(f"{self.path} has changed since it was opened")
-        index = stored_index(self.kept, len(self.stored_shape), z, rows, columns)
+            raise FormatError(f"{self.path} has changed since it was opened; open it again")
         with reading(self.path):
-            block = np.asarray(array[index]).astype(self.dtype, copy=False)
-        return block if len(self.kept) == 3 else block[np.newaxis]
+            return np.asarray(array[stored_index(self.kept, len(self.stored_shape), windows)])
 
 
 class _WholeChunks(LocalStore):
-    """A folder that refuses Blosc chunks that were cut short: Blosc reads on behind their end."""
+    """A store that refuses truncated Blosc chunks, since Blosc reads beyond their end."""
 
     async def get(
         self,
@@ -116,7 +120,7 @@ class _WholeChunks(LocalStore):
         if value is not None and byte_range is None and not metadata:
             head = value.as_numpy_array()[: _BLOSC_HEADER.size].tobytes()
             if len(head) < _BLOSC_HEADER.size or _BLOSC_HEADER.unpack(head)[0] > len(value):
-                raise ValueError(f"chunk {key} was cut short")
+                raise ValueError(f"chunk {key} is truncated")
         return value
 
 
@@ -155,14 +159,14 @@ def _volume(
         array.shape,
         tuple(array.shape[axis] for axis in kept),
         array.dtype.newbyteorder("="),
-        array.chunks[kept[0]] if len(kept) == 3 else 1,
+        tuple(array.chunks[axis] for axis in kept),
         _WholeChunks if blosc else LocalStore,
     )
-    return Volume.from_source(source, axes, voxel_size, unit, str(name))
+    return Volume.from_array(source, axes, voxel_size, unit, str(name))
 
 
 def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = True) -> Multiscale:
-    """The metadata of the image in a group: its levels, axes and scales.
+    """Read the metadata of the image in a group: its levels, axes and scales.
 
     Args:
         path: of the group.
@@ -181,14 +185,14 @@ def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = T
         raise FormatError(f"{path} holds no OME-Zarr image (multiscales); {choose}")
     version = content.get("version") if ome is content else images[0].get("version") or "0.4"
     if version not in ("0.4", "0.5"):
-        raise FormatError(f"{path} is OME-Zarr {version}, but 0.4 and 0.5 are read here; {choose}")
+        raise FormatError(f"{path} is OME-Zarr {version}; only 0.4 and 0.5 can be read; {choose}")
     model = Multiscale05 if version == "0.5" else Multiscale04
     image = dict(images[0])
     if _without_scale(image):
         if scaled:
             raise FormatError(
-                f"{path} does not say how large its voxels are (it has no scale); give their size "
-                f"(--voxel-size, --unit), or {choose}"
+                f"{path} has no scale, so its voxel size is not known; give voxel_size= and unit=, "
+                f"or {choose}"
             )
         ones = {"type": "scale", "scale": [1.0] * len(image["axes"])}
         image["datasets"] = [
@@ -208,10 +212,10 @@ def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = T
 
 
 def _without_scale(image: Mapping[str, Any]) -> bool:
-    """Whether the levels of an image lack the scale that each of them should have."""
+    """Tell whether any level of an image lacks its scale."""
     datasets, axes = image.get("datasets"), image.get("axes")
     if not (isinstance(datasets, list) and isinstance(axes, list)):
-        return False  # and worse is wrong with it
+        return False  # the model below finds what is wrong
     if not all(isinstance(dataset, Mapping) for dataset in datasets):
         return False
     lists = [dataset.get("coordinateTransformations") or [] for dataset in datasets]
@@ -224,7 +228,7 @@ def _without_scale(image: Mapping[str, Any]) -> bool:
 def _voxel_size(
     multiscale: Multiscale, kept: tuple[int, ...]
 ) -> tuple[VoxelSize | None, str | None]:
-    """The voxel size along the kept axes in the unit of x; nothing where it makes no sense."""
+    """Read the voxel size of the kept axes in the unit of x; (None, None) if it is not valid."""
     scale = np.ones(len(multiscale.axes))
     for transforms in (
         multiscale.datasets[0].coordinateTransformations,

@@ -1,4 +1,4 @@
-"""OME-Zarr images that several processes fill: level 0 by blocks, the coarser levels at the end."""
+"""OME-Zarr images written by several processes: level 0 in blocks, coarser levels at the end."""
 
 import itertools
 from pathlib import Path
@@ -70,7 +70,7 @@ def fill_pyramid(path: Path, *, labels: bool) -> None:
 
 
 def chunks_within(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[int, ...]:
-    """Chunks of which each lies in one block only, so that each has one writer.
+    """Choose chunks that each lie in one block only, so that each has one writer.
 
     Args:
         shape: (z, y, x) or (y, x) of the volume.
@@ -83,7 +83,7 @@ def chunks_within(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[int, 
 
 
 def _divisor(length: int, whole: int, most: int) -> int:
-    """The largest length of chunks up to `most` that cuts blocks of `length` without a rest."""
+    """Give the largest chunk length up to `most` that divides `length`."""
     if length >= whole:
         return min(most, whole)
     return next(

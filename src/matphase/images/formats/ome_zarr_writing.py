@@ -1,4 +1,4 @@
-"""Writing of OME-Zarr: slab by slab, then a pyramid of coarser levels, then its place in a list."""
+"""Writer of OME-Zarr images and label images: level 0 slab by slab, then the coarser levels."""
 
 import itertools
 from pathlib import Path
@@ -31,7 +31,7 @@ _UNITS = {
     "nm": "nanometer",
 }
 
-# Blosc packs floats tighter, but hands out damaged chunks without a word.
+# Blosc compresses floats better, but does not notice damaged chunks.
 _COMPRESSORS: dict[int, dict[str, Any]] = {
     2: {"id": "zstd", "level": 3, "checksum": True},
     3: {"name": "zstd", "configuration": {"level": 3, "checksum": True}},
@@ -52,7 +52,7 @@ def save(path: Path, volume: Volume, *, labels: bool, compress: bool, version: O
 
     Raises:
         OSError: the disk is full, or fails otherwise.
-        OutputError: labels that are no whole numbers.
+        OutputError: labels that are not integers.
     """
     _write(path, volume, level_shapes(volume.shape), {} if labels else None, compress, version)
 
@@ -60,29 +60,29 @@ def save(path: Path, volume: Volume, *, labels: bool, compress: bool, version: O
 def save_label(
     path: Path, image_path: Path, volume: Volume, *, overwrite: bool, compress: bool
 ) -> None:
-    """Write a label image into the labels of an image; it is listed there once it is complete.
+    """Write a label image into the `labels` group of an image; it is listed there when complete.
 
     It has the version and the number of levels of its image, and the image's voxel size where its
     own is not known.
 
     Raises:
-        OutputError: no image there, another shape, an existing label image, labels that are no
-            whole numbers, or a disk that is full.
+        OutputError: no image there, another shape, an existing label image, labels that are
+            not integers, or a disk that is full.
     """
     try:
         image = open_node(image_path, None)
         node = node_at(image_path)
     except InputError as error:
-        raise OutputError(f"{path} needs an image to belong to: {error}") from error
+        raise OutputError(f"{path} needs an image that it belongs to: {error}") from error
     if isinstance(node, zarr.Array):
         raise OutputError(f"{image_path} is a plain array, which has no labels; choose a new name")
     if image.shape != volume.shape:
         raise OutputError(
-            f"labels of shape {volume.shape} do not fit on {image_path} of shape {image.shape}; "
+            f"labels of shape {volume.shape} do not fit {image_path} of shape {image.shape}; "
             "save them under a name of their own"
         )
     if volume.voxel_size is None:
-        volume = Volume.from_source(
+        volume = Volume.from_array(
             volume.data, volume.axes, image.voxel_size, image.unit, volume.name
         )
     attributes = node.attrs.asdict()
@@ -113,7 +113,7 @@ def _write(
     if label is not None:
         if dtype.kind == "f":
             raise OutputError(
-                f"{path.name}: labels are whole numbers, not {dtype}; save it as an image"
+                f"{path.name}: labels must be integers, got {dtype}; save it as an image"
             )
         dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
     zarr_format: Literal[2, 3] = 2 if version == "0.4" else 3
@@ -168,7 +168,7 @@ def _attributes(
     label: dict[str, Any] | None,
     version: OmeVersion,
 ) -> dict[str, Any]:
-    """The metadata of an image, as its group has them."""
+    """Make the metadata of an image, as its group stores them."""
     size = volume.voxel_size or (None,) * volume.ndim
     lengths = [1.0 if length is None else length for length in size]
     axes = [{"name": axis, "type": "space"} for axis in volume.axes]
@@ -200,7 +200,7 @@ def _attributes(
 
 
 def _chunks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """Chunks of about half a million voxels, so flat that a layer of them fits into a slab."""
+    """Choose chunks of about half a million voxels; a layer of them fits into a slab."""
     depth, *others = (min(a, b) for a, b in zip(_CHUNKS[len(shape)], shape, strict=True))
     if len(shape) == 3:
         layer = shape[1] * shape[2] * dtype.itemsize

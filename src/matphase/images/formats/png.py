@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,12 @@ def open_image(path: Path) -> Volume:
         InputError: a picture in colour, or with transparency.
     """
     header = _read_header(path)
-    return Volume.from_source(_File(path, header), "yx", name=str(path))
+    return Volume.from_array(_Image(path, header.shape, header.dtype), "yx", name=str(path))
 
 
-def open_folder(folder: Path, paths: list[Path]) -> Volume:
+def open_slices(paths: list[Path], name: str) -> Volume:
     """Open PNG slices as a stack; see `stack_of` for what it raises."""
-    return stack_of(folder, paths, _read_header, _read)
+    return stack_of(paths, name, _read_header, _read)
 
 
 def save(path: Path, volume: Volume) -> None:
@@ -52,22 +53,29 @@ def save(path: Path, volume: Volume) -> None:
     Image.fromarray(volume.slice(0)).save(path, format="PNG")
 
 
-class _File:
-    """The one slice of a file."""
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """Array (y, x) of a PNG file, which is decoded whole."""
 
-    def __init__(self, path: Path, header: Header) -> None:
-        self._path = path
-        self.shape: tuple[int, ...] = header.shape
-        self.dtype = header.dtype
+    path: Path
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
 
     @property
-    def chunk_depth(self) -> int:
-        """1: there is one slice."""
-        return 1
+    def chunks(self) -> tuple[int, int]:
+        """Shape of the whole image."""
+        return self.shape
 
-    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
-        """Read a window of the one slice, which is decoded whole."""
-        return _read(self._path)[np.newaxis, rows, columns]
+    def __getitem__(self, windows: tuple[slice, slice]) -> NDArray[Any]:
+        """Read a block, given by one window per axis.
+
+        Raises:
+            FormatError: the file is gone, damaged, or has changed since it was opened.
+        """
+        shape, window = _read(self.path, *windows)
+        if (shape, window.dtype) != (self.shape, self.dtype):
+            raise FormatError(f"{self.path} has changed since it was opened; open it again")
+        return window
 
 
 def _read_header(path: Path) -> Header:
@@ -77,9 +85,10 @@ def _read_header(path: Path) -> Header:
         return Header((image.height, image.width), _DTYPES[image.mode])
 
 
-def _read(path: Path) -> NDArray[Any]:
+def _read(path: Path, rows: slice, columns: slice) -> tuple[tuple[int, int], NDArray[Any]]:
     with _opened(path) as image:
-        return np.array(image, _DTYPES[image.mode])
+        whole = np.array(image, _DTYPES.get(image.mode))
+    return (whole.shape[0], whole.shape[1]), whole[rows, columns]
 
 
 @contextmanager
@@ -87,7 +96,7 @@ def _opened(path: Path) -> Iterator[PngImageFile]:
     with reading(path):
         try:
             image = PngImageFile(path)
-        except SyntaxError as error:  # Pillow's word for "not of this format"
+        except SyntaxError as error:  # what Pillow raises for another format
             raise FormatError(f"{path} is not a PNG file, or damaged; export it again") from error
         with image:
             yield image

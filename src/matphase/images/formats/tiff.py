@@ -19,15 +19,10 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from matphase.images.formats._reading import Header, cut, reading, stack_of
-from matphase.images.volume import (
-    Volume,
-    VoxelSize,
-    VoxelSource,
-    checked_voxel_size,
-    converted,
-    normalised_unit,
-)
+from matphase.images.formats._reading import Header, reading, stack_of, stacked
+from matphase.images.formats._tiff_windows import read_window, segment_shape
+from matphase.images.volume import Volume
+from matphase.images.voxel_size import VoxelSize, checked_voxel_size, converted, normalised_unit
 from matphase.support.errors import FormatError, InputError, OutputError
 
 # tifffile logs what it finds wrong in a file; here that becomes an error or nothing. A handler
@@ -63,12 +58,12 @@ def open_file(path: Path, axes: str | None) -> Volume:
         voxel_size, unit = _voxel_size(tif)
     if voxel_size is not None and not stacked:
         voxel_size = voxel_size[1:]
-    return Volume.from_source(source, "zyx" if stacked else "yx", voxel_size, unit, str(path))
+    return Volume.from_array(source, "zyx" if stacked else "yx", voxel_size, unit, str(path))
 
 
-def open_folder(folder: Path, paths: list[Path]) -> Volume:
+def open_slices(paths: list[Path], name: str) -> Volume:
     """Open TIFF slices of one page each as a stack; see `stack_of` for what it raises."""
-    return stack_of(folder, paths, _read_header, _read_single)
+    return stack_of(paths, name, _read_header, _read_single)
 
 
 def save(path: Path, volume: Volume, *, compress: bool) -> None:
@@ -105,50 +100,54 @@ def save(path: Path, volume: Volume, *, compress: bool) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Pages:
-    """Slices that are pages of their own; the file is open only while some are read."""
+    """Array of a file with one page per slice; it is open only while it is read."""
 
     path: Path
     offsets: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    chunk_depth = 1
+    chunks: tuple[int, ...]
 
-    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
-        """Read a block of the pages `z`, each of which is decoded whole.
+    def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
+        """Read a block, given by one window per axis; decodes only strips or tiles it touches.
 
         Raises:
             FormatError: the file is gone, changed or damaged.
         """
+        *z, rows, columns = windows
         with reading(self.path), _opened(self.path) as tif:
 
-            def page(number: int) -> NDArray[Any]:
+            def window(number: int) -> NDArray[Any]:
                 tif.filehandle.seek(self.offsets[number])
-                return _decoded(tifffile.TiffPage(tif, number), self.shape[-2:], self.dtype)
+                page = tifffile.TiffPage(tif, number)
+                if (page.imagelength, page.imagewidth) != self.shape[-2:]:
+                    raise FormatError(f"{self.path} has changed since it was opened; open it again")
+                return read_window(page, rows, columns)
 
-            return cut(map(page, range(z.start, z.stop)), z, rows, columns, self.dtype)
+            if not z:
+                return window(0)
+            return stacked(map(window, range(z[0].start, z[0].stop)), windows, self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class _Contiguous:
-    """Uncompressed slices that lie one behind the other, as in ImageJ files above 4 GB."""
+    """Array of uncompressed slices that lie one after the other, as in ImageJ files above 4 GB."""
 
     path: Path
     offset: int
     stored: np.dtype[Any]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    chunk_depth = 1
 
-    def read_block(self, z: slice, rows: slice, columns: slice) -> NDArray[Any]:
-        """Copy a block out of the file, which is in memory only as far as the block needs it.
+    def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
+        """Copy a block, given by one window per axis, out of the memory-mapped file.
 
         Raises:
             FormatError: the file is gone or has become shorter.
         """
-        shape = (1, *self.shape)[-3:]
         with reading(self.path):
-            stack = np.memmap(self.path, self.stored, "r", self.offset, shape)
-            return np.array(stack[z, rows, columns], self.dtype)
+            mapped = np.memmap(self.path, self.stored, "r", self.offset, self.shape)
+            return np.array(mapped[windows], self.dtype)
 
 
 def _opened(path: Path) -> tifffile.TiffFile:
@@ -161,7 +160,7 @@ def _opened(path: Path) -> tifffile.TiffFile:
 
 
 def _check_whole(tif: tifffile.TiffFile, path: Path) -> None:
-    """Follow the chain of pages to its end, and see that the pixels of each lie in the file.
+    """Check that the chain of pages is complete and that the pixels of each page lie in the file.
 
     Raises:
         FormatError: part of the file is missing.
@@ -203,11 +202,11 @@ def _only_series(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
     declared = int((tif.imagej_metadata or {}).get("images", 1))
     if series[0].size < declared * page.size:
         raise FormatError(
-            f"{path} says that it holds {declared} slices and holds fewer; copy or export it again"
+            f"{path} should hold {declared} slices but has fewer; copy or export it again"
         )
     if series[0].is_multifile or any(part is None for part in series[0].pages):
         raise FormatError(
-            f"{path} is a part of an image of several files; save the image as one file"
+            f"{path} is one part of an image in several files; save the image as one file"
         )
     return series[0]
 
@@ -225,7 +224,7 @@ def _check_codec(page: tifffile.TiffPage, path: Path) -> None:
 
 
 def _is_stack(series: tifffile.TiffPageSeries, path: Path, axes: str | None) -> bool:
-    """Tell whether the series is a stack, and not a slice.
+    """Tell whether the series is a stack rather than a slice.
 
     Raises:
         InputError: several channels or times, or more than three axes.
@@ -250,7 +249,7 @@ def _is_stack(series: tifffile.TiffPageSeries, path: Path, axes: str | None) -> 
     return bool(more)
 
 
-def _source(series: tifffile.TiffPageSeries, path: Path, *, stacked: bool) -> VoxelSource:
+def _source(series: tifffile.TiffPageSeries, path: Path, *, stacked: bool) -> _Pages | _Contiguous:
     page = series.keyframe
     plane = (page.imagelength, page.imagewidth)
     slices = series.size // math.prod(plane)
@@ -264,8 +263,9 @@ def _source(series: tifffile.TiffPageSeries, path: Path, *, stacked: bool) -> Vo
         return _Contiguous(path, series.dataoffset, stored, shape, dtype)
     offsets = tuple(part.offset for part in series.pages if part is not None)
     if len(offsets) != slices or page.imagedepth != 1:
-        raise FormatError(f"{path} does not hold one slice a page; save it as a plain stack")
-    return _Pages(path, offsets, shape, dtype)
+        raise FormatError(f"{path} does not hold one slice per page; save it as a plain stack")
+    chunks = (1, *segment_shape(page))[-len(shape) :]
+    return _Pages(path, offsets, shape, dtype, chunks)
 
 
 def _read_header(path: Path) -> Header:
@@ -273,8 +273,8 @@ def _read_header(path: Path) -> Header:
         _check_whole(tif, path)
         if len(tif.pages) > 1:
             raise FormatError(
-                f"{path} holds {len(tif.pages)} pages; a file of a folder holds one slice, so open "
-                "the file itself"
+                f"{path} holds {len(tif.pages)} pages; files of a stack hold one slice each, so "
+                "open the file itself"
             )
         page = tif.pages.first
         if page.samplesperpixel > 1:
@@ -284,14 +284,12 @@ def _read_header(path: Path) -> Header:
         return Header((page.imagelength, page.imagewidth), dtype, *_voxel_size(tif))
 
 
-def _read_single(path: Path) -> NDArray[Any]:
+def _read_single(path: Path, rows: slice, columns: slice) -> tuple[tuple[int, int], NDArray[Any]]:
     with reading(path), _opened(path) as tif:
         page = tif.pages.first
-        return _decoded(page, (page.imagelength, page.imagewidth), np.dtype(page.dtype))
-
-
-def _decoded(page: tifffile.TiffPage, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    return page.asarray().reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+        shape = page.imagelength, page.imagewidth
+        inside = slice(rows.start, min(rows.stop, shape[0]))
+        return shape, read_window(page, inside, slice(columns.start, min(columns.stop, shape[1])))
 
 
 def _voxel_size(tif: tifffile.TiffFile) -> tuple[VoxelSize | None, str | None]:
@@ -317,7 +315,7 @@ def _usable(length: float | None) -> float | None:
 
 
 def _imagej_voxel_size(tif: tifffile.TiffFile) -> tuple[list[float | None], str | None]:
-    """Read ImageJ's: pixels per unit in the resolution tags, slice distance and unit in the text.
+    """Read ImageJ's voxel size: pixels per unit in resolution tags, slice spacing and unit in text.
 
     ImageJ leaves out a distance of exactly 1, and of slices that were never measured: the two
     cannot be told apart, so the distance is then not known.
@@ -340,7 +338,7 @@ def _imagej_voxel_size(tif: tifffile.TiffFile) -> tuple[list[float | None], str 
 
 
 def _ome_voxel_size(tif: tifffile.TiffFile) -> tuple[list[float | None], str | None]:
-    """Read OME's: PhysicalSizeZ, Y, X of the first image, in micrometres by default."""
+    """Read OME's voxel size: PhysicalSizeZ, Y, X of the first image, in micrometres by default."""
     try:
         root = ElementTree.fromstring(tif.ome_metadata or "")
     except ElementTree.ParseError:
