@@ -181,7 +181,7 @@ def _draw_scale_bar(panel: Axes, shape: tuple[int, ...], pixel: float) -> None:
 
 def _draw_fractions(figure: SubFigure, shown: Shown) -> None:
     """Draw each volume fraction on an axis of its own; all axes have the same scale."""
-    rows = figure.subplots(len(shown.fractions), 1)
+    rows = np.ravel(np.asarray(figure.subplots(len(shown.fractions), 1)))
     figure.suptitle("volume fractions", fontsize=15)
     for row, (name, (value, (low, high))) in zip(rows, shown.fractions.items(), strict=True):
         half = (high - low) / 2
