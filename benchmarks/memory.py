@@ -13,7 +13,6 @@ benchmarks/results/memory.json and .md.
 
 import argparse
 import json
-import math
 import sys
 import tempfile
 import time
@@ -146,7 +145,7 @@ def limited(case: list[Any]) -> dict[str, Any]:
     before = begun()
     blocks = blocks_of(model, volume, task)
     shares = [float(predict(model, volume, block, task)["idk"].mean()) for block in blocks[:BLOCKS]]
-    rows, columns = (part.stop - part.start for part in blocks[0].window)
+    rows, columns = (part.stop - part.start for part in blocks[0].window[1:])
     return {
         "blocks": len(blocks),
         "window": [blocks[0].shape[0], rows, columns],
@@ -179,10 +178,7 @@ def cube(case: list[Any]) -> dict[str, Any]:
     notes = [predict_block(model, job, block) for block in chosen]
     seconds = time.monotonic() - began
     voxels = sum(block.voxels for block in chosen)
-    seen = sum(
-        block.shape[0] * math.prod(part.stop - part.start for part in block.window)
-        for block in chosen
-    )
+    seen = sum(block.pixels_seen for block in chosen)
     return {
         "voxels": volume.n_slices * side**2,
         "bytes_on_disk": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
