@@ -16,7 +16,7 @@ instead.
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,30 +28,30 @@ from common import publish
 from numpy.typing import NDArray
 
 from matphase.images import formats
-from matphase.images.neighbours import read_images
-from matphase.images.phases import IGNORE_INDEX
+from matphase.images.annotations import Annotations
 from matphase.images.volume import Volume
-from matphase.learning.pairs import Pairs
+from matphase.learning.pool import Pool
 from matphase.learning.splits import Split, blocked_split
 from matphase.learning.trainer import Run
 from matphase.method import folder as model_folder
-from matphase.method import scaling, ugsm
+from matphase.method import scaling
 from matphase.method.align import align
 from matphase.method.fit import align_labels
-from matphase.method.folder import Trained
+from matphase.method.model import Model
+from matphase.method.ugsm import NetworkSegmenter
 from matphase.model import MatPhase, load
-from matphase.prediction import task as inference
 from matphase.reproduce.conditions import claim
 from matphase.reproduce.engine import result_of, results_of, run
 from matphase.reproduce.machine import facts
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.results import RESULT, read_json, write_json
-from matphase.scores.bootstrap import block_confusions
-from matphase.scores.evaluation import score_row
-from matphase.scores.metrics import confusion_matrix, mean_iou
+from matphase.reproduce.scoring import scores_by_truth
+from matphase.scores.metrics.checks import scored_pixels
+from matphase.scores.metrics.confusion import confusion_matrix, mean_iou
 from matphase.settings import AlignSettings
 from matphase.support.checked import merged
 from matphase.support.files import remove
+from matphase.support.scratch import mapped
 from matphase.virtual import VirtualElectrode
 from matphase.virtual.recipes import Recipe
 
@@ -285,18 +285,16 @@ def train_and_score(
     protocol: Protocol, job: Job, electrode: Path, folder: Path
 ) -> dict[str, dict[str, Any]]:
     """Train and score the model of a row and its refits; results by model."""
-    opened = {name: formats.open(electrode / f"{file}.tif") for name, file in FILES.items()}
-    images = opened["images"]
-    labels = {name: opened[name].to_array().astype(np.uint8) for name in TRUTHS}
-    split = blocked_split(images.n_slices)
+    volumes = {name: formats.open(electrode / f"{file}.tif") for name, file in FILES.items()}
+    split = blocked_split(volumes["images"].n_slices)
     settings = protocol.settings.updated(job.row.changes)
-    known = labels[job.row.truth][split.train]
+    images, known = volumes["images"], labels_of(volumes[job.row.truth], split.train)
     given: dict[str, Any] = {"label_slices": split.train.tolist()}
     found: dict[str, dict[str, Any]] = {}
 
     def keep(name: str, train: Callable[[Path], MatPhase]) -> MatPhase:
         model, fit = trained(folder / name, train)
-        scores = scored(model_folder.read(folder / name), images, labels, split, job, protocol)
+        scores = scored(model_folder.read(folder / name), volumes, split, job, protocol)
         found[name] = {"seed": job.seed, "fit": fit, **scores}
         return model
 
@@ -304,20 +302,20 @@ def train_and_score(
         model = MatPhase(settings=settings, seed=job.seed)
         return model.fit(images, known, PHASES, folder=training, **given)
 
+    def refitted(model: MatPhase, changes: dict[str, Any]) -> Callable[[Path], MatPhase]:
+        return lambda training: model.refit_local(
+            images, known, folder=training, **given, **changes
+        )
+
     model = keep(job.row.name, fit)
     # refits share its alignment
     written = model_folder.read(folder / job.row.name)
-    found[job.row.name] |= of_alignment(written, images, labels, split)
+    found[job.row.name] |= of_alignment(written, volumes, split)
     for name, changes in job.row.refits:
         local = dict(changes)
         if "lcgar_settings" in local:
             local["lcgar_settings"] = settings.updated({"lcgar": local["lcgar_settings"]}).lcgar
-        keep(
-            name,
-            lambda training, local=local: model.refit_local(
-                images, known, folder=training, **given, **local
-            ),
-        )
+        keep(name, refitted(model, local))
     return found
 
 
@@ -339,19 +337,16 @@ def trained(folder: Path, train: Callable[[Path], MatPhase]) -> tuple[MatPhase, 
 
 
 def scored(
-    model: Trained,
-    images: Volume,
-    labels: dict[str, Labels],
-    split: Split,
-    job: Job,
-    protocol: Protocol,
+    model: Model, volumes: dict[str, Volume], split: Split, job: Job, protocol: Protocol
 ) -> dict[str, Any]:
     """What a model answers, UGSM alone and the whole, as it is and scaled."""
     tested = split.test[:: protocol.test_every]
     validated = split.validation[::VALIDATED_EVERY]
-    seen, _ = answers(model, images, validated, job.seed)
-    predicted, share = answers(model, images, tested, job.seed)
-    known = labels[job.row.truth][validated]
+    seen, _ = answers(model, volumes, validated, job.seed)
+    predicted, share = answers(model, volumes, tested, job.seed)
+    truths = {name: labels_of(volumes[name], tested) for name in TRUTHS}
+    learned_from = {name: labels_of(volumes[name], validated) for name in TRUTHS}
+    known = learned_from[job.row.truth]
     vectors = {who: scaling.fit(said, known, "vector", job.seed) for who, (_, said) in seen.items()}
     # as `align_labels` does, from samples that are there already
     moved = align(vectors["ugsm"].apply(seen["ugsm"][1]), known, AlignSettings()).labels
@@ -365,60 +360,61 @@ def scored(
         for how, way in ways.items():
             codes, probabilities = way.answer(*answer) if way else answer
             learned, _ = way.answer(*seen[who]) if way else seen[who]
-            truths = {name: labels[name][tested] for name in TRUTHS}
             found[f"{who}, {how}"] = {
                 "scaling": way.to_json() if way else None,
-                "validation mIU": {name: miou(labels[name][validated], learned) for name in TRUTHS},
-                "scores": {
-                    name: score_row(truth, codes, PHASES, probabilities)
-                    for name, truth in truths.items()
+                "validation mIU": {
+                    name: miou(truth, learned) for name, truth in learned_from.items()
                 },
-                "block_confusions": {
-                    name: block_confusions(truth, codes, len(PHASES), protocol.block).tolist()
-                    for name, truth in truths.items()
-                },
+                **scores_by_truth(truths, codes, probabilities, PHASES, protocol.block),
             }
     return {"idk_share": share, "answers": found}
 
 
 def answers(
-    model: Trained, images: Volume, chosen: Sequence[int] | NDArray[np.int64], seed: int
+    model: Model, volumes: dict[str, Volume], chosen: NDArray[np.int64], seed: int
 ) -> tuple[dict[str, Answer], float]:
-    """Answers of UGSM and of the whole for some slices, and the IDK pixels' share."""
-    stack = read_images(images, model.scale, chosen, model.settings.slices)
-    known = ugsm.predict(
-        model.ugsm, stack, model.settings.ugsm, seed=seed, precision=model.settings.precision
-    )
-    maps = inference.answers(model, stack, known, inference.whole(stack))
-    whole = np.ascontiguousarray(np.moveaxis(maps["probabilities"], 0, 1))
+    """Answers of UGSM and of the whole for some slices, and the share of uncertain pixels."""
+    maps = model.answer(pool_of(model, volumes, "measured", chosen).images[:], seed=seed)
     found = {
-        "ugsm": (known.labels, known.probabilities),
-        "whole": (model.phases.encode(maps["labels"]), whole),
+        who: (maps[f"{kind}labels"], np.moveaxis(maps[f"{kind}probabilities"], 0, 1))
+        for who, kind in (("ugsm", "global_"), ("whole", ""))
     }
     return found, float(maps["idk"].mean())
 
 
-def of_alignment(
-    model: Trained, images: Volume, labels: dict[str, Labels], split: Split
-) -> dict[str, Any]:
+def of_alignment(model: Model, volumes: dict[str, Volume], split: Split) -> dict[str, Any]:
     """What alignment made of the training labels, where it moved them, on exact ones."""
     settings = model.settings
     if not settings.align.after or settings.align.size > AlignSettings().size:
         return {}
-    stack = read_images(images, model.scale, split.train, settings.slices)
-    given, exact = (labels[truth][split.train] for truth in TRUTHS)
-    pairs = Pairs(stack, given, np.arange(len(given)))
-    run = Run(model.seed, settings.precision)
-    moved = align_labels(pairs, model.ugsm, settings, run)
-    quality = {"before": miou(exact, given), "after": miou(exact, moved.labels)}
-    return {"alignment": moved.summary(given, PHASES.names), "training labels mIU": quality}
+    assert isinstance(model.segmenter, NetworkSegmenter)
+    pool = pool_of(model, volumes, "measured", split.train)
+    exact = labels_of(volumes["exact"], split.train)
+    moved = align_labels(pool, model.segmenter, settings, Run(model.seed, settings.precision))
+    quality = {
+        when: miou(exact, mapped(labels))
+        for when, labels in (("before", pool.labels), ("after", moved.labels))
+    }
+    return {"alignment": moved.summary(pool.labels, PHASES.names), "training labels mIU": quality}
+
+
+def pool_of(
+    model: Model, volumes: dict[str, Volume], truth: str, chosen: NDArray[np.int64]
+) -> Pool:
+    """Some slices as the model's networks see them, with their neighbours and labels."""
+    annotations = Annotations.of(volumes["images"], volumes[truth], PHASES).take(chosen)
+    return Pool.read(volumes["images"], annotations, model.scale, model.settings.slices)
+
+
+def labels_of(volume: Volume, chosen: NDArray[np.int64]) -> Labels:
+    """Phase indices (n, height, width) of some slices."""
+    return PHASES.encode(np.stack([volume.slice(int(z)) for z in chosen]))
 
 
 def miou(truth: Labels, answer: Labels) -> float:
-    """Mean intersection over union of all pixels that both name."""
-    both = (truth != IGNORE_INDEX) & (answer != IGNORE_INDEX)
-    counts = confusion_matrix(truth[both], answer[both], len(PHASES))
-    return mean_iou(counts)
+    """Mean intersection over union of all pixels whose phase is known in both."""
+    both = scored_pixels(truth, answer, len(PHASES))
+    return float(mean_iou(confusion_matrix(truth[both], answer[both], len(PHASES))))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import numpy as np
 from common import recorded
 
 from matphase.images.phases import PhaseTable
-from matphase.reproduce.comparison import difference
 from matphase.reproduce.machine import named
 from matphase.reproduce.page import difference_cell, grid, mean_sd
 from matphase.reproduce.protocol import Protocol
 from matphase.scores.bootstrap import Interval
+from matphase.scores.comparison import difference
 
 PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))
 TRUTHS = ("measured", "exact")

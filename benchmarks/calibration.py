@@ -28,13 +28,14 @@ from matphase.scores.evaluation import score_trusted
 from matphase.scores.metrics.calibration import expected_calibration_error
 from matphase.settings import CalibrationSettings, Settings
 from matphase.support.files import remove
+from matphase.support.scratch import mapped
 from matphase.virtual import VirtualElectrode
 
 RISKS = (0.02, 0.05)
 BLOCKS = ((1, 1, 1), (8, 16, 16), (8, 32, 32))
 """The first stands for a threshold chosen pixel by pixel, as if pixels were exchangeable."""
 SCORED = ("none", "vector", "vector, aligned")
-"""Scalings that promises are tried with; a temperature hardly changes which pixels are surer."""
+"""Scalings that guarantees are tried with; a temperature hardly changes which pixels are surer."""
 SIZES = ((1, 4, 4), (2, 8, 8), (4, 16, 16), (8, 16, 16), (8, 32, 32), (8, 56, 64))
 """Blocks for which it is measured how much more alike errors are in them than by chance."""
 PLACES = ("unseen slices", "unseen electrode")
@@ -52,7 +53,8 @@ def main() -> None:
     parser.add_argument("--shape", default="72,224,256", help="slices, rows, columns")
     parser.add_argument("--steps", type=int, default=600, help="of UGSM's training")
     arguments = parser.parse_args()
-    shape = tuple(int(edge) for edge in arguments.shape.split(","))
+    z, y, x = (int(edge) for edge in arguments.shape.split(","))
+    shape = (z, y, x)
     conditions = {"shape": list(shape), "steps": arguments.steps}
     claim(arguments.out, conditions)
     cases = [Case("draw", seed) for seed in range(arguments.draws)]
@@ -60,7 +62,7 @@ def main() -> None:
     publish("calibration", {**conditions, "draws": draws}, report(conditions, draws))
 
 
-def draw(shape: tuple[int, ...], steps: int, case: Case, folder: Path) -> dict[str, Any]:
+def draw(shape: tuple[int, int, int], steps: int, case: Case, folder: Path) -> dict[str, Any]:
     """Train, calibrate and score once; `folder` keeps the training meanwhile."""
     seed, training = case.seed, folder / "training"
     electrode = VirtualElectrode.simulate("paper", shape, seed)
@@ -72,21 +74,21 @@ def draw(shape: tuple[int, ...], steps: int, case: Case, folder: Path) -> dict[s
         electrode.phases,
         folder=training,
     )
-    unseen = (min(UNSEEN_SLICES, shape[0]), *shape[1:])
+    unseen = (min(UNSEEN_SLICES, shape[0]), shape[1], shape[2])
     other = VirtualElectrode.simulate("paper", unseen, OTHER_ELECTRODES + seed)
     chosen, known = split.validation, electrode.measured_labels[split.validation]
     answer, said = answers(model, electrode, chosen)
-    moved = model.align(electrode.image[chosen], known).labels
-    aligned = np.where(moved < len(electrode.phases), moved, IGNORE_INDEX)
+    moved = mapped(model.align(electrode.image[chosen], known).labels)
+    aligned = np.where(moved < len(electrode.phases), moved, np.uint8(IGNORE_INDEX))
     scalings = {
         "temperature": scaling.fit(said, known, "temperature", seed),
         "vector": scaling.fit(said, known, "vector", seed),
         "vector, aligned": scaling.fit(said, aligned, "vector", seed),
     }
     scaled = by_scaling(answer, said, scalings)
-    promises = {
-        promise_name(kind, risk, block): conformal.fit(
-            *reversed(scaled[kind]), known, CalibrationSettings(risk=risk, block=block)
+    guarantees = {
+        guarantee_name(kind, risk, block): guarantee(
+            *scaled[kind], known, CalibrationSettings(risk=risk, block=block)
         )
         for kind in SCORED
         for risk in RISKS
@@ -96,7 +98,7 @@ def draw(shape: tuple[int, ...], steps: int, case: Case, folder: Path) -> dict[s
         "validation_slices": len(chosen),
         "alike": alike(answer != known, said.max(axis=1)),
         "scalings": {kind: one.to_json() for kind, one in scalings.items()},
-        "promises": {name: one.to_json() for name, one in promises.items()},
+        "guarantees": {name: one.to_json() for name, one in guarantees.items()},
     }
     everywhere = np.arange(len(other.image))
     places = zip(PLACES, ((electrode, split.test), (other, everywhere)), strict=True)
@@ -104,11 +106,27 @@ def draw(shape: tuple[int, ...], steps: int, case: Case, folder: Path) -> dict[s
         answer, said = answers(model, made, slices)
         truths = (made.measured_labels[slices], made.labels[slices])
         found[place] = {
-            name: scores(answer, said, truth, scalings, promises)
+            name: scores(answer, said, truth, scalings, guarantees)
             for name, truth in zip(TRUTHS, truths, strict=True)
         }
     remove(training)
     return found
+
+
+def guarantee(
+    labels: NDArray[np.uint8],
+    probabilities: NDArray[np.float32],
+    known: NDArray[np.uint8],
+    settings: CalibrationSettings,
+) -> conformal.RiskGuarantee:
+    """The guarantee that validation slices give, as `calibrator.fit` makes it."""
+    where = known != IGNORE_INDEX
+    return conformal.fit(
+        probabilities.max(axis=1)[where],
+        (labels != known)[where],
+        conformal.block_pixels(known.shape, settings),
+        settings,
+    )
 
 
 def answers(
@@ -154,21 +172,21 @@ def scores(
     said: NDArray[np.float32],
     truth: NDArray[np.uint8],
     scalings: dict[str, scaling.Scaling],
-    promises: dict[str, conformal.Promise],
+    guarantees: dict[str, conformal.RiskGuarantee],
 ) -> dict[str, Any]:
-    """Reliability and accuracy by scaling, and what became of each promise."""
+    """Reliability and accuracy by scaling, and whether each guarantee held."""
     scaled = by_scaling(answer, said, scalings)
     found: dict[str, Any] = {"ECE": {}, "accuracy": {}, "trusted": {}}
     for kind, (labels, probabilities) in scaled.items():
         found["ECE"][kind] = expected_calibration_error(probabilities, truth)
         found["accuracy"][kind] = float(np.mean(labels == truth))
-    for name, one in promises.items():
+    for name, one in guarantees.items():
         labels, probabilities = scaled[name.split(";")[0]]
         found["trusted"][name] = score_trusted(truth, labels, one.trusts(probabilities))
     return found
 
 
-def promise_name(kind: str, risk: float, block: tuple[int, int, int]) -> str:
+def guarantee_name(kind: str, risk: float, block: tuple[int, int, int]) -> str:
     """As results name it."""
     return f"{kind}; {100 * risk:g} %; {' x '.join(str(edge) for edge in block)}"
 
@@ -185,7 +203,7 @@ def report(conditions: dict[str, Any], draws: list[dict[str, Any]]) -> str:
         "measured or, where it says aligned, aligned with the image by the network.",
         "## The goals",
         "Of unseen electrodes, by how the probabilities are scaled: ECE against exact labels, and "
-        "in how many draws the promise of the default block held against the measured labels, "
+        "in how many draws the guarantee of the default block held against the measured labels, "
         "which it is made for.",
         goals(draws),
         "## Reliability",
@@ -214,15 +232,15 @@ def report(conditions: dict[str, Any], draws: list[dict[str, Any]]) -> str:
             ],
         ),
         "## Trusted pixels",
-        "In how many draws at most the promised share was wrong: of the trusted pixels, and of all "
-        "pixels (trusted and wrong). Draws in which no pixel is trusted count as kept, and their "
+        "In how many draws at most the guaranteed share was wrong: of the trusted pixels, and of "
+        "all pixels (trusted and wrong). Draws in which no pixel is trusted count as held; their "
         "number is given. Shares are of the pixels of all draws together, in per cent. The first "
         "column has the scaling of the score, the risk, and the block.",
     ]
     for place in PLACES:
         for truth in TRUTHS:
-            rows = [promise_row(name, draws, place, truth) for name in first["promises"]]
-            header = ["", "kept among trusted", "kept of all", "none trusted"]
+            rows = [guarantee_row(name, draws, place, truth) for name in first["guarantees"]]
+            header = ["", "held among trusted", "held of all", "none trusted"]
             header += ["trusted %", "wrong among trusted %", "trusted and wrong of all %"]
             text += [f"### {place}, labels {truth}", grid(header, rows)]
     rows = [[size, mean_sd([one["alike"][size] for one in draws], 0)] for size in first["alike"]]
@@ -243,7 +261,7 @@ def goals(draws: list[dict[str, Any]]) -> str:
     lines = []
     for kind in SCORED:
         errors = [one[unseen]["exact"]["ECE"][kind] for one in draws]
-        row = promise_row(promise_name(kind, least, block), draws, unseen, "measured")
+        row = guarantee_row(guarantee_name(kind, least, block), draws, unseen, "measured")
         _, among, of_all, _, trusted, *_ = row
         lines.append([kind, mean_sd(errors, 4), of_all, among, f"{trusted} %"])
     header = [
@@ -256,9 +274,9 @@ def goals(draws: list[dict[str, Any]]) -> str:
     return grid(header, lines)
 
 
-def promise_row(name: str, draws: list[dict[str, Any]], place: str, truth: str) -> list[str]:
-    """How one promise was kept."""
-    risk = draws[0]["promises"][name]["risk"]
+def guarantee_row(name: str, draws: list[dict[str, Any]], place: str, truth: str) -> list[str]:
+    """How often one guarantee held."""
+    risk = draws[0]["guarantees"][name]["risk"]
     found = [one[place][truth]["trusted"][name] for one in draws]
     among = [part["trusted_error"] or 0 for part in found]
     of_all = [part["trusted_wrong_share"] for part in found]

@@ -20,7 +20,7 @@ import argparse
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from common import publish
@@ -31,7 +31,6 @@ from matphase.method import deferral, scaling
 from matphase.method.aggregate import aggregate
 from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.networks.idk import IDKClassifier
-from matphase.reproduce.comparison import difference
 from matphase.reproduce.conditions import claim, source_of
 from matphase.reproduce.data import SplitData, split_data
 from matphase.reproduce.engine import Case, run
@@ -39,9 +38,12 @@ from matphase.reproduce.page import difference_cell, grid
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.scoring import confusions_by_block
 from matphase.reproduce.stages import Stages
-from matphase.scores import metrics
-from matphase.scores.bootstrap import measure_of
+from matphase.scores.comparison import difference
+from matphase.scores.metrics.calibration import expected_calibration_error
+from matphase.scores.metrics.confusion import metric_by_name
+from matphase.scores.metrics.detection import auroc
 from matphase.scores.trust import oracle_ceiling
+from matphase.support.scratch import mapped
 
 LEARNINGS = ("in-sample", "out-of-fold")
 SHARES = (0.02, 0.05, 0.1, 0.2)
@@ -99,9 +101,10 @@ def rows(protocol: Protocol, out: Path, case: Case, _: Path) -> dict[str, Any]:
     folder = out / f"seed{seed}"
     stages = Stages(data, settings, Run(seed, settings.precision, folder))
     network = stages.fit_network()
-    known, _ = stages.predict(network)
+    known = stages.predict(network)[0]
     found: dict[str, Any] = {"rows": {}, "scaled": {}, "equal_share": {}, "local": {}}
     found["rows"]["UGSM"] = counts((known.labels, known.probabilities), data, protocol)
+    fusions: tuple[Literal["replace", "soft"], ...] = ("replace", "soft")
     for learning in LEARNINGS:
         folds = protocol.folds if learning == "out-of-fold" else 0
         part = replace(
@@ -115,7 +118,7 @@ def rows(protocol: Protocol, out: Path, case: Case, _: Path) -> dict[str, Any]:
             answer = alone.answer(known.labels, known.probabilities)
             found["scaled"]["UGSM"] = counts(answer, data, protocol)
         for target, fusion in (
-            (target, fusion) for target in ("wrong", "gain") for fusion in ("replace", "soft")
+            (target, fusion) for target in ("wrong", "gain") for fusion in fusions
         ):
             used = chooser if target == "gain" else None
             before, answer = (
@@ -141,16 +144,13 @@ def fitted(
         both answers on the slices that the deferral classifier learns from, and on the test
         slices; the labels of the former; and the classifier.
     """
-    settings = stages.settings
     chosen, learned = stages.predictions_to_learn_from(network)
     classifier, split = stages.fit_idk(chosen, learned)
     answerer = stages.fit_local(chosen, learned, split)
-    before = Asked(learned, *stages.local_answers_to_learn_from(chosen, learned, split, answerer))
-    chooser = deferral.fit(
-        learned, before.where, before.said, chosen.labels, settings.idk, stages.run
-    )
+    chooser, where, said = stages.fit_deferral(chosen, learned, split, answerer)
     there = stages.predict_local(answerer, known, stages.partition(classifier, known))
-    return before, Asked(known, there.asked, there.local), chosen.labels, chooser
+    before, tested = Asked(learned, where, said), Asked(known, there.asked, there.local)
+    return before, tested, mapped(chosen.labels), chooser
 
 
 def counts(answer: Answer, data: SplitData, protocol: Protocol) -> dict[str, Any]:
@@ -159,8 +159,7 @@ def counts(answer: Answer, data: SplitData, protocol: Protocol) -> dict[str, Any
     return {
         "confusions": confusions_by_block(labels, data, protocol),
         "ECE": {
-            name: metrics.expected_calibration_error(probabilities, truth)
-            for name, truth in data.truths
+            name: expected_calibration_error(probabilities, truth) for name, truth in data.truths
         },
     }
 
@@ -178,8 +177,8 @@ def of_both(asked: Asked, score: NDArray[np.float32], data: SplitData) -> dict[s
         decisive = better != (asked.known.labels[inside] == truth[inside])
         found[name] = {
             "ceiling": oracle_ceiling(truth, asked.known.labels, labels, inside, len(data.phases)),
-            "AUROC_idk": metrics.auroc(asked.where.score[inside], better, where=decisive),
-            "AUROC_gain": metrics.auroc(score, better, where=decisive),
+            "AUROC_idk": auroc(asked.where.score[inside], better, where=decisive),
+            "AUROC_gain": auroc(score, better, where=decisive),
         }
     return found
 
@@ -303,7 +302,9 @@ def confusions(seeds: list[dict[str, Any]], truth: str) -> dict[int, Any]:
 
 def mean_miu(row: dict[int, Any]) -> float:
     """The mean over seeds."""
-    return float(np.mean([measure_of(np.sum(blocks, axis=0), "mIU") for blocks in row.values()]))
+    return float(
+        np.mean([metric_by_name(np.sum(blocks, axis=0), "mIU") for blocks in row.values()])
+    )
 
 
 def against(row: dict[int, Any], other: dict[int, Any]) -> str:

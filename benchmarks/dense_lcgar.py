@@ -2,9 +2,9 @@
 
     python benchmarks/dense_lcgar.py [NOTE]
 
-Slices have the size of the virtual electrode's; the IDK set is drawn at random, since neither way
-depends on where its pixels lie. Networks are not trained, which takes the same time. All sides of
-a ratio take turns within a round. NOTE, a sentence on the machine, goes into the results.
+Slices have the size of the virtual electrode's; the uncertain pixels are drawn at random, since
+neither way depends on where they are. Networks are not trained, which takes the same time. All
+sides of a ratio take turns within a round. NOTE, a sentence on the machine, goes into the results.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from common import publish
 from matphase.method import lcgar
 from matphase.method.aggregate import aggregate
 from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
-from matphase.networks import zoo
+from matphase.networks import cost
 from matphase.networks.dense_lcgar import costs
 from matphase.reproduce.page import grid
 from matphase.reproduce.timing import median_seconds
@@ -59,7 +59,7 @@ def operations(h: int) -> dict[str, float]:
     pixels = HEIGHT * WIDTH
     return {
         "h": h,
-        "paper": zoo.macs(lcgar.build(3, settings), patch, logits),
+        "paper": cost.macs(lcgar.build(3, settings), patch, logits),
         "patches": counted.patch,
         "whole": counted.least(pixels) / pixels,
         "share_from_which_whole": counted.maps / (counted.patch - counted.pixel) / pixels,
@@ -73,14 +73,15 @@ def measure(h: int, share: float) -> dict[str, float]:
     logits = rng.normal(size=(SLICES, 3, HEIGHT, WIDTH)).astype(np.float32)
     known = GlobalPrediction(logits.argmax(1).astype(np.uint8), logits, images)
     partition = Partition(rng.random(images.shape) < share, images)
+    stack = images[:, np.newaxis]
     paper, image = LCGARSettings(h=h), LCGARSettings(h=h, padding="image")
     networks = {settings.padding: lcgar.build(3, settings) for settings in (paper, image)}
 
     def predicted(settings: LCGARSettings) -> LocalPrediction:
-        return lcgar.predict(networks[settings.padding], images, known, partition, settings)
+        return lcgar.predict(networks[settings.padding], stack, known, partition, settings)
 
     def one_by_one() -> LocalPrediction:
-        inputs = lcgar.LocalInputs(images, known, partition, image)
+        inputs = lcgar.LocalInputs.of(stack, known, partition, image)
         with running(networks["image"], "auto"):
             batches = inputs.batches(np.nonzero(partition.idk), lcgar.PATCHES_PER_PASS)
             answers = [networks["image"](*batch).float().softmax(1).numpy() for batch in batches]
@@ -129,7 +130,7 @@ def report(content: dict[str, Any]) -> str:
                 f"{row['patches']:,.0f}",
                 f"{row['whole']:,.0f}",
                 f"**{row['paper'] / row['whole']:.0f}**",
-                f"{100 * row['share_from_which_whole']:.2f} % IDK",
+                f"{100 * row['share_from_which_whole']:.2f} % uncertain",
             ]
             for row in content["operations"]
         ],
@@ -137,7 +138,7 @@ def report(content: dict[str, Any]) -> str:
     times = grid(
         [
             "h",
-            "IDK",
+            "uncertain",
             "paper, by patches",
             "without padding, by patches",
             "without padding, as `predict` chooses",

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 import matphase as mp
 from matphase.images.volume import Volume
 from matphase.learning.splits import blocked_split
-from matphase.properties.estimate import Key, Measurements
+from matphase.properties.catalogue import Key
+from matphase.properties.estimate import Measurements
 from matphase.properties.sampling import half_width
 from matphase.reproduce.engine import Case, run
 from matphase.reproduce.page import grid
-from matphase.support.files import atomic_write
 
 SHAPE = (64, 128, 144)
 VOXEL = 0.2
@@ -39,8 +39,8 @@ PROPERTIES = {
     "active-pore area": Key("interface_area", "pore|nickel"),
     "tortuosity factor of the pores, z": Key("tortuosity_factor", "pore", "z"),
 }
-LABELS = "labels.npz"
-MEASURED = {"groups": ("fractions", "interfaces", "transport"), "axes": ("z",)}
+EXACT, PREDICTED = "exact.tif", "predicted.tif"
+"""In the folder of an electrode."""
 
 
 def main() -> None:
@@ -80,45 +80,29 @@ def trained(folder: Path) -> mp.MatPhase:
 def predicted(model: mp.MatPhase, case: Case, folder: Path) -> dict[str, Any]:
     """Simulate and predict an electrode; its labels are kept in the folder."""
     electrode = mp.VirtualElectrode.simulate(shape=SHAPE, seed=case.seed)
-    volume = Volume.from_array(electrode.image, None, electrode.voxel_size, electrode.unit)
-    result = model.predict(volume, keep_samples=True)
-    with atomic_write(folder / LABELS, overwrite=True) as beside:
-        np.savez_compressed(
-            beside, exact=electrode.labels, labels=result.labels, samples=result.samples
-        )
+    volume = labelled(electrode.image)
+    model.predict(volume, out=folder / PREDICTED, keep_samples=True, overwrite=True)
+    mp.save(folder / EXACT, labelled(electrode.labels), overwrite=True, labels=True)
     return {}
 
 
 def measured(model: mp.MatPhase, out: Path, case: Case, _: Path) -> dict[str, Any]:
     """Properties of an electrode on its exact labels, and as predicted, with their errors."""
-    kept = np.load(out / Case("predicted", case.seed).place / LABELS)
-    exact = mp.measure(labelled(kept["exact"]), model.phases, **MEASURED)
-    found = mp.measure(prediction(model, kept), **MEASURED)
+    kept = out / Case("predicted", case.seed).place
+    exact = properties(mp.open(kept / EXACT), model.phases)
+    found = properties(mp.open_prediction(kept / PREDICTED))
     return {"properties": {name: row(exact, found, key) for name, key in PROPERTIES.items()}}
 
 
-def labelled(labels: NDArray[np.uint8]) -> Volume:
-    """A volume of the electrodes' voxel size."""
-    return Volume.from_array(labels, None, VOXEL, "um", "electrode")
+def labelled(voxels: NDArray[Any]) -> Volume:
+    """Labels or grey values as a volume with the voxel size of the electrodes."""
+    return Volume.from_array(voxels, None, VOXEL, "um", "electrode")
 
 
-def prediction(model: mp.MatPhase, kept: Any) -> mp.Prediction:
-    """As much of a prediction as `measure` looks at."""
-    nothing = np.zeros(0, np.float32)
-    return mp.Prediction(
-        labels=kept["labels"],
-        probabilities=nothing,
-        entropy=nothing,
-        idk=nothing.astype(np.bool_),
-        idk_score=nothing,
-        global_labels=kept["labels"],
-        global_probabilities=nothing,
-        mutual_information=None,
-        phases=model.phases,
-        volume=labelled(kept["labels"]),
-        samples=kept["samples"],
-        validation=model.validation,
-    )
+def properties(source: Any, phases: mp.PhaseTable | None = None) -> Measurements:
+    """The properties that are compared, of labels or of a prediction."""
+    groups = ("fractions", "interfaces", "transport")
+    return mp.measure(source, phases, groups=groups, axes=("z",))
 
 
 def row(exact: Measurements, found: Measurements, key: Key) -> dict[str, float | None]:
@@ -142,7 +126,7 @@ def reference_labels() -> dict[str, tuple[float, float]]:
     electrode = mp.VirtualElectrode.simulate(shape=SHAPE, seed=TRAINED_ON)
     phases = mp.PhaseTable.from_mapping({"pore": 0, "carbon": 1, "nickel": 2}, ignore=255)
     exact, given = (
-        mp.measure(labelled(labels), phases, **MEASURED)
+        properties(labelled(labels), phases)
         for labels in (electrode.labels, electrode.measured_labels)
     )
     return {name: (exact[key].value, given[key].value) for name, key in PROPERTIES.items()}

@@ -31,12 +31,11 @@ from skimage.filters import threshold_multiotsu
 from sklearn.ensemble import RandomForestClassifier
 
 import matphase as mp
-from matphase.prediction.records import read_prediction
-from matphase.reproduce.comparison import difference
 from matphase.reproduce.engine import Case, run
 from matphase.reproduce.page import difference_cell, grid, mean_sd
-from matphase.scores.bootstrap import block_confusions
+from matphase.scores.comparison import difference
 from matphase.scores.evaluation import Row, score_row
+from matphase.scores.metrics.confusion import block_confusions
 
 LABEL_MAP = "active_material=0,carbon_binder=1,pore=2"
 SPLITS = {
@@ -171,7 +170,7 @@ def random_forest(split: Electrode, seed: int) -> Row:
 
 def pixel_features(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Intensity, edges and texture at scales of 1 to 16 px: (pixels, features)."""
-    features = multiscale_basic_features(image, sigma_min=1, sigma_max=16)
+    features: NDArray[np.float32] = multiscale_basic_features(image, sigma_min=1, sigma_max=16)
     return features.reshape(image.size, -1)
 
 
@@ -192,11 +191,11 @@ def matphase(split: Electrode, preset: str, seed: int) -> dict[str, Row]:
     record = tomllib.loads((model / "config.toml").read_text("utf-8"))["training"]
     if "alignment" in record:
         found["alignment"] = record["alignment"]
-    answer = read_prediction(out, split.phases)
-    assert answer.global_labels is not None
+    answer = mp.open_prediction(out)
+    probabilities = np.moveaxis(np.asarray(answer.probabilities), 0, 1)
     return {
-        "UGSM": scored(split, answer.global_labels),
-        "MatPhase": {**scored(split, answer.labels, answer.probabilities), **found},
+        "UGSM": scored(split, np.asarray(answer.global_indices)),
+        "MatPhase": {**scored(split, np.asarray(answer.indices), probabilities), **found},
     }
 
 

@@ -13,7 +13,6 @@ benchmarks/results/memory.json and .md.
 
 import argparse
 import json
-import math
 import sys
 import tempfile
 import time
@@ -29,12 +28,14 @@ from numpy.typing import NDArray
 from matphase.images import formats
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
-from matphase.images.tiles import Block
+from matphase.images.tiles import Maps, Tile
 from matphase.images.volume import Volume
-from matphase.method import hcl_idk, local
-from matphase.method.folder import Trained
-from matphase.networks import zoo
-from matphase.prediction.maps import Maps, written_layers
+from matphase.method.calibrator import Calibrator
+from matphase.method.fit import segmenter_of
+from matphase.method.hcl import HCL
+from matphase.method.model import Model
+from matphase.networks import registry
+from matphase.prediction.maps import written_layers
 from matphase.prediction.run import Job, predict_block
 from matphase.prediction.store import open_store
 from matphase.prediction.task import (
@@ -63,8 +64,8 @@ SIDES = (464, 1000, 2000)
 LIMIT = 2000
 """Of memory for the cubes, in MB."""
 BLOCKS_OF_CUBE = 2
-IDK_SHARE = 0.1
-"""About so many of the pixels, as of a trained model."""
+UNCERTAIN_SHARE = 0.1
+"""About so many of the pixels are uncertain, as with a trained model."""
 
 
 @dataclass(frozen=True)
@@ -91,18 +92,20 @@ class Noise:
         return rng.integers(0, 255, shape, np.uint8)
 
 
-def model_of(width: int, samples: int) -> Trained:
+def model_of(width: int, samples: int) -> Model:
     """A model with random weights."""
     settings = Settings.from_mapping(
         {"ugsm": {"width": width, "samples": samples}, "precision": "float32"}
     )
     torch.manual_seed(0)
-    network = zoo.segmenter("mcd_unet", 1, 3, settings.ugsm).eval()
-    classifier = hcl_idk.build(3, settings.idk).eval()
-    scale = IntensityScale(0, 255)
-    answering = local.build(3, settings).eval()
     phases = PhaseTable.from_names(["pore", "carbon", "nickel"])
-    return Trained(settings, phases, scale, 0, network, classifier, answering, {})
+    network = registry.segmenter("mcd_unet", 1, len(phases), settings.ugsm).eval()
+    refiner = HCL.untrained(len(phases), settings)
+    for one in refiner.networks.values():
+        one.eval()
+    segmenter = segmenter_of(network, len(phases), settings)
+    scale = IntensityScale(0, 255)
+    return Model(settings, phases, scale, 0, segmenter, refiner, Calibrator(), {})
 
 
 def memory(key: str) -> int:
@@ -117,23 +120,24 @@ def begun() -> int:
     return memory("VmRSS")
 
 
-def predict(model: Trained, volume: Volume, block: Block, task: Task) -> Maps:
+def predict(model: Model, volume: Volume, block: Tile, task: Task) -> Maps:
     """The maps of one block."""
     return block_maps(model, block_images(model, volume, block, task), block, task)
 
 
-def warmed(model: Trained, like: Volume) -> Trained:
+def warmed(model: Model, like: Volume) -> Model:
     """Predict a corner, so that whatever is loaded once is loaded.
 
     Returns:
-        the model, with a threshold at which a part of the pixels there is IDK.
+        the model, with a threshold at which that share of the pixels there is uncertain.
     """
     small = Volume.from_array(like.block(slice(0, 2), slice(0, 64), slice(0, 64)))
     task = task_of(model, small)
     score = predict(model, small, blocks_of(model, small, task)[0], task)["idk_score"]
-    threshold = float(np.quantile(score, 1 - IDK_SHARE))
-    idk = model.settings.idk.model_copy(update={"threshold": threshold})
-    return replace(model, settings=model.settings.model_copy(update={"idk": idk}))
+    threshold = float(np.quantile(score, 1 - UNCERTAIN_SHARE))
+    settings = model.settings.updated({"idk": {"threshold": threshold}})
+    assert isinstance(model.refiner, HCL)
+    return replace(model, settings=settings, refiner=replace(model.refiner, settings=settings))
 
 
 def limited(case: list[Any]) -> dict[str, Any]:
@@ -146,7 +150,7 @@ def limited(case: list[Any]) -> dict[str, Any]:
     before = begun()
     blocks = blocks_of(model, volume, task)
     shares = [float(predict(model, volume, block, task)["idk"].mean()) for block in blocks[:BLOCKS]]
-    rows, columns = (part.stop - part.start for part in blocks[0].window)
+    rows, columns = (part.stop - part.start for part in blocks[0].window[1:])
     return {
         "blocks": len(blocks),
         "window": [blocks[0].shape[0], rows, columns],
@@ -179,10 +183,7 @@ def cube(case: list[Any]) -> dict[str, Any]:
     notes = [predict_block(model, job, block) for block in chosen]
     seconds = time.monotonic() - began
     voxels = sum(block.voxels for block in chosen)
-    seen = sum(
-        block.shape[0] * math.prod(part.stop - part.start for part in block.window)
-        for block in chosen
-    )
+    seen = sum(block.pixels_seen for block in chosen)
     return {
         "voxels": volume.n_slices * side**2,
         "bytes_on_disk": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
@@ -208,7 +209,8 @@ class Grains(Noise):
             for part, length in zip(windows, (32, 64, 50), strict=True)
         ]
         sums = waves[0][:, None, None] + waves[1][:, None] + waves[2]
-        return (40 + 80 * np.digitize(sums, (-0.7, 0.5))).astype(np.uint8)
+        grey: NDArray[np.uint8] = (40 + 80 * np.digitize(sums, (-0.7, 0.5))).astype(np.uint8)
+        return grey
 
 
 def grains(side: int) -> Volume:
@@ -241,7 +243,15 @@ def table_of_limits() -> tuple[list[dict[str, Any]], str]:
                 f"{found['peak_mb']:.0f} MB",
             ]
         )
-    header = ["volume", "width", "T", "window of a block", "IDK", "limit", "peak over the rest"]
+    header = [
+        "volume",
+        "width",
+        "T",
+        "window of a block",
+        "uncertain",
+        "limit",
+        "peak added",
+    ]
     return results, grid(header, rows)
 
 
@@ -273,12 +283,12 @@ def table_of_cubes() -> tuple[list[dict[str, Any]], str]:
         "file",
         "blocks",
         "predicted",
-        "IDK",
+        "uncertain",
         "a voxel",
         "a voxel with halo",
         "all of it",
         "grey scale",
-        "peak over the rest",
+        "peak added",
     ]
     return results, grid(header, rows)
 

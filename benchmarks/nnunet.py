@@ -62,8 +62,7 @@ from matphase.reproduce.engine import Case, run
 from matphase.reproduce.page import difference_cell, grid
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.results import claim
-from matphase.scores.bootstrap import block_confusions
-from matphase.scores.evaluation import score_row
+from matphase.reproduce.scoring import scores_by_truth
 from matphase.support.errors import MatPhaseError
 from matphase.support.files import remove
 from matphase.support.seeds import mix
@@ -308,15 +307,7 @@ def scored(
     assert source.exact is not None  # the electrode is virtual
     measured = PHASES.encode(np.stack([source.measured.slice(int(z)) for z in tested]))
     truths = {"measured": measured, "exact": source.exact[tested]}
-    return {
-        "scores": {
-            name: score_row(truth, answer, PHASES, probabilities) for name, truth in truths.items()
-        },
-        "block_confusions": {
-            name: block_confusions(truth, answer, len(PHASES), protocol.block).tolist()
-            for name, truth in truths.items()
-        },
-    }
+    return scores_by_truth(truths, answer, probabilities, PHASES, protocol.block)
 
 
 # --- the tables -----------------------------------------------------------------------------------

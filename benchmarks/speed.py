@@ -58,8 +58,9 @@ def unet_steps(width: int, *, half: bool) -> tuple[Callable[[], None], Callable[
     """One training step and one inference pass over 8 slices."""
     torch.manual_seed(0)
     layout = torch.channels_last if half else torch.contiguous_format
-    network = UNet(1, 3, width).to(memory_format=layout)
-    still = UNet(1, 3, width).to(memory_format=layout).eval()
+    network, still = UNet(1, 3, width), UNet(1, 3, width).eval()
+    for one in (network, still):
+        one.to(memory_format=layout)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters())
     images = torch.rand(SLICES, 1, HEIGHT, WIDTH).contiguous(memory_format=layout)
     labels = torch.randint(0, 3, (SLICES, HEIGHT, WIDTH))
@@ -68,7 +69,7 @@ def unet_steps(width: int, *, half: bool) -> tuple[Callable[[], None], Callable[
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             loss = F.cross_entropy(network(images).float(), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     def infer() -> None:
@@ -79,16 +80,16 @@ def unet_steps(width: int, *, half: bool) -> tuple[Callable[[], None], Callable[
 
 
 def local_model() -> dict[str, float]:
-    """LCGAR on the IDK pixels of 8 slices: everything, against the network on ready patches."""
+    """LCGAR on the uncertain pixels of 8 slices, and its network alone on ready patches."""
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (SLICES, HEIGHT, WIDTH)).astype(np.float32)
     logits = rng.normal(size=(SLICES, 3, HEIGHT, WIDTH)).astype(np.float32)
     idk = rng.random(images.shape) < 0.2
     known = GlobalPrediction(logits.argmax(1).astype(np.uint8), logits, images)
-    partition = Partition(idk, images)
+    partition, stack = Partition(idk, images), images[:, np.newaxis]
     settings = LCGARSettings()
     network = lcgar.build(3, settings)
-    inputs = lcgar.LocalInputs(images, known, partition, settings)
+    inputs = lcgar.LocalInputs.of(stack, known, partition, settings)
     ready = list(inputs.batches(np.nonzero(idk), lcgar.PATCHES_PER_PASS))
 
     def alone() -> None:
@@ -97,7 +98,7 @@ def local_model() -> dict[str, float]:
                 network(*batch)
 
     def whole() -> None:
-        lcgar.predict(network, images, known, partition, settings)
+        lcgar.predict(network, stack, known, partition, settings)
 
     times = median_seconds({"network_alone": alone, "whole": whole}, ROUNDS)
     return {
@@ -170,7 +171,7 @@ autocast with channels last (what MatPhase uses where the CPU has bfloat16 instr
 
 ## LCGAR: patches, network, writing back
 
-{local["pixels"]} IDK pixels of {SLICES} slices, h = 11: the network alone on ready patches
+{local["pixels"]} uncertain pixels of {SLICES} slices, h = 11: the network alone on ready patches
 {local["network_alone_pixels_per_s"]:,.0f} pixels/s, gathering and network and writing back
 {local["whole_pixels_per_s"]:,.0f} pixels/s:
 **{local["share_of_network_speed"]:.2f}** of the network's own speed.

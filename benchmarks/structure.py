@@ -96,7 +96,8 @@ def correlation(mask: NDArray[np.bool_], unit: float) -> NDArray[np.float64]:
         along_x = (mask[:, :, shift:] & mask[:, :, : mask.shape[2] - shift]).mean()
         values[shift] = (along_y + along_x) / 2
     values = (values - fraction**2) / (fraction - fraction**2)
-    return np.interp(GRID * unit, np.arange(reach), values)
+    curve: NDArray[np.float64] = np.interp(GRID * unit, np.arange(reach), values)
+    return curve
 
 
 def sizes(mask: NDArray[np.bool_], unit: float) -> NDArray[np.float64]:

@@ -178,7 +178,7 @@ def _plane_area_in_window(normal: Floats, width: float, places: Any) -> float:
     for shift in np.linspace(-0.5, 0.5, 8, endpoint=False) + 1 / 16:
         along = sum(c * (p + shift) for c, p in zip(normal, places, strict=True))
         near = abs(along / width - np.rint(along / width)) * width < thickness / 2
-        inside, samples = inside + np.count_nonzero(near), samples + near.size
+        inside, samples = inside + int(np.count_nonzero(near)), samples + near.size
     return inside / samples / thickness
 
 

@@ -12,8 +12,9 @@ import argparse
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from common import in_a_process, publish, recorded
@@ -23,10 +24,7 @@ from scipy import ndimage
 from skimage.transform import iradon
 
 import matphase as mp
-from matphase.images.grey_scale import IntensityScale
 from matphase.learning.splits import blocked_split
-from matphase.learning.trainer import Run
-from matphase.method import ugsm
 from matphase.reproduce.page import grid
 from matphase.scores.evaluation import score_row
 from matphase.scores.metrics.detection import auroc
@@ -37,7 +35,7 @@ from matphase.virtual.projection import Geometry, back_project, centred, project
 from matphase.virtual.recipes import NAMES
 from matphase.virtual.tomography import Tomogram, scan
 
-PHASES = ("pore", "carbon", "nickel")
+PHASES: tuple[Literal["pore", "carbon", "nickel"], ...] = ("pore", "carbon", "nickel")
 PARTS = ("physics", "machines", "difficulty", "cost", "unet", "pictures")
 PICTURES = Path("docs/pictures")
 WINDOW = (-60.0, 140.0)
@@ -55,7 +53,7 @@ def physics() -> dict[str, Any]:
     labels = grow(Microstructure(shape=(4, 224, 256)), 0)
     clean = scanned(labels)
     step = clean.attenuation[2]
-    attenuation = {}
+    attenuation: dict[str, dict[str, float]] = {}
     for phase, name in enumerate(PHASES):
         core = ndimage.binary_erosion(labels == phase, np.ones((1, 5, 5)))
         core[:, :8] = core[:, -8:] = core[:, :, :8] = core[:, :, -8:] = False
@@ -137,7 +135,7 @@ def machines() -> dict[str, Any]:
         run = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", program],
             env={**os.environ, "NPY_DISABLE_CPU_FEATURES": disabled},
-            preexec_fn=lambda count=count: os.sched_setaffinity(0, cores[:count]),
+            preexec_fn=partial(os.sched_setaffinity, 0, cores[:count]),
             capture_output=True,
             text=True,
             check=True,
@@ -183,18 +181,11 @@ def unet(steps: int) -> dict[str, Any]:
     """A U-Net on recipe `paper`, scored on unseen blocked slices against both kinds of labels."""
     made = VirtualElectrode.simulate("paper")
     split = blocked_split(len(made.image))
-    settings = Settings.preset("small").updated({"ugsm": {"width": 16, "min_steps": steps}})
-    scale = IntensityScale.of(mp.Volume.from_array(made.image[split.train]))
-    images = scale.apply(made.image)
-    network = ugsm.fit(
-        images[split.train],
-        made.measured_labels[split.train],
-        len(PHASES),
-        settings.ugsm,
-        settings.data,
-        Run(seed=0),
+    changes = {"model": "ugsm", "ugsm": {"width": 16, "min_steps": steps}}
+    model = mp.MatPhase(settings=Settings.preset("small").updated(changes)).fit(
+        made.image[split.train], made.measured_labels[split.train], made.phases
     )
-    answer = ugsm.predict(network, images[split.test], settings.ugsm).labels
+    answer = model.predict(made.image[split.test]).indices
     exact, measured = made.labels[split.test], made.measured_labels[split.test]
     return {
         "steps": steps,

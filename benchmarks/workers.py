@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ from matphase.images.volume import Volume
 from matphase.method.folder import read, write
 from matphase.prediction import run
 from matphase.prediction.cluster import Cluster, local_cluster
-from matphase.prediction.task import task_of
+from matphase.prediction.task import block_maps, task_of
 from matphase.reproduce.page import grid
 from matphase.reproduce.timing import take_turns
 from matphase.support.progress import Silent
@@ -58,28 +59,27 @@ def timed(spent: list[float]) -> Iterator[None]:
 def predicted(model: Path, volume: Path, crew: run.Crew | None, room: Path) -> list[float]:
     """Seconds of a prediction: in all, and in `block_maps` of this process."""
     within, whole = [0.0], [0.0]
-    real = run.block_maps
+    real = block_maps
 
     def timing(*arguments: Any) -> Any:
         with timed(within):
             return real(*arguments)
 
-    run.block_maps = timing
-    try:
-        with tempfile.TemporaryDirectory(dir=room) as folder, timed(whole):
-            trained, grey = read(model), formats.open(volume)
-            out = Path(folder) / "out.tif"
-            run.predict_to_files(
-                trained,
-                grey,
-                task_of(trained, grey),
-                out,
-                folder=model,
-                crew=crew,
-                reporter=Silent(),
-            )
-    finally:
-        run.block_maps = real
+    with (
+        patch.object(run, "block_maps", timing),
+        tempfile.TemporaryDirectory(dir=room) as folder,
+        timed(whole),
+    ):
+        trained, grey = read(model), formats.open(volume)
+        run.predict_to_files(
+            trained,
+            grey,
+            task_of(trained, grey),
+            Path(folder) / "out.tif",
+            folder=model,
+            crew=crew,
+            reporter=Silent(),
+        )
     return [whole[0], within[0]]
 
 

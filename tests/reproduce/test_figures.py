@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
-from matphase.learning.pairs import Pairs
+from matphase.learning.pool import Pool
 from matphase.reproduce.data import SplitData
 from matphase.reproduce.figures import WRONG, most_different, write_figures
 from matphase.reproduce.rows import FIGURE_UNITS, MATPHASE
@@ -26,13 +26,14 @@ def make_data(n_phases: int = 3, exact: bool = True) -> SplitData:
     measured = truth.copy()
     measured[:, 12] = 0
     measured[:, :3, :3] = IGNORE_INDEX
-    images = truth.astype(np.float32) - 1
+    images = truth[:, np.newaxis].astype(np.float32) - 1
+    phases = PhaseTable.from_names(("pore", "carbon", "nickel", "glue", "tin")[:n_phases])
     return SplitData(
-        Pairs(images, measured, np.arange(len(images))),
+        Pool(images, measured, np.arange(len(images)), phases),
         images,
         measured,
         truth if exact else None,
-        PhaseTable.from_names(("pore", "carbon", "nickel", "glue", "tin")[:n_phases]),
+        phases,
         groups=1,
     )
 

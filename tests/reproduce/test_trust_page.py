@@ -5,8 +5,8 @@ import pytest
 from fake_results import PHASES, TRUTHS, ceiling, leave, tables_in, trust
 
 from matphase.reproduce.rows import MATPHASE
-from matphase.reproduce.spread import NOTHING, Spread
 from matphase.reproduce.trust_page import trust_summary, write_trust
+from matphase.scores.spread import NOTHING, Spread
 
 
 def done(out, seeds=(0, 1), phases=PHASES, truths=TRUTHS, units=("ugsm", MATPHASE, "out_of_fold")):

@@ -14,7 +14,7 @@ import torch
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import save_weights
-from matphase.networks import zoo
+from matphase.networks import cost, registry
 from matphase.reproduce.conditions import claim
 from matphase.reproduce.data import UserSlices, split_data
 from matphase.reproduce.engine import result_of
@@ -113,8 +113,8 @@ def test_cost_adds_up(done: tuple[Path, list[str]], protocol: Protocol) -> None:
     assert ugsm["parameters"] == unet["parameters"]
     with np.load(out / Unit("blocked", 0, "ugsm").place / "test.npz") as kept:
         share = float(kept["idk"].mean())
-    lcgar = zoo.patch_classifier("lcgar", 4, 3, 3, protocol.settings.lcgar)
-    patch = zoo.macs(lcgar, torch.zeros(1, 4, 11, 11), torch.zeros(1, 3))
+    lcgar = registry.patch_classifier("lcgar", 4, 3, 3, protocol.settings.lcgar)
+    patch = cost.macs(lcgar, torch.zeros(1, 4, 11, 11), torch.zeros(1, 3))
     mlp = 4 * 16 + 16 * 32 + 32
     assert full["macs_per_pixel"] == pytest.approx(ugsm["macs_per_pixel"] + mlp + share * patch)
     assert full["parameters"] > ugsm["parameters"] + ugsm["idk_parameters"]
@@ -354,7 +354,7 @@ def test_results_built_on_another_ugsm_are_made_again(
     (place / "result.json").write_text(json.dumps({**before, "built_on": "another"}))
     (place / "built_on.txt").write_text("another")
     # a network trained on another UGSM, which must not be taken for this one's
-    other = zoo.patch_classifier("lcgar", 4, 3, 3, protocol.settings.lcgar)
+    other = registry.patch_classifier("lcgar", 4, 3, 3, protocol.settings.lcgar)
     save_weights(other, place / "lcgar.safetensors", overwrite=True)
     said: list[str] = []
     run_units([unit], protocol, slices, out, workers=2, say=said.append)

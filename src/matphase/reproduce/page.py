@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matphase.reproduce.spread import Spread
 from matphase.scores.bootstrap import Interval
+from matphase.scores.spread import Spread
 from matphase.support.files import atomic_write
 
 SHORT, LONG = 100, 2000

@@ -109,7 +109,7 @@ TABLES = {
             "What subsampling in training changes",
             (
                 _variant("MatPhase", FULL),
-                _variant("all IDK pixels of the images learned from", "all_pixels"),
+                _variant("all uncertain pixels of the images learned from", "all_pixels"),
                 _variant("all images", "all_images"),
                 _variant("twice the steps", "twice_the_steps"),
                 TableRow("ResNet-18", "resnet18"),

@@ -1,5 +1,6 @@
 """The scores of an answer on the test slices, ready for JSON."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,41 @@ def answer_scores(
         `scores` and `block_confusions` by truth, `on_all_pixels`, and `anatomy` (where the errors
         are; empty where the method was asked in part).
     """
+    block = (data.groups, *protocol.block[1:])
     return {
-        "scores": {
-            name: _scores(truth, labels, probabilities, data.phases) for name, truth in data.truths
-        },
-        "block_confusions": confusions_by_block(labels, data, protocol),
+        **scores_by_truth(dict(data.truths), labels, probabilities, data.phases, block),
         "on_all_pixels": bool((labels != IGNORE_INDEX).all()),
         "anatomy": _anatomy(labels, data),
+    }
+
+
+def scores_by_truth(
+    truths: Mapping[str, Labels],
+    labels: Labels,
+    probabilities: Probabilities | None,
+    phases: PhaseTable,
+    block: tuple[int, int, int],
+) -> dict[str, Any]:
+    """The scores of an answer against each truth, and the counts that the bootstrap draws from.
+
+    Args:
+        truths: (n, height, width) phase indices, by name.
+        labels: (n, height, width) predicted phase indices; `IGNORE_INDEX` where not asked.
+        probabilities: (n, phases, height, width), or none.
+        phases: their names.
+        block: pixels (slices, y, x) that the bootstrap draws together.
+
+    Returns:
+        `scores` and `block_confusions`, each by the name of the truth.
+    """
+    return {
+        "scores": {
+            name: _scores(truth, labels, probabilities, phases) for name, truth in truths.items()
+        },
+        "block_confusions": {
+            name: block_confusions(truth, labels, len(phases), block).tolist()
+            for name, truth in truths.items()
+        },
     }
 
 

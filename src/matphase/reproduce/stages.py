@@ -14,7 +14,7 @@ from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.pool import Pool
 from matphase.learning.trainer import Run, load_weights
 from matphase.learning.weights import phase_weights
-from matphase.method import hcl, hcl_idk, local, ugsm
+from matphase.method import deferral, hcl, hcl_idk, local, ugsm
 from matphase.method.aggregate import aggregate
 from matphase.method.fit import Stage, fold_numbers
 from matphase.method.results import (
@@ -162,13 +162,19 @@ class Stages:
         """Of the loss, by phase."""
         return phase_weights(self.data.pool.counts())
 
-    def local_answers_to_learn_from(
+    def fit_deferral(
         self, chosen: Pool, learned: GlobalPrediction, split: Partition, network: nn.Module
-    ) -> tuple[Partition, LocalPrediction]:
-        """A local network's answers on the images it learned from, out of fold by the settings."""
+    ) -> tuple[IDKClassifier, Partition, LocalPrediction]:
+        """The classifier that chooses between UGSM and a local network.
+
+        Returns:
+            the classifier, where the local network was asked on the images that it learned from,
+            and its answers there, out of fold by the settings.
+        """
+        stack = _stacked(learned)
         asked, answers = hcl.answers_to_learn_from(
             chosen,
-            _stacked(learned),
+            stack,
             PartitionStack(split.idk, split.score),
             self._weights(),
             network,
@@ -176,11 +182,13 @@ class Stages:
             self.settings,
             self.run,
         )
+        chooser = deferral.fit(stack, asked, answers, chosen.labels, self.settings.idk, self.run)
         idk = np.concatenate([one.idk for one in asked])
-        return Partition(idk, split.score), LocalPrediction(
+        said = LocalPrediction(
             np.concatenate([one.labels for one in answers]),
             np.concatenate([one.probabilities for one in answers]),
         )
+        return chooser, Partition(idk, split.score), said
 
     def load_local(self, weights: Path) -> nn.Module:
         """A local network with the weights in a file."""

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from matphase.reproduce.comparison import BlocksBySeed, difference
 from matphase.reproduce.engine import result_of
 from matphase.reproduce.machine import machines_of
 from matphase.reproduce.protocol import SplitName
 from matphase.reproduce.results import Result, conditions_of
 from matphase.reproduce.rows import MATPHASE, TableRow, TableSpec
-from matphase.reproduce.spread import NOTHING, Spread
 from matphase.reproduce.units import Unit
 from matphase.scores.bootstrap import Interval
+from matphase.scores.comparison import BlocksBySeed, difference
+from matphase.scores.spread import NOTHING, Spread
 
 Results = dict[int, Result]
 """The results of a unit by seed; seeds that are not done are left out."""

@@ -10,10 +10,10 @@ from matphase.reproduce.page import cell, grid, write_page
 from matphase.reproduce.protocol import SplitName
 from matphase.reproduce.results import Result, conditions_of
 from matphase.reproduce.rows import MATPHASE, TRUST_UNITS
-from matphase.reproduce.spread import NOTHING, Spread
 from matphase.reproduce.summary import Results, results_of
 from matphase.reproduce.tables import conditions_text, seeds_text, split_text
 from matphase.scores.anatomy import BOUNDARY_WIDTH
+from matphase.scores.spread import NOTHING, Spread
 
 NAME = "trust"
 SPLIT: SplitName = "blocked"
@@ -300,8 +300,8 @@ def _ceiling(summary: TrustSummary) -> list[str]:
         )
 
     text = (
-        "The oracle takes, in each IDK pixel, whichever of UGSM's and LCGAR's labels is right. The "
-        "shares are of the IDK pixels."
+        "The oracle takes, in each uncertain pixel, whichever of UGSM's and LCGAR's labels is "
+        "right. The shares are of the uncertain pixels."
     )
     return ["## How much LCGAR gains, and could gain", text, *_by_truth(summary, table)]
 

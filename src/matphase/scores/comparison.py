@@ -19,7 +19,7 @@ def difference(
     Args:
         a: of one method.
         b: of the other.
-        measure: see `bootstrap.measure_of`.
+        measure: see `metric_by_name`.
         same_pixels: all seeds were tested on the same pixels, see `bootstrap.paired_difference`.
 
     Raises:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from matphase.reproduce.comparison import difference
+from matphase.scores.comparison import difference
 from matphase.support.errors import InputError
 
 
