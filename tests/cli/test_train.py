@@ -528,7 +528,7 @@ def test_an_interrupted_training_is_not_thrown_away(
 def test_resume_with_something_else_is_refused(
     stopped: Path, refused: Refused, sample: Sample
 ) -> None:
-    keep = "go on with the same, or remove that folder"
+    keep = "continue with the same, or remove that folder"
     resume = [*TRAIN, "--resume"]
     refused(*resume, "--seed", "1", says=["begun with other seed", keep])
     renamed = "void=0,carbon=1,nickel=2"
@@ -543,7 +543,7 @@ def test_resume_with_something_else_is_refused(
 @pytest.mark.parametrize("text", ["", "{", "[]", "3"])
 def test_a_damaged_record_of_a_training(stopped: Path, refused: Refused, text: str) -> None:
     (stopped / "run.json").write_text(text, "utf-8")
-    refused(*TRAIN, "--resume", says=["model.partial/run.json is damaged", "train anew"])
+    refused(*TRAIN, "--resume", says=["model.partial/run.json is damaged", "train again"])
 
 
 def test_a_partial_folder_of_somebody_elses_stays(refused: Refused) -> None:
