@@ -16,9 +16,10 @@ from matphase.virtual import VirtualElectrode
 
 SETTINGS = Settings.preset("quick").updated(
     {
-        "ugsm": {"width": 8, "depth": 3, "min_steps": 120, "samples": 4},
-        "idk": {"epochs": 2},
-        "lcgar": {"epochs": 2},
+        "data": {"crop": 64},
+        "ugsm": {"width": 8, "depth": 2, "batch_size": 6, "min_steps": 120, "samples": 2},
+        "idk": {"epochs": 1},
+        "lcgar": {"epochs": 1, "pixels_per_image": 2000},
     }
 )
 
@@ -42,11 +43,11 @@ class Losses:
 
 @pytest.fixture(scope="module")
 def electrode() -> VirtualElectrode:
-    return VirtualElectrode.simulate("easy", (28, 64, 72), seed=1)
+    return VirtualElectrode.simulate("easy", (20, 64, 64), seed=1)
 
 
 def test_a_small_electrode_is_learned(electrode: VirtualElectrode) -> None:
-    train, test = slice(0, 18), slice(21, 28)
+    train, test = slice(0, 14), slice(16, 20)
     losses = Losses()
     model = mp.MatPhase(settings=SETTINGS, seed=0).fit(
         electrode.image[train], electrode.labels[train], electrode.phases, reporter=losses
@@ -55,5 +56,5 @@ def test_a_small_electrode_is_learned(electrode: VirtualElectrode) -> None:
     found = mean_iou(confusion_matrix(electrode.labels[test], np.asarray(result.labels), 3))
     # weighted by phase, random guesses have the loss log 3
     assert np.mean(losses.values[:5]) == pytest.approx(np.log(3), abs=0.3)
-    assert np.mean(losses.values[-20:]) < 0.65
-    assert found > 0.6
+    assert np.mean(losses.values[-20:]) < 0.75
+    assert found > 0.58
