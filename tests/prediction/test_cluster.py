@@ -90,7 +90,7 @@ def test_python_starts_workers_for_a_model_that_was_never_saved(
     unsaved = mp.MatPhase(settings=model.settings)
     unsaved._trained = model._trained
     result = unsaved.predict(
-        scan, out=tmp_path / "out.ome.zarr", probabilities=True, memory=SMALL, workers=2
+        scan, out=tmp_path / "out.ome.zarr", probabilities=True, memory=SMALL, workers=1
     )
     found = [one.to_array() for name in result.maps for one in result.volumes(name)]
     for one, other in zip(found, undisturbed, strict=True):
