@@ -193,7 +193,7 @@ def test_an_ome_file_whose_other_files_are_not_here(tmp_path: Path) -> None:
         f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>'
     )
     tifffile.imwrite(tmp_path / "0.tif", STACK[0], description=xml, metadata=None)
-    with pytest.raises(FormatError, match="a part of an image of several files"):
+    with pytest.raises(FormatError, match="one part of an image in several files"):
         formats.open(tmp_path / "0.tif")
 
 
