@@ -1,4 +1,4 @@
-"""What each piece beyond the paper is worth: one piece a row, on exact labels.
+"""The gain of each piece beyond the paper: one piece a row, on exact labels.
 
     python benchmarks/ablation.py OUT [--preset small] [--seeds 3] [--workers 2] [--anew]
                                       [--tables-only]
@@ -7,29 +7,24 @@ Data and budget are those of `matphase reproduce` (split blocked), so that its r
 these: what it measured (results/reproduction/units.json) is not measured again. Electrodes and
 splits are the same; the grey scale is that of all slices here, of the training slices there.
 
-OUT keeps the models and a file a row, condition and seed; a run that was stopped goes on, and what
-is committed in results/ablation.json is not measured again (unless --anew). What an output folder
-of `matphase reproduce` has of the same protocol would be made here, too, and may be copied:
-`protocol.json` to OUT, and `electrodes/seedN` to OUT/electrodes/paper_N.
+OUT keeps the models and the result of each row, condition and seed; a run that was stopped goes on,
+and what is committed in results/ablation.json is not measured again (unless --anew).
 
 Writes results/ablation.{json,md} from all that is there; with --preset quick the tables are printed
 instead.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from ablation_tables import BY_ALIGNED, PAPER, PHASES, TRUTHS, Results, recorded, report
-from common import keep, write_results
+from ablation_tables import BY_ALIGNED, PAPER, PHASES, TRUTHS, Results, ablated, report
+from common import publish
 from numpy.typing import NDArray
 
 from matphase.images import formats
@@ -46,17 +41,22 @@ from matphase.method.fit import align_labels
 from matphase.method.folder import Trained
 from matphase.model import MatPhase, load
 from matphase.prediction import task as inference
+from matphase.reproduce.conditions import claim
+from matphase.reproduce.engine import result_of, results_of, run
 from matphase.reproduce.machine import facts
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.runner import claim
+from matphase.reproduce.results import RESULT, read_json, write_json
+from matphase.scores.bootstrap import block_confusions
 from matphase.scores.evaluation import score_row
-from matphase.scores.metrics.confusion import block_confusions, confusion_matrix, mean_iou
+from matphase.scores.metrics import confusion_matrix, mean_iou
 from matphase.settings import AlignSettings
 from matphase.support.checked import merged
 from matphase.support.files import remove
 from matphase.virtual import VirtualElectrode
 from matphase.virtual.recipes import Recipe
 
+FILES = {"images": "images", "measured": "measured_labels", "exact": "labels"}
+"""Of an electrode."""
 VALIDATED_EVERY = 2
 """Of the validation slices; neighbours show nearly the same."""
 
@@ -65,7 +65,7 @@ Answer = tuple[Labels, NDArray[np.float32]]
 """Phase indices (n, height, width), and probabilities (n, phases, height, width)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # its settings have no hash
 class Row:
     """A model by its settings.
 
@@ -96,7 +96,7 @@ def deep(slices: int, changes: dict[str, Any]) -> dict[str, Any]:
     return merged(changes, {"ugsm": {"slices": slices}, "lcgar": {"slices": slices}})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Condition:
     """Which electrodes are learned from.
 
@@ -138,6 +138,37 @@ CONDITIONS = (
 
 
 @dataclass(frozen=True)
+class Electrode:
+    """The trial that simulates the electrode of a condition with one seed."""
+
+    condition: Condition
+    seed: int
+
+    @property
+    def place(self) -> str:
+        """Its folder, relative to OUT."""
+        return f"electrodes/{self.condition.name.replace(' ', '_')}_{self.seed}"
+
+    @property
+    def kind(self) -> str:
+        """A name for trials that take about equally long."""
+        return "electrode"
+
+    @property
+    def needs(self) -> None:
+        """No other trial."""
+        return
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Files that jobs read."""
+        return tuple(f"stack/{name}.tif" for name in FILES.values())
+
+    def __str__(self) -> str:
+        return f"electrode {self.condition.name}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
 class Job:
     """One row under one condition with one seed."""
 
@@ -150,17 +181,25 @@ class Job:
         """Of its model and of the refits."""
         return (self.row.name, *(name for name, _ in self.row.refits))
 
-    def path(self, out: Path, name: str, ending: str = "") -> Path:
-        """Of a model, or of what is kept beside it."""
-        return out / self.condition.name.replace(" ", "_") / f"{name}_{self.seed}{ending}"
+    @property
+    def place(self) -> str:
+        """Its folder, relative to OUT."""
+        return f"{self.condition.name.replace(' ', '_')}/{self.row.name}_{self.seed}"
 
-    def result(self, out: Path, name: str) -> Path:
-        """Of the scores of a model."""
-        return self.path(out, name, ".json")
+    @property
+    def kind(self) -> str:
+        """A name for jobs that take about equally long."""
+        return self.row.name
 
-    def electrode(self, out: Path) -> Path:
-        """Of the electrode that it learns from."""
-        return out / "electrodes" / f"{self.condition.name.replace(' ', '_')}_{self.seed}"
+    @property
+    def needs(self) -> Electrode:
+        """The electrode that it learns from."""
+        return Electrode(self.condition, self.seed)
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """No other job reads its models."""
+        return ()
 
     def __str__(self) -> str:
         return f"{self.condition.name}, seed {self.seed}, {self.row.name}"
@@ -177,7 +216,7 @@ def main() -> None:
     parser.add_argument("--tables-only", action="store_true", help="of what is there; run nothing")
     arguments = parser.parse_args()
     protocol, out = Protocol.named(arguments.preset), arguments.out
-    claim(out, protocol, None)
+    claim(out, protocol)
     jobs = [
         Job(condition, row, seed)
         for seed in range(arguments.seeds)
@@ -185,26 +224,23 @@ def main() -> None:
         for row in condition.rows
     ]
     if not arguments.anew:
-        known = recorded(arguments.preset)
+        known = ablated(arguments.preset)
         if not known:
             print("nothing is committed of this protocol; everything is measured")
         take_over(jobs, known, out)
     if not arguments.tables_only:
-        missing = [job for job in jobs if not all(job.result(out, it).exists() for it in job.names)]
-        run(missing, protocol, out, arguments.workers)
+        run(jobs, partial(work, protocol, out), out, workers=arguments.workers, keep_going=True)
     results: Results = {}
-    for job in jobs:
+    for job, result in results_of(jobs, out).items():
+        found = results.setdefault(job.condition.name, {})
         for name in job.names:
-            file = job.result(out, name)
-            if file.exists():
-                found = json.loads(file.read_text("utf-8"))
-                results.setdefault(job.condition.name, {}).setdefault(name, []).append(found)
+            found.setdefault(name, []).append(result["models"][name])
     text = report(results, arguments.preset)
     if arguments.preset == "quick":
         print(text)
     else:
         content = {"protocol": protocol.model_dump(mode="json"), "results": results}
-        write_results("ablation", content, text)
+        publish("ablation", content, text)
 
 
 def take_over(jobs: list[Job], known: Results, out: Path) -> None:
@@ -219,117 +255,87 @@ def take_over(jobs: list[Job], known: Results, out: Path) -> None:
             for one in known.get(job.condition.name, {}).get(name, [])
             if one["seed"] == job.seed
         }
-        if len(found) == len(job.names) and not any(job.result(out, it).exists() for it in found):
-            for name, one in found.items():
-                keep(job.result(out, name), one)
+        if len(found) == len(job.names) and result_of(job, out) is None:
+            write_json(out / job.place / RESULT, {"built_on": None, "models": found})
 
 
 # --- running --------------------------------------------------------------------------------------
 
 
-def run(jobs: list[Job], protocol: Protocol, out: Path, workers: int) -> None:
-    """Work off the jobs, on several processes with a core each; failures are told and passed by."""
-    electrodes = {job.electrode(out): job for job in jobs}
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
-        made = {
-            pool.submit(make_electrode, job, protocol, folder): f"electrode {folder.name}"
-            for folder, job in electrodes.items()
-            if not folder.exists()
-        }
-        told(made)
-        told({pool.submit(work, job, protocol, out): str(job) for job in jobs})
+def work(protocol: Protocol, out: Path, trial: Electrode | Job, folder: Path) -> dict[str, Any]:
+    """The result of an electrode or of a job."""
+    if isinstance(trial, Electrode):
+        return simulate(protocol, trial, folder / "stack")
+    return {"models": train_and_score(protocol, trial, out / trial.needs.place / "stack", folder)}
 
 
-def told(working: dict[Future[None], str]) -> None:
-    """Say of each task when it has ended, and how long the others may take."""
-    began = time.monotonic()
-    for number, future in enumerate(as_completed(working), 1):
-        try:
-            future.result()
-            how = ""
-        except Exception as error:
-            how = f" FAILED: {type(error).__name__}: {error}"
-        left = (time.monotonic() - began) / number * (len(working) - number) / 60
-        what = f"{number} of {len(working)}: {working[future]}{how}"
-        print(f"{what}; about {left:.0f} min left", flush=True)
-
-
-def make_electrode(job: Job, protocol: Protocol, folder: Path) -> None:
+def simulate(protocol: Protocol, electrode: Electrode, folder: Path) -> dict[str, Any]:
     """Simulate the electrode of a condition and a seed."""
-    recipe = Recipe.named(job.condition.recipe)
-    if job.condition.misregistration is not None:
-        changes = {"ground_truth": {"misregistration": job.condition.misregistration}}
+    condition = electrode.condition
+    recipe = Recipe.named(condition.recipe)
+    if condition.misregistration is not None:
+        changes = {"ground_truth": {"misregistration": condition.misregistration}}
         recipe = recipe.updated(changes)
-    VirtualElectrode.simulate(recipe, protocol.shape, seed=job.seed).save(folder)
+    remove(folder)
+    VirtualElectrode.simulate(recipe, protocol.shape, seed=electrode.seed).save(folder)
+    return {}
 
 
-def work(job: Job, protocol: Protocol, out: Path) -> None:
-    """Train, predict and score once."""
-    files = {"images": "images", "measured": "measured_labels", "exact": "labels"}
-    opened = {
-        name: formats.open(job.electrode(out) / f"{file}.tif") for name, file in files.items()
-    }
+def train_and_score(
+    protocol: Protocol, job: Job, electrode: Path, folder: Path
+) -> dict[str, dict[str, Any]]:
+    """Train and score the model of a row and its refits; results by model."""
+    opened = {name: formats.open(electrode / f"{file}.tif") for name, file in FILES.items()}
     images = opened["images"]
     labels = {name: opened[name].to_array().astype(np.uint8) for name in TRUTHS}
     split = blocked_split(images.n_slices)
     settings = protocol.settings.updated(job.row.changes)
     known = labels[job.row.truth][split.train]
     given: dict[str, Any] = {"label_slices": split.train.tolist()}
+    found: dict[str, dict[str, Any]] = {}
 
-    def fit(folder: Path) -> MatPhase:
+    def keep(name: str, train: Callable[[Path], MatPhase]) -> MatPhase:
+        model, fit = trained(folder / name, train)
+        scores = scored(model_folder.read(folder / name), images, labels, split, job, protocol)
+        found[name] = {"seed": job.seed, "fit": fit, **scores}
+        return model
+
+    def fit(training: Path) -> MatPhase:
         model = MatPhase(settings=settings, seed=job.seed)
-        return model.fit(images, known, PHASES, folder=folder, **given)
+        return model.fit(images, known, PHASES, folder=training, **given)
 
-    model = trained(job, job.row.name, out, fit)
-    finish(job, job.row.name, images, labels, split, protocol, out)
+    model = keep(job.row.name, fit)
+    # refits share its alignment
+    written = model_folder.read(folder / job.row.name)
+    found[job.row.name] |= of_alignment(written, images, labels, split)
     for name, changes in job.row.refits:
         local = dict(changes)
         if "lcgar_settings" in local:
             local["lcgar_settings"] = settings.updated({"lcgar": local["lcgar_settings"]}).lcgar
+        keep(
+            name,
+            lambda training, local=local: model.refit_local(
+                images, known, folder=training, **given, **local
+            ),
+        )
+    return found
 
-        def refit(folder: Path, local: dict[str, Any] = local) -> MatPhase:
-            return model.refit_local(images, known, folder=folder, **given, **local)
 
-        trained(job, name, out, refit)
-        finish(job, name, images, labels, split, protocol, out)
-
-
-def trained(job: Job, name: str, out: Path, train: Callable[[Path], MatPhase]) -> MatPhase:
-    """The model of that name, trained now unless it is there."""
-    folder, partial = job.path(out, name), job.path(out, name, ".partial")
-    if folder.exists():
-        return load(folder)
-    whole, began, here = not partial.exists(), time.process_time(), facts()
-    model = train(partial)
+def trained(folder: Path, train: Callable[[Path], MatPhase]) -> tuple[MatPhase, dict[str, Any]]:
+    """The model in a folder, trained now unless it is there, and the time that took."""
+    unfinished, record = folder.with_suffix(".partial"), folder.with_suffix(".fit.json")
+    if folder.exists() and (before := read_json(record)) is not None:
+        return load(folder), before
+    remove(folder)
+    whole, began, here = not unfinished.exists(), time.process_time(), facts()
+    model = train(unfinished)
     # a training that went on, or that a GPU did, says nothing about the time that a CPU takes
     seconds = time.process_time() - began if whole and here["gpu"] is None else None
-    keep(job.path(out, name, ".fit.json"), {"cpu_seconds": seconds, "machine": here})
+    fit = {"cpu_seconds": seconds, "machine": here}
+    write_json(record, fit)
     model.save(folder)
-    remove(partial)
-    return model
-
-
-def finish(
-    job: Job,
-    name: str,
-    images: Volume,
-    labels: dict[str, Labels],
-    split: Split,
-    protocol: Protocol,
-    out: Path,
-) -> None:
-    """Score a model that was trained, unless that is done."""
-    file = job.result(out, name)
-    if file.exists():
-        return
-    folder = job.path(out, name)
-    model = model_folder.read(folder)
-    content = scored(model, images, labels, split, job, protocol)
-    fit = json.loads(job.path(out, name, ".fit.json").read_text("utf-8"))
-    if name == job.row.name:  # refits share its alignment
-        content |= of_alignment(model, images, labels, split)
-    keep(file, {"seed": job.seed, "fit": fit, **content})
+    remove(unfinished)
+    return model, fit
 
 
 def scored(

@@ -1,6 +1,5 @@
 """The tables of ablation.py, and what others need of its results."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -8,13 +7,14 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from common import RESULTS, markdown_table
-from numpy.typing import NDArray
+from common import recorded
 
 from matphase.images.phases import PhaseTable
+from matphase.reproduce.comparison import difference
 from matphase.reproduce.machine import named
+from matphase.reproduce.page import difference_cell, grid, mean_sd
 from matphase.reproduce.protocol import Protocol
-from matphase.scores.bootstrap import Interval, paired_difference
+from matphase.scores.bootstrap import Interval
 
 PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))
 TRUTHS = ("measured", "exact")
@@ -118,7 +118,7 @@ def report(results: Results, preset: str) -> str:
     worth = {condition: alignment(found) for condition, found in results.items()}
     return "\n\n".join(
         [
-            "# What each piece is worth",
+            "# The gain of each piece",
             f"Recipe `paper`, preset `{preset}` of `matphase reproduce`, split blocked; mean ± SD "
             "over the seeds, F1 against exact labels. Gains are differences of mIU to the row "
             "above, over the seeds that both have, with a 95 % interval (paired block bootstrap "
@@ -129,14 +129,14 @@ def report(results: Results, preset: str) -> str:
             "training, 5 slices, dropout .1, no curriculum, an LCGAR whose convolutions see the "
             "image beyond its patch, and a vector scaling that aligned validation labels teach; of "
             'the others it says what is different (those with "and" have zeros beyond the patch, '
-            "too). The last column says by how much the best has the higher "
-            "mIU against exact labels. Validation is mIU against measured labels on slices from "
+            "too). The last column is the best's mIU minus that of the row, "
+            "against exact labels. Validation is mIU against measured labels on slices from "
             "which only scalings learned; settings are chosen there.",
             comparison_table({view.title: seen_by(view, paper) for view in BESIDE}, paper),
             "## Beside the rows of table 3",
             "As the reproduction has measured them. † on random pixels of the test images.",
             comparison_table(baselines(preset), paper),
-            "By how much F1 of the best is higher, against exact labels:",
+            "F1 of the best minus that of the row, against exact labels:",
             phases_table(baselines(preset), seen_by(BEST, paper)),
             "## The goals",
             goals(paper, worth, preset),
@@ -162,11 +162,13 @@ def ladder_table(found: dict[str, list[dict[str, Any]]]) -> str:
     lines, above = [], None
     for view in LADDER:
         if seeds := seen_by(view, found):
-            gains = (shown(difference(seeds, above, truth)) if above else "" for truth in TRUTHS)
+            gains = (
+                difference_cell(gain(seeds, above, truth)) if above else "" for truth in TRUTHS
+            )
             number = str(len(seeds))
             lines.append([view.title, number, *means(seeds), *gains, *details(seeds)])
             above = seeds
-    return markdown_table([*header, *DETAILS], lines)
+    return grid([*header, *DETAILS], lines)
 
 
 def comparison_table(others: dict[str, Seeds], found: dict[str, list[dict[str, Any]]]) -> str:
@@ -180,41 +182,48 @@ def comparison_table(others: dict[str, Seeds], found: dict[str, list[dict[str, A
             validation(seeds),
             *means(seeds),
             *details(seeds),
-            "" if title == BEST.title else shown(difference(best, seeds, "exact")),
+            "" if title == BEST.title else difference_cell(gain(best, seeds, "exact")),
         ]
         for title, seeds in others.items()
         if seeds
     ]
-    return markdown_table([*header, "best is better by"], lines)
+    return grid([*header, "best minus row"], lines)
 
 
 def phases_table(others: dict[str, Seeds], best: Seeds) -> str:
     """How much higher the best's F1 is, phase by phase."""
     lines = [
-        [title, *(shown(difference(best, seeds, "exact", f"F1:{k}")) for k in range(len(PHASES)))]
+        [
+            title,
+            *(difference_cell(gain(best, seeds, "exact", f"F1:{k}")) for k in range(len(PHASES))),
+        ]
         for title, seeds in others.items()
         if seeds
     ]
-    return markdown_table(["", *PHASES.names], lines)
+    return grid(["", *PHASES.names], lines)
 
 
 def goals(found: dict[str, list[dict[str, Any]]], worth: Worth, preset: str) -> str:
     """What was asked for, and whether it is so."""
     best, ceiling = seen_by(BEST, found), seen_by(CEILING, found)
     others = baselines(preset)
-    over = {title: difference(best, seeds, "exact") for title, seeds in others.items()}
+    over = {title: gain(best, seeds, "exact") for title, seeds in others.items()}
     lines = [["seeds of the best", str(len(best)), ""]]
     if least := lowest(over.values()):
         enough = least.difference >= 0.03 and all(one.low > 0 for one in over.values() if one)
         lines.append(
-            ["mIU at least .03 over every row of table 3", f"least {shown(least)}", yes(enough)]
+            [
+                "mIU at least .03 over every row of table 3",
+                f"least {difference_cell(least)}",
+                yes(enough),
+            ]
         )
     if worst := lowest(
-        difference(best, seeds, "exact", f"F1:{k}")
+        gain(best, seeds, "exact", f"F1:{k}")
         for seeds in others.values()
         for k in range(len(PHASES))
     ):
-        lines.append(["no phase's F1 worse than in any", f"worst {shown(worst)}",
+        lines.append(["no phase's F1 worse than in any", f"worst {difference_cell(worst)}",
                       yes(worst.difference >= 0)])  # fmt: skip
     if best and ceiling:
         common = sorted(best.keys() & ceiling.keys())
@@ -225,9 +234,14 @@ def goals(found: dict[str, list[dict[str, Any]]], worth: Worth, preset: str) -> 
         error = float(np.mean([best[seed]["scores"]["exact"]["ECE"] for seed in common]))
         lines.append(["ECE against exact labels under .02", f"{error:.4f}", yes(error < 0.02)])
     if worst := lowest(one for there in worth.values() for one in there):
-        lines.append(["alignment loses at most .003 under any condition",
-                      f"worst {shown(worst)}", yes(worst.difference >= -0.003)])  # fmt: skip
-    return markdown_table(["goal", "measured", "reached"], lines)
+        lines.append(
+            [
+                "alignment loses at most .003 under any condition",
+                f"worst {difference_cell(worst)}",
+                yes(worst.difference >= -0.003),
+            ]
+        )
+    return grid(["goal", "measured", "reached"], lines)
 
 
 def lowest(differences: Iterable[Interval | None]) -> Interval | None:
@@ -250,10 +264,10 @@ def conditions_table(results: Results, worth: Worth) -> str:
         before, after = (seen_by(View("", name), found) for name in (NOT_ALIGNED, "deep"))
         if common := before.keys() & after.keys():
             scored = (mean_sd(scores(seeds, "exact", common)) for seeds in (before, after))
-            gains = map(shown, worth[condition])
+            gains = map(difference_cell, worth[condition])
             moved = labels_moved([one for one in found["deep"] if one["seed"] in common])
             lines.append([condition, str(len(common)), *scored, *gains, *moved])
-    return markdown_table(header, lines)
+    return grid(header, lines)
 
 
 def trained_on(results: Results) -> list[str]:
@@ -280,7 +294,7 @@ def trained_on(results: Results) -> list[str]:
 def alignment(found: dict[str, list[dict[str, Any]]]) -> list[Interval | None]:
     """What alignment changes under one condition, against exact labels; as `ALIGNMENT` sees it."""
     return [
-        difference(seen_by(view, found), seen_by(replace(view, name=NOT_ALIGNED), found), "exact")
+        gain(seen_by(view, found), seen_by(replace(view, name=NOT_ALIGNED), found), "exact")
         for view in ALIGNMENT
     ]
 
@@ -304,13 +318,10 @@ def seen_by(view: View, found: dict[str, list[dict[str, Any]]]) -> Seeds:
     return {one["seed"]: one["answers"][which] for one in found.get(view.name, [])}
 
 
-def recorded(preset: str) -> Results:
-    """What results/ablation.json has, if it is of that preset as it is now."""
-    file = RESULTS / "ablation.json"
-    if not file.exists():
-        return {}
-    content = json.loads(file.read_text("utf-8"))
-    same = Protocol.named(preset).is_recorded_by(content["protocol"])
+def ablated(preset: str) -> Results:
+    """The content of results/ablation.json, if it is of that preset as it is now."""
+    content = recorded("ablation")
+    same = bool(content) and Protocol.named(preset).is_recorded_by(content["protocol"])
     found: Results = content["results"] if same else {}
     return found
 
@@ -324,8 +335,7 @@ def baselines(preset: str) -> dict[str, Seeds]:
 @cache
 def reproduced(preset: str) -> dict[str, Seeds]:
     """Committed results of the reproduction by name, if they are of that preset."""
-    file = RESULTS / "reproduction" / "units.json"
-    content: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    content = recorded("reproduction/units")
     found: dict[str, Seeds] = {}
     if not Protocol.named(preset).is_recorded_by(content["protocol"]):
         return found
@@ -366,33 +376,18 @@ def scores(seeds: Seeds, truth: str, chosen: Any) -> list[float]:
     return [seeds[seed]["scores"][truth]["mIU"] for seed in chosen]
 
 
-def difference(a: Seeds, b: Seeds, truth: str, measure: str = "mIU") -> Interval | None:
-    """How much higher `a` scores, over the seeds that both have; None where there are none."""
-    common = sorted(a.keys() & b.keys())
-    if not common:
-        return None
-    ours, theirs = (blocks(seeds, truth, common) for seeds in (a, b))
-    for seed, one, other in zip(common, ours, theirs, strict=True):
+def gain(a: Seeds, b: Seeds, truth: str, measure: str = "mIU") -> Interval | None:
+    """The measure of `a` minus that of `b`, over the seeds that both have; None without any.
+
+    Raises:
+        SystemExit: in a seed they were scored on different pixels.
+    """
+    ours, theirs = (
+        {seed: np.array(one["block_confusions"][truth]) for seed, one in side.items()}
+        for side in (a, b)
+    )
+    for seed in ours.keys() & theirs.keys():
         alike = all(side[seed].get("on_all_pixels", True) for side in (a, b))
-        if alike and not np.array_equal(one.sum(axis=-1), other.sum(axis=-1)):
+        if alike and not np.array_equal(ours[seed].sum(axis=-1), theirs[seed].sum(axis=-1)):
             raise SystemExit(f"seed {seed}: two rows were not scored on the same pixels")
-    return paired_difference(ours, theirs, measure)
-
-
-def blocks(seeds: Seeds, truth: str, chosen: list[int]) -> list[NDArray[np.int64]]:
-    """Confusions by block, of each seed."""
-    return [np.array(seeds[seed]["block_confusions"][truth]) for seed in chosen]
-
-
-def shown(interval: Interval | None) -> str:
-    """A difference with its interval."""
-    if interval is None:
-        return "-"
-    return f"{interval.difference:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
-
-
-def mean_sd(values: list[float]) -> str:
-    """Mean and SD over the seeds."""
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+    return difference(ours, theirs, measure)

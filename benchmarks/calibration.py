@@ -1,26 +1,29 @@
-"""What calibration is worth: reliability, and how often the promise about trusted pixels holds.
+"""The gain of calibration: reliability, and how often the guarantee on trusted pixels holds.
 
     python benchmarks/calibration.py OUT [--draws 20] [--shape 72,224,256] [--steps 600]
 
 A draw is a virtual electrode and a training of its own (recipe `paper`, preset `quick`, labels as
 measured), calibrated on validation slices and scored on unseen slices of that electrode and on
-another electrode. OUT keeps a file a draw, so that a run that was stopped goes on, and more draws
+another electrode. OUT keeps the result of each draw: a run that was stopped goes on, and more draws
 can be added later.
 """
 
 import argparse
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import keep, markdown_table, write_results
+from common import publish
 from numpy.typing import NDArray
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.splits import blocked_split
 from matphase.method import conformal, scaling
 from matphase.model import MatPhase
+from matphase.reproduce.engine import Case, run
+from matphase.reproduce.page import grid, mean_sd
+from matphase.reproduce.results import claim
 from matphase.scores.evaluation import score_trusted
 from matphase.scores.metrics.calibration import expected_calibration_error
 from matphase.settings import CalibrationSettings, Settings
@@ -51,21 +54,15 @@ def main() -> None:
     arguments = parser.parse_args()
     shape = tuple(int(edge) for edge in arguments.shape.split(","))
     conditions = {"shape": list(shape), "steps": arguments.steps}
-    draws = []
-    for seed in range(arguments.draws):
-        file = arguments.out / f"draw{seed:02d}.json"
-        if not file.exists():
-            found = draw(seed, shape, arguments.steps, arguments.out / f"draw{seed:02d}")
-            keep(file, {**conditions, **found})
-            print(f"draw {seed} is done", flush=True)
-        draws.append(json.loads(file.read_text("utf-8")))
-        if any(draws[-1][name] != value for name, value in conditions.items()):
-            raise SystemExit(f"{file} is of another shape or other steps; choose another OUT")
-    write_results("calibration", {**conditions, "draws": draws}, report(draws))
+    claim(arguments.out, conditions)
+    cases = [Case("draw", seed) for seed in range(arguments.draws)]
+    draws = list(run(cases, partial(draw, shape, arguments.steps), arguments.out).values())
+    publish("calibration", {**conditions, "draws": draws}, report(conditions, draws))
 
 
-def draw(seed: int, shape: tuple[int, ...], steps: int, folder: Path) -> dict[str, Any]:
+def draw(shape: tuple[int, ...], steps: int, case: Case, folder: Path) -> dict[str, Any]:
     """Train, calibrate and score once; `folder` keeps the training meanwhile."""
+    seed, training = case.seed, folder / "training"
     electrode = VirtualElectrode.simulate("paper", shape, seed)
     split = blocked_split(len(electrode.image), validation=0.35, test=0.24)
     settings = Settings.preset("quick").updated({"ugsm": {"min_steps": steps}})
@@ -73,7 +70,7 @@ def draw(seed: int, shape: tuple[int, ...], steps: int, folder: Path) -> dict[st
         electrode.image[split.train],
         electrode.measured_labels[split.train],
         electrode.phases,
-        folder=folder,
+        folder=training,
     )
     unseen = (min(UNSEEN_SLICES, shape[0]), *shape[1:])
     other = VirtualElectrode.simulate("paper", unseen, OTHER_ELECTRODES + seed)
@@ -110,7 +107,7 @@ def draw(seed: int, shape: tuple[int, ...], steps: int, folder: Path) -> dict[st
             name: scores(answer, said, truth, scalings, promises)
             for name, truth in zip(TRUTHS, truths, strict=True)
         }
-    remove(folder)
+    remove(training)
     return found
 
 
@@ -176,16 +173,16 @@ def promise_name(kind: str, risk: float, block: tuple[int, int, int]) -> str:
     return f"{kind}; {100 * risk:g} %; {' x '.join(str(edge) for edge in block)}"
 
 
-def report(draws: list[dict[str, Any]]) -> str:
+def report(conditions: dict[str, Any], draws: list[dict[str, Any]]) -> str:
     """Tables of all draws as Markdown."""
     first = draws[0]
     text = [
         "# Calibration",
         f"`python benchmarks/calibration.py OUT --draws {len(draws)} --shape "
-        f"{','.join(str(edge) for edge in first['shape'])} --steps {first['steps']}`. Each draw is "
-        "a virtual electrode (recipe paper) and a training (preset quick) of its own, calibrated "
-        f"on {first['validation_slices']} validation slices with labels as measured, or, where it "
-        "says aligned, moved to where the network shows them.",
+        f"{','.join(str(edge) for edge in conditions['shape'])} --steps {conditions['steps']}`. "
+        "Each draw is a virtual electrode (recipe paper) and a training (preset quick) of its own, "
+        f"calibrated on {first['validation_slices']} validation slices with labels as "
+        "measured or, where it says aligned, aligned with the image by the network.",
         "## The goals",
         "Of unseen electrodes, by how the probabilities are scaled: ECE against exact labels, and "
         "in how many draws the promise of the default block held against the measured labels, "
@@ -193,7 +190,7 @@ def report(draws: list[dict[str, Any]]) -> str:
         goals(draws),
         "## Reliability",
         "ECE in 15 bins and accuracy, mean ± SD over the draws.",
-        markdown_table(
+        grid(
             [
                 *("", "labels"),
                 *(f"ECE: {kind}" for kind in first[PLACES[0]]["exact"]["ECE"]),
@@ -204,11 +201,11 @@ def report(draws: list[dict[str, Any]]) -> str:
                     place,
                     truth,
                     *(
-                        spread([one[place][truth]["ECE"][kind] for one in draws])
+                        mean_sd([one[place][truth]["ECE"][kind] for one in draws], 4)
                         for kind in first[place][truth]["ECE"]
                     ),
                     *(
-                        spread([100 * one[place][truth]["accuracy"][kind] for one in draws], 2)
+                        mean_sd([100 * one[place][truth]["accuracy"][kind] for one in draws], 2)
                         for kind in SCORED
                     ),
                 ]
@@ -227,13 +224,14 @@ def report(draws: list[dict[str, Any]]) -> str:
             rows = [promise_row(name, draws, place, truth) for name in first["promises"]]
             header = ["", "kept among trusted", "kept of all", "none trusted"]
             header += ["trusted %", "wrong among trusted %", "trusted and wrong of all %"]
-            text += [f"### {place}, labels {truth}", markdown_table(header, rows)]
-    rows = [[size, spread([one["alike"][size] for one in draws], 0)] for size in first["alike"]]
+            text += [f"### {place}, labels {truth}", grid(header, rows)]
+    rows = [[size, mean_sd([one["alike"][size] for one in draws], 0)] for size in first["alike"]]
     text += [
-        "## How wide errors are alike",
-        "Variance of the share of wrong ones among a block's surer half of the pixels, over what "
-        "as many pixels at random would have: where it stops rising, blocks are independent.",
-        markdown_table(["block", "ratio"], rows),
+        "## How far errors are correlated",
+        "Variance between blocks of the error rate among the more certain half of the pixels, "
+        "divided by the variance expected for independent pixels: where the ratio stops rising, "
+        "blocks are independent.",
+        grid(["block", "ratio"], rows),
     ]
     return "\n\n".join(text)
 
@@ -247,7 +245,7 @@ def goals(draws: list[dict[str, Any]]) -> str:
         errors = [one[unseen]["exact"]["ECE"][kind] for one in draws]
         row = promise_row(promise_name(kind, least, block), draws, unseen, "measured")
         _, among, of_all, _, trusted, *_ = row
-        lines.append([kind, spread(errors), of_all, among, f"{trusted} %"])
+        lines.append([kind, mean_sd(errors, 4), of_all, among, f"{trusted} %"])
     header = [
         "",
         "ECE (goal: under .02)",
@@ -255,7 +253,7 @@ def goals(draws: list[dict[str, Any]]) -> str:
         f"at most {100 * least:g} % of the trusted wrong",
         "trusted",
     ]
-    return markdown_table(header, lines)
+    return grid(header, lines)
 
 
 def promise_row(name: str, draws: list[dict[str, Any]], place: str, truth: str) -> list[str]:
@@ -276,12 +274,6 @@ def promise_row(name: str, draws: list[dict[str, Any]], place: str, truth: str) 
         f"{100 * both / share:.2f}" if share else "-",
         f"{100 * both:.2f}",
     ]
-
-
-def spread(values: list[float], digits: int = 4) -> str:
-    """Mean and SD."""
-    sd = np.std(values, ddof=1) if len(values) > 1 else 0
-    return f"{np.mean(values):.{digits}f} ± {sd:.{digits}f}"
 
 
 if __name__ == "__main__":

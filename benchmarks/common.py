@@ -1,42 +1,55 @@
-"""What the benchmark programs share: the machine they ran on, and tables of what they measured."""
+"""What the benchmark programs share: where results go, and measurements in a process of their own.
+
+Runs, statistics, tables and pages are those of `matphase.reproduce` and `matphase.scores`.
+"""
 
 import json
-import re
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from matphase.reproduce.machine import facts
-from matphase.support.files import atomic_write
+from matphase.reproduce.page import write_page
 
 RESULTS = Path(__file__).parent / "results"
-NUMBERS = re.compile(r"\[\n[\d\s.,eE+\[\]-]+\]")
 
 
-def machine() -> dict[str, Any]:
-    """Processor, cores, and versions that decide speed, and the day."""
-    return {**facts(), "date": datetime.now(UTC).date().isoformat()}
+def publish(name: str, content: dict[str, Any], markdown: str) -> None:
+    """Write results/NAME.json and results/NAME.md, with this machine and the day in both."""
+    machine = {**facts(), "date": datetime.now(UTC).date().isoformat()}
+    line = ", ".join(f"{key} {value}" for key, value in machine.items())
+    text = f"{markdown.rstrip()}\n\nMachine: {line}."
+    write_page(RESULTS / name, text, {"machine": machine, **content})
 
 
-def keep(file: Path, content: dict[str, Any]) -> None:
-    """Write what a run that is stopped need not measure again; it is there whole or not at all."""
-    with atomic_write(file, overwrite=True) as beside:
-        beside.write_text(json.dumps(content) + "\n", "utf-8")
+def recorded(name: str) -> dict[str, Any]:
+    """The content of results/NAME.json; empty if there is no such file."""
+    path = RESULTS / f"{name}.json"
+    content: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return content
 
 
-def write_results(name: str, content: dict[str, Any], markdown: str) -> None:
-    """Write results/NAME.json and results/NAME.md, with the machine in both."""
-    RESULTS.mkdir(exist_ok=True)
-    where = machine()
-    record = {"machine": where, **content}
-    # a list of numbers, or of such lists, on one line
-    text = NUMBERS.sub(lambda found: "".join(found[0].split()), json.dumps(record, indent=2))
-    (RESULTS / f"{name}.json").write_text(text + "\n", "utf-8")
-    line = ", ".join(f"{key} {value}" for key, value in where.items())
-    (RESULTS / f"{name}.md").write_text(f"{markdown.rstrip()}\n\nMachine: {line}.\n", "utf-8")
+def in_a_process(
+    *arguments: object,
+    python: str = sys.executable,
+    environment: Mapping[str, str] | None = None,
+) -> Any:
+    """The JSON that a program prints last, run in a process of its own.
 
-
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    Args:
+        arguments: of the interpreter: a program and its arguments.
+        python: the interpreter.
+        environment: variables to set besides those of this process.
+    """
+    done = subprocess.run(
+        [python, *map(str, arguments)],
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])

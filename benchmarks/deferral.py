@@ -1,4 +1,4 @@
-"""What it is worth to defer to LCGAR where it is expected to be the one that is right.
+"""The gain of deferring to LCGAR only where it is expected to be right.
 
     python benchmarks/deferral.py OUT [--preset small] [--seeds 3]
 
@@ -8,8 +8,8 @@ fold. From these networks come all rows: LCGAR's answer in place of UGSM's or bo
 HCL-IDK says so or the deferral classifier; as they are, and scaled by a vector that is learned
 from the same pixels as the deferral classifier.
 
-OUT keeps a file a seed and what is trained, so that a run that was stopped goes on. What an output
-folder of `matphase reproduce` has of the same protocol would be made here, too, and may be copied:
+OUT keeps the result of each seed and what is trained: a run that was stopped goes on. What an
+output folder of `matphase reproduce` has of the same protocol may be copied, to save its time:
 `protocol.json` and `electrodes/seedN` to the same names in OUT, and
 `units/blocked/seedN/ugsm/ugsm.safetensors` to OUT/seedN/ugsm.safetensors.
 
@@ -17,34 +17,30 @@ With --preset quick the report is printed, not written to results/.
 """
 
 import argparse
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import keep, markdown_table, write_results
+from common import publish
 from numpy.typing import NDArray
 
 from matphase.learning.trainer import Run
-from matphase.learning.weights import phase_weights
-from matphase.method import deferral, hcl_idk, local, scaling, ugsm
+from matphase.method import deferral, scaling
 from matphase.method.aggregate import aggregate
-from matphase.method.fit import (
-    fold_numbers,
-    local_answers_to_learn_from,
-    partition_to_learn_from,
-    predictions_to_learn_from,
-)
 from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.networks.idk import IDKClassifier
+from matphase.reproduce.comparison import difference
+from matphase.reproduce.conditions import claim, source_of
+from matphase.reproduce.data import SplitData, split_data
+from matphase.reproduce.engine import Case, run
+from matphase.reproduce.page import difference_cell, grid
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.runner import claim
-from matphase.reproduce.trial import Trial, electrode, trial
-from matphase.scores.bootstrap import paired_difference
-from matphase.scores.metrics.calibration import expected_calibration_error
-from matphase.scores.metrics.confusion import block_confusions, metric_by_name
-from matphase.scores.metrics.detection import auroc
+from matphase.reproduce.scoring import confusions_by_block
+from matphase.reproduce.stages import Stages
+from matphase.scores import metrics
+from matphase.scores.bootstrap import measure_of
 from matphase.scores.trust import oracle_ceiling
 
 LEARNINGS = ("in-sample", "out-of-fold")
@@ -82,43 +78,38 @@ def main() -> None:
     parser.add_argument("--preset", default="small")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    protocol, seeds = Protocol.named(arguments.preset), []
-    claim(arguments.out, protocol, None)
-    for seed in range(arguments.seeds):
-        file = arguments.out / f"seed{seed}.json"
-        if not file.exists():
-            found = one(seed, protocol, arguments.out)
-            keep(file, found)
-            print(f"seed {seed} is done", flush=True)
-        seeds.append(json.loads(file.read_text("utf-8")))
+    protocol, out = Protocol.named(arguments.preset), arguments.out
+    claim(out, protocol)
+    cases = [Case("rows", seed) for seed in range(arguments.seeds)]
+    seeds = list(run(cases, partial(rows, protocol, out), out).values())
     text = report(arguments.preset, seeds)
     if arguments.preset == "quick":
         print(text)
     else:
-        write_results("deferral", {"preset": arguments.preset, "seeds": seeds}, text)
+        publish("deferral", {"preset": arguments.preset, "seeds": seeds}, text)
 
 
 # --- measuring ------------------------------------------------------------------------------------
 
 
-def one(seed: int, protocol: Protocol, out: Path) -> dict[str, Any]:
-    """All rows of a seed, ready for JSON."""
-    source = electrode(protocol, seed, out / "electrodes" / f"seed{seed}")
-    data, settings = trial(source, "blocked", seed, protocol), protocol.settings
+def rows(protocol: Protocol, out: Path, case: Case, _: Path) -> dict[str, Any]:
+    """All rows of a seed, ready for JSON; `out` keeps the trainings."""
+    seed, settings = case.seed, protocol.settings
+    data = split_data(source_of(protocol, None, seed, out), "blocked", seed, protocol)
     folder = out / f"seed{seed}"
-    network = ugsm.fit(
-        *(data.pool.images, data.pool.labels, len(data.phases)),
-        *(settings.ugsm, settings.data, Run(seed, settings.precision, folder)),
-    )
-    known = ugsm.predict(
-        network, data.images, settings.ugsm, seed=seed, precision=settings.precision
-    )
+    stages = Stages(data, settings, Run(seed, settings.precision, folder))
+    network = stages.fit_network()
+    known, _ = stages.predict(network)
     found: dict[str, Any] = {"rows": {}, "scaled": {}, "equal_share": {}, "local": {}}
     found["rows"]["UGSM"] = counts((known.labels, known.probabilities), data, protocol)
     for learning in LEARNINGS:
-        run = Run(seed, settings.precision, folder / learning.replace("-", "_"))
         folds = protocol.folds if learning == "out-of-fold" else 0
-        learned, tested, truth, chooser = fitted(data, known, network, protocol, folds, run)
+        part = replace(
+            stages,
+            settings=settings.updated({"idk": {"folds": folds, "target": "gain"}}),
+            run=Run(seed, settings.precision, folder / learning.replace("-", "_")),
+        )
+        learned, tested, truth, chooser = fitted(part, known, network)
         if learning == "in-sample":
             alone = scaling.fit(learned.known.probabilities, truth, "vector", seed)
             answer = alone.answer(known.labels, known.probabilities)
@@ -142,12 +133,7 @@ def one(seed: int, protocol: Protocol, out: Path) -> dict[str, Any]:
 
 
 def fitted(
-    data: Trial,
-    known: GlobalPrediction,
-    network: Any,
-    protocol: Protocol,
-    folds: int,
-    run: Run,
+    stages: Stages, known: GlobalPrediction, network: Any
 ) -> tuple[Asked, Asked, NDArray[np.uint8], IDKClassifier]:
     """Train the local parts.
 
@@ -155,41 +141,31 @@ def fitted(
         both answers on the slices that the deferral classifier learns from, and on the test
         slices; the labels of the former; and the classifier.
     """
-    settings = protocol.settings.updated({"idk": {"folds": folds, "target": "gain"}})
-    chosen, learned = predictions_to_learn_from(data.pool, network, settings, data.phases, run)
-    classifier = hcl_idk.fit(learned, chosen.labels, settings.idk, run)
-    split = partition_to_learn_from(classifier, learned, chosen.labels, settings)
-    weights = phase_weights(data.pool.labels, len(data.phases))
-    answerer = local.fit(chosen, learned, split, weights, settings, run)
-    numbers = fold_numbers(data.pool, chosen, max(1, folds))
-    before = Asked(
-        learned,
-        *local_answers_to_learn_from(
-            chosen, learned, split, weights, answerer, numbers, settings, run
-        ),
+    settings = stages.settings
+    chosen, learned = stages.predictions_to_learn_from(network)
+    classifier, split = stages.fit_idk(chosen, learned)
+    answerer = stages.fit_local(chosen, learned, split)
+    before = Asked(learned, *stages.local_answers_to_learn_from(chosen, learned, split, answerer))
+    chooser = deferral.fit(
+        learned, before.where, before.said, chosen.labels, settings.idk, stages.run
     )
-    chooser = deferral.fit(learned, before.where, before.said, chosen.labels, settings.idk, run)
-    partition = hcl_idk.predict(classifier, known, settings.idk)
-    tested = Asked(known, *local.predict(answerer, data.images, known, partition, settings))
-    return before, tested, chosen.labels, chooser
+    there = stages.predict_local(answerer, known, stages.partition(classifier, known))
+    return before, Asked(known, there.asked, there.local), chosen.labels, chooser
 
 
-def counts(answer: Answer, data: Trial, protocol: Protocol) -> dict[str, Any]:
+def counts(answer: Answer, data: SplitData, protocol: Protocol) -> dict[str, Any]:
     """Confusions by block and calibration error, for both truths."""
     labels, probabilities = answer
-    block = (data.groups, *protocol.block[1:])
     return {
-        "confusions": {
-            name: block_confusions(truth, labels, len(data.phases), block).tolist()
-            for name, truth in data.truths
-        },
+        "confusions": confusions_by_block(labels, data, protocol),
         "ECE": {
-            name: expected_calibration_error(probabilities, truth) for name, truth in data.truths
+            name: metrics.expected_calibration_error(probabilities, truth)
+            for name, truth in data.truths
         },
     }
 
 
-def of_both(asked: Asked, score: NDArray[np.float32], data: Trial) -> dict[str, Any]:
+def of_both(asked: Asked, score: NDArray[np.float32], data: SplitData) -> dict[str, Any]:
     """Who is right where LCGAR is asked, and whether the scores know it."""
     labels, _ = asked.fused(None)
     inside = asked.where.idk
@@ -202,14 +178,14 @@ def of_both(asked: Asked, score: NDArray[np.float32], data: Trial) -> dict[str, 
         decisive = better != (asked.known.labels[inside] == truth[inside])
         found[name] = {
             "ceiling": oracle_ceiling(truth, asked.known.labels, labels, inside, len(data.phases)),
-            "AUROC_idk": auroc(asked.where.score[inside], better, where=decisive),
-            "AUROC_gain": auroc(score, better, where=decisive),
+            "AUROC_idk": metrics.auroc(asked.where.score[inside], better, where=decisive),
+            "AUROC_gain": metrics.auroc(score, better, where=decisive),
         }
     return found
 
 
 def at_equal_share(
-    asked: Asked, score: NDArray[np.float32], data: Trial, protocol: Protocol
+    asked: Asked, score: NDArray[np.float32], data: SplitData, protocol: Protocol
 ) -> dict[str, Any]:
     """LCGAR's answer at the same number of pixels, those of the highest score of either kind."""
     whole = asked.where.idk.size
@@ -268,12 +244,12 @@ def rows_of(seeds: list[dict[str, Any]]) -> str:
                 confusions([one[which] for one in seeds], truth) for which in (name, PAPER)
             )
             line.append(
-                f"{mean_miu(of_row):.4f}{'' if name == PAPER else difference(of_row, of_paper)}"
+                f"{mean_miu(of_row):.4f}{'' if name == PAPER else against(of_row, of_paper)}"
             )
         line += [f"{np.mean([one[name]['ECE'][truth] for one in seeds]):.4f}" for truth in TRUTHS]
         lines.append(line)
     header = ["", "mIU, measured", "mIU, exact", "ECE, measured", "ECE, exact"]
-    return markdown_table(header, lines)
+    return grid(header, lines)
 
 
 def equal_shares(seeds: list[dict[str, Any]]) -> str:
@@ -287,10 +263,10 @@ def equal_shares(seeds: list[dict[str, Any]]) -> str:
                 wrong, gain = (
                     confusions([one[target] for one in here], truth) for target in ("wrong", "gain")
                 )
-                line += [f"{mean_miu(wrong):.4f}", f"{mean_miu(gain):.4f}{difference(gain, wrong)}"]
+                line += [f"{mean_miu(wrong):.4f}", f"{mean_miu(gain):.4f}{against(gain, wrong)}"]
             lines.append(line)
     header = ["learned", "share", "pixels", "wrong, measured", "gain, measured"]
-    return markdown_table([*header, "wrong, exact", "gain, exact"], lines)
+    return grid([*header, "wrong, exact", "gain, exact"], lines)
 
 
 def both_of(seeds: list[dict[str, Any]]) -> str:
@@ -317,23 +293,22 @@ def both_of(seeds: list[dict[str, Any]]) -> str:
             lines.append(line)
     header = ["learned", "labels", "asked", "gain takes LCGAR's", "only LCGAR right"]
     header += ["only UGSM right", "both wrong", "oracle mIU", "AUROC wrong", "AUROC gain"]
-    return markdown_table(header, lines)
+    return grid(header, lines)
 
 
-def confusions(rows: list[dict[str, Any]], truth: str) -> list[NDArray[np.int64]]:
-    """Block confusions of a row, a seed each."""
-    return [np.array(row["confusions"][truth], np.int64) for row in rows]
+def confusions(seeds: list[dict[str, Any]], truth: str) -> dict[int, Any]:
+    """Block confusions of a row, by seed."""
+    return {number: row["confusions"][truth] for number, row in enumerate(seeds)}
 
 
-def mean_miu(rows: list[NDArray[np.int64]]) -> float:
+def mean_miu(row: dict[int, Any]) -> float:
     """The mean over seeds."""
-    return float(np.mean([metric_by_name(row.sum(axis=0), "mIU") for row in rows]))
+    return float(np.mean([measure_of(np.sum(blocks, axis=0), "mIU") for blocks in row.values()]))
 
 
-def difference(row: list[NDArray[np.int64]], from_: list[NDArray[np.int64]]) -> str:
-    """The difference of both and its interval, in brackets."""
-    found = paired_difference(row, from_, "mIU")
-    return f" ({found.difference:+.4f}; {found.low:+.4f} to {found.high:+.4f})"
+def against(row: dict[int, Any], other: dict[int, Any]) -> str:
+    """The difference of both with its interval, in brackets."""
+    return f" ({difference_cell(difference(row, other))})"
 
 
 if __name__ == "__main__":

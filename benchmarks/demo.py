@@ -1,6 +1,8 @@
 """The demo's scores, its time and its memory, over several seeds.
 
-python benchmarks/demo.py [--seeds 3]
+    python benchmarks/demo.py OUT [--seeds 3]
+
+OUT keeps the result of each seed; a run that was stopped goes on.
 """
 
 import argparse
@@ -9,70 +11,69 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from common import markdown_table, write_results
+from common import publish
+
+from matphase.reproduce.engine import Case, run
+from matphase.reproduce.page import grid, mean_sd
 
 
 def main() -> None:
     """Run the demo for each seed and write results/demo.{json,md}."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    runs = [demo(seed) for seed in range(arguments.seeds)]
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    cases = [Case("demo", seed) for seed in range(arguments.seeds)]
+    runs = list(run(cases, demo, arguments.out).values())
+    peak = max(found["peak_gb"] for found in runs)
     columns = ("ACC", "mIU", "fIU", "ECE")
     rows = [
         [
             name,
             *(
-                spread([run["rows"][name]["F1"][phase] for run in runs])
+                mean_sd(one["rows"][name]["F1"][phase] for one in runs)
                 for phase in runs[0]["phases"]
             ),
-            *(spread([run["rows"][name][key] for run in runs]) for key in columns),
+            *(mean_sd(one["rows"][name][key] for one in runs) for key in columns),
         ]
         for name in runs[0]["rows"]
     ]
-    gains = [run["rows"]["MatPhase"]["mIU"] - run["rows"]["UGSM"]["mIU"] for run in runs]
+    gains = [one["rows"]["MatPhase"]["mIU"] - one["rows"]["UGSM"]["mIU"] for one in runs]
     found = {
-        key: spread([run["uncertainty"][key] for run in runs]) for key in runs[0]["uncertainty"]
+        key: mean_sd(one["uncertainty"][key] for one in runs) for key in runs[0]["uncertainty"]
     }
-    seconds = [run["seconds"] for run in runs]
+    seconds = [one["seconds"] for one in runs]
     text = f"""# The demo
 
-`python benchmarks/demo.py --seeds {len(runs)}`. Mean ± SD over {len(runs)} seeds (of electrode and
-training), preset quick, unseen slices of the same electrode (split blocked), labels as measured.
+`python benchmarks/demo.py OUT --seeds {len(runs)}`. Mean ± SD over {len(runs)} seeds (of electrode
+and training), preset quick, unseen slices of the same electrode (split blocked), measured labels.
 
-{markdown_table(["", *(f"F1 {phase}" for phase in runs[0]["phases"]), *columns], rows)}
+{grid(["", *(f"F1 {phase}" for phase in runs[0]["phases"]), *columns], rows)}
 
-MatPhase minus UGSM, mIU: {spread(gains)}.
+MatPhase minus UGSM, mIU: {mean_sd(gains)}.
 
-Of UGSM's wrong pixels the IDK set holds {found["idk_recall"]}, with precision
+Of UGSM's wrong pixels the set of uncertain pixels holds {found["idk_recall"]}, with precision
 {found["idk_precision"]} and share {found["idk_share"]}. AUROC against UGSM's errors: entropy
-{found["entropy_AUROC"]}, IDK score {found["idk_AUROC"]}.
+{found["entropy_AUROC"]}, HCL-IDK score {found["idk_AUROC"]}.
 
 Time {min(seconds):.0f} to {max(seconds):.0f} s, peak memory {peak:.2f} GB.
 """
-    write_results("demo", {"runs": runs, "peak_gb": peak}, text)
+    publish("demo", {"runs": runs, "peak_gb": peak}, text)
 
 
-def demo(seed: int) -> dict[str, Any]:
-    """What one demo measured, and how long it took."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "demo"
-        began = time.monotonic()
-        command = [sys.executable, "-m", "matphase", "demo", "--seed", str(seed), "--out", str(out)]
-        subprocess.run([*command, "--quiet"], check=True)
+def demo(case: Case, folder: Path) -> dict[str, Any]:
+    """The scores of one demo, and its peak memory; the engine adds the time it took."""
+    with tempfile.TemporaryDirectory(dir=folder) as room:
+        out = Path(room) / "demo"
+        command = [sys.executable, "-m", "matphase", "demo", "--seed", str(case.seed)]
+        subprocess.run([*command, "--out", str(out), "--quiet"], check=True)
         content: dict[str, Any] = json.loads((out / "metrics.json").read_text())
-    return {**content, "seconds": time.monotonic() - began}
-
-
-def spread(values: list[float]) -> str:
-    """Mean and SD."""
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.3f}"
+    # in kilobytes, of the largest child so far
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    return {**content, "peak_gb": peak}
 
 
 if __name__ == "__main__":

@@ -7,20 +7,22 @@ depends on where its pixels lie. Networks are not trained, which takes the same 
 a ratio take turns within a round. NOTE, a sentence on the machine, goes into the results.
 """
 
-import sys
-import time
+import argparse
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from common import markdown_table, write_results
+from common import publish
 
 from matphase.method import lcgar
 from matphase.method.aggregate import aggregate
 from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.networks import zoo
 from matphase.networks.dense_lcgar import costs
+from matphase.reproduce.page import grid
+from matphase.reproduce.timing import median_seconds
 from matphase.settings import LCGARSettings
 from matphase.support.device import running
 
@@ -34,16 +36,19 @@ SIDES = (17, 25)
 
 def main() -> None:
     """Measure, and write results/dense_lcgar.{json,md}."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("note", nargs="?", default="", help="a sentence on the machine")
+    note = parser.parse_args().note
     torch.manual_seed(0)
     rows = [measure(11, share) for share in SHARES]
     rows += [measure(h, SHARE_OF_OTHERS) for h in SIDES]
     content: dict[str, Any] = {
-        "note": sys.argv[1] if len(sys.argv) > 1 else "",
+        "note": note,
         "threads": torch.get_num_threads(),
         "operations": [operations(h) for h in (11, *SIDES)],
         "aggregation": rows,
     }
-    write_results("dense_lcgar", content, report(content))
+    publish("dense_lcgar", content, report(content))
 
 
 def operations(h: int) -> dict[str, float]:
@@ -88,20 +93,19 @@ def measure(h: int, share: float) -> dict[str, float]:
         "whole": lambda: predicted(image),
     }
     predicted(image)  # counts operations, once a process
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
     answers = {}
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            answers[name] = way()
-            aggregate(known, partition, answers[name])
-            seconds[name].append(time.perf_counter() - began)
+
+    def aggregated(name: str) -> None:
+        answers[name] = ways[name]()
+        aggregate(known, partition, answers[name])
+
+    seconds = median_seconds({name: partial(aggregated, name) for name in ways}, ROUNDS, warm_up=0)
     apart = np.abs(answers["whole"].probabilities - answers["patches"].probabilities).max()
     return {
         "h": h,
         "share": share,
         "pixels": int(partition.idk.sum()),
-        **{f"{name}_s": float(np.median(values)) for name, values in seconds.items()},
+        **{f"{name}_s": value for name, value in seconds.items()},
         "largest_difference": float(apart),
         "labels_that_differ": int((answers["whole"].labels != answers["patches"].labels).sum()),
     }
@@ -109,7 +113,7 @@ def measure(h: int, share: float) -> dict[str, float]:
 
 def report(content: dict[str, Any]) -> str:
     """The figures as Markdown."""
-    counted = markdown_table(
+    counted = grid(
         [
             "h",
             "paper, by patches",
@@ -130,7 +134,7 @@ def report(content: dict[str, Any]) -> str:
             for row in content["operations"]
         ],
     )
-    times = markdown_table(
+    times = grid(
         [
             "h",
             "IDK",

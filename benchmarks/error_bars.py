@@ -9,20 +9,21 @@ a second call goes on.
 """
 
 import argparse
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import markdown_table, write_results
+from common import publish
 from numpy.typing import NDArray
 
 import matphase as mp
 from matphase.images.volume import Volume
 from matphase.learning.splits import blocked_split
-from matphase.properties.catalogue import Key
-from matphase.properties.estimate import Measurements
+from matphase.properties.estimate import Key, Measurements
 from matphase.properties.sampling import half_width
+from matphase.reproduce.engine import Case, run
+from matphase.reproduce.page import grid
 from matphase.support.files import atomic_write
 
 SHAPE = (64, 128, 144)
@@ -38,6 +39,7 @@ PROPERTIES = {
     "active-pore area": Key("interface_area", "pore|nickel"),
     "tortuosity factor of the pores, z": Key("tortuosity_factor", "pore", "z"),
 }
+LABELS = "labels.npz"
 MEASURED = {"groups": ("fractions", "interfaces", "transport"), "axes": ("z",)}
 
 
@@ -48,14 +50,14 @@ def main() -> None:
     parser.add_argument("--electrodes", type=int, default=40)
     parser.add_argument("--predict-only", action="store_true")
     arguments = parser.parse_args()
-    model = trained(arguments.out / "model")
-    for seed in range(arguments.electrodes):
-        predicted(model, seed, arguments.out)
-        print(f"electrode {seed} is predicted", flush=True)
+    out, seeds = arguments.out, range(arguments.electrodes)
+    model = trained(out / "model")
+    run([Case("predicted", seed) for seed in seeds], partial(predicted, model), out)
     if arguments.predict_only:
         return
-    rows = [measured(model, seed, arguments.out) for seed in range(arguments.electrodes)]
-    report(rows, reference_labels())
+    cases = [Case("measured", seed) for seed in seeds]
+    results = run(cases, partial(measured, model, out), out)
+    report([result["properties"] for result in results.values()], reference_labels())
 
 
 def trained(folder: Path) -> mp.MatPhase:
@@ -75,32 +77,24 @@ def trained(folder: Path) -> mp.MatPhase:
     return model
 
 
-def predicted(model: mp.MatPhase, seed: int, out: Path) -> None:
-    """Simulate and predict an electrode; its labels are kept."""
-    path = out / f"electrode_{seed:02d}.npz"
-    if path.exists():
-        return
-    electrode = mp.VirtualElectrode.simulate(shape=SHAPE, seed=seed)
+def predicted(model: mp.MatPhase, case: Case, folder: Path) -> dict[str, Any]:
+    """Simulate and predict an electrode; its labels are kept in the folder."""
+    electrode = mp.VirtualElectrode.simulate(shape=SHAPE, seed=case.seed)
     volume = Volume.from_array(electrode.image, None, electrode.voxel_size, electrode.unit)
     result = model.predict(volume, keep_samples=True)
-    with atomic_write(path) as beside:
+    with atomic_write(folder / LABELS, overwrite=True) as beside:
         np.savez_compressed(
             beside, exact=electrode.labels, labels=result.labels, samples=result.samples
         )
+    return {}
 
 
-def measured(model: mp.MatPhase, seed: int, out: Path) -> dict[str, Any]:
+def measured(model: mp.MatPhase, out: Path, case: Case, _: Path) -> dict[str, Any]:
     """Properties of an electrode on its exact labels, and as predicted, with their errors."""
-    path = out / f"measured_{seed:02d}.json"
-    if not path.exists():
-        kept = np.load(out / f"electrode_{seed:02d}.npz")
-        exact = mp.measure(labelled(kept["exact"]), model.phases, **MEASURED)
-        found = mp.measure(prediction(model, kept), **MEASURED)
-        rows = {name: row(exact, found, key) for name, key in PROPERTIES.items()}
-        with atomic_write(path) as beside:
-            beside.write_text(json.dumps(rows, indent=1))
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
+    kept = np.load(out / Case("predicted", case.seed).place / LABELS)
+    exact = mp.measure(labelled(kept["exact"]), model.phases, **MEASURED)
+    found = mp.measure(prediction(model, kept), **MEASURED)
+    return {"properties": {name: row(exact, found, key) for name, key in PROPERTIES.items()}}
 
 
 def labelled(labels: NDArray[np.uint8]) -> Volume:
@@ -214,15 +208,15 @@ whose exact value lies in the 90 % interval of segmentation; the last column, th
 exact labels' interval of sampling holds the mean of all electrodes. Errors are standard errors,
 means over the electrodes.
 
-{markdown_table(header, lines)}
+{grid(header, lines)}
 
 The validation slices have labels as measured, displaced as FIB-SEM and EDS would have them. On the
 electrode that was learned from, these say:
 
-{markdown_table(["property", "exact labels", "labels as measured"], reference_lines)}
+{grid(["property", "exact labels", "labels as measured"], reference_lines)}
 """
     content = {"electrodes": len(rows), "properties": summary, "reference_labels": references}
-    write_results("error_bars", content, text)
+    publish("error_bars", content, text)
 
 
 def held(

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import markdown_table, write_results
+from common import publish
 from lrcs import SPLITS, Electrode
 
 import matphase as mp
 from matphase.images import grey_scale as intensity
+from matphase.reproduce.page import grid
 from matphase.scores.evaluation import score_row
 from matphase.settings import Settings
 
@@ -53,9 +54,9 @@ def main() -> None:
         "fourth is predicted; mIU of UGSM, preset quick, one seed. Drift: scatter of the slices'",
         "own 0.1 and 99.9 percentiles in parts of the volume's range. Per cent: clipped tails.",
         "",
-        markdown_table(["", "drift", *VARIANTS], rows),
+        grid(["", "drift", *VARIANTS], rows),
     ]
-    write_results("grey_scale", content, "\n".join(text))
+    publish("grey_scale", content, "\n".join(text))
 
 
 def miu(split: Electrode, scale: str, tail: float) -> float:

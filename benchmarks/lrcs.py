@@ -8,35 +8,35 @@ part of this project. Run it with the folder that holds electrode_a and electrod
 
 A number behind a preset is another dropout of UGSM: four slices might need more than many do. The
 images are single slices of a stack, so that networks see one at a time whatever the preset says.
-OUT keeps a file a model and seed; a run that was stopped goes on. Writes results/lrcs.{json,md}
-from all that is there; with other presets than these the tables are printed instead.
+OUT keeps the result of each model and seed; a run that was stopped goes on. Writes
+results/lrcs.{json,md} from all that is there; with other presets than these the tables are printed
+instead.
 """
 
 import argparse
-import itertools
-import json
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import keep, markdown_table, write_results
+from common import publish
 from numpy.typing import NDArray
 from skimage.feature import multiscale_basic_features
 from skimage.filters import threshold_multiotsu
 from sklearn.ensemble import RandomForestClassifier
 
 import matphase as mp
-from matphase.prediction.prediction import open_prediction
-from matphase.scores.bootstrap import block_confusions, paired_difference
+from matphase.prediction.records import read_prediction
+from matphase.reproduce.comparison import difference
+from matphase.reproduce.engine import Case, run
+from matphase.reproduce.page import difference_cell, grid, mean_sd
+from matphase.scores.bootstrap import block_confusions
 from matphase.scores.evaluation import Row, score_row
-from matphase.scores.metrics.confusion import block_confusions
 
 LABEL_MAP = "active_material=0,carbon_binder=1,pore=2"
 SPLITS = {
@@ -61,37 +61,39 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     presets, seeds = arguments.presets.split(","), range(arguments.seeds)
-    rows: Content = {}
-    for name, (train, test) in SPLITS.items():
-        found = rows.setdefault(name, {})
-        with tempfile.TemporaryDirectory() as folder:
-            split = Electrode(arguments.data / name, train, test, Path(folder))
-            place = arguments.out / name
-            found["Otsu, 3 classes"] = [kept(place / "otsu.json", partial(otsu, split))]
-            for seed in seeds:
-                measure = partial(random_forest, split, seed)
-                forest = kept(place / f"forest_{seed}.json", measure)
-                found.setdefault("random forest", []).append(forest)
-            for preset, seed in itertools.product(presets, seeds):
-                measure = partial(matphase, split, preset, seed)
-                both = kept(place / f"{preset.replace(':', '_')}_{seed}.json", measure)
-                for title, row in both.items():
-                    found.setdefault(f"{title}, {titled(preset)}", []).append(row)
+    methods = ["otsu", "forest", *presets]
+    cases = [
+        Case(f"{name}/{method.replace(':', '_')}", seed)
+        for name in SPLITS
+        for method in methods
+        for seed in (range(1) if method == "otsu" else seeds)
+    ]
+    results = run(cases, partial(measure, arguments.data), arguments.out)
+    rows: Content = {name: {} for name in SPLITS}
+    for case, result in results.items():
+        name = case.condition.split("/")[0]
+        for title, row in result["rows"].items():
+            rows[name].setdefault(title, []).append(row)
     content = {"presets": presets, "seeds": arguments.seeds, "rows": rows}
     text = report(rows, presets, arguments.seeds)
     if tuple(presets) == PRESETS:
-        write_results("lrcs", content, text)
+        publish("lrcs", content, text)
     else:
         print(text)
 
 
-def kept(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What was measured before, or is now."""
-    if not file.exists():
-        keep(file, measure())
-        print(f"{file.parent.name}, {file.stem} is done", flush=True)
-    found: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    return found
+def measure(data: Path, case: Case, _: Path) -> dict[str, Any]:
+    """The rows of one method on one electrode with one seed."""
+    name, method = case.condition.split("/")
+    with tempfile.TemporaryDirectory() as folder:
+        split = Electrode(data / name, *SPLITS[name], Path(folder))
+        if method == "otsu":
+            return {"rows": {"Otsu, 3 classes": otsu(split)}}
+        if method == "forest":
+            return {"rows": {"random forest": random_forest(split, case.seed)}}
+        preset = method.replace("_", ":")
+        found = matphase(split, preset, case.seed)
+    return {"rows": {f"{title}, {titled(preset)}": row for title, row in found.items()}}
 
 
 def parsed(preset: str) -> tuple[str, str]:
@@ -190,11 +192,11 @@ def matphase(split: Electrode, preset: str, seed: int) -> dict[str, Row]:
     record = tomllib.loads((model / "config.toml").read_text("utf-8"))["training"]
     if "alignment" in record:
         found["alignment"] = record["alignment"]
-    answer = open_prediction(out, split.phases)
-    probabilities = np.moveaxis(np.asarray(answer.probabilities), 0, 1)
+    answer = read_prediction(out, split.phases)
+    assert answer.global_labels is not None
     return {
-        "UGSM": scored(split, np.asarray(answer.global_indices)),
-        "MatPhase": {**scored(split, np.asarray(answer.indices), probabilities), **found},
+        "UGSM": scored(split, answer.global_labels),
+        "MatPhase": {**scored(split, answer.labels, answer.probabilities), **found},
     }
 
 
@@ -210,7 +212,7 @@ def report(rows: Content, presets: list[str], seeds: int) -> str:
         "# Real slices: electrodes of LRCS",
         f"`python benchmarks/lrcs.py DATA OUT --presets {','.join(presets)} --seeds {seeds}`. Mean "
         "± SD over the seeds (Otsu has none), pooled over the test slices. F1 per phase, ACC in "
-        "per cent. The last column says by how much mIU is higher than that of MatPhase with "
+        "per cent. The last column is the difference in mIU from MatPhase with "
         f"preset {titled(presets[0])}, with a 95 % interval (paired bootstrap of seeds and blocks "
         f"of {BLOCK[1]} x {BLOCK[2]} pixels).",
     ]
@@ -220,10 +222,10 @@ def report(rows: Content, presets: list[str], seeds: int) -> str:
         first = found[f"MatPhase, {titled(presets[0])}"]
         header = ["", "F1 active", "F1 binder", "F1 pore", "ACC", "mIU", "fIU", "ECE", "seconds"]
         lines = [
-            [title, *cells(seeds), "" if seeds is first else higher(seeds, first)]
+            [title, *cells(seeds), "" if seeds is first else against(seeds, first)]
             for title, seeds in found.items()
         ]
-        parts.append(markdown_table([*header, "mIU higher by"], lines))
+        parts.append(grid([*header, "difference in mIU"], lines))
         parts += moved(found)
     return "\n\n".join(parts)
 
@@ -244,12 +246,13 @@ def moved(found: dict[str, list[Row]]) -> list[str]:
     return lines
 
 
-def higher(rows: list[Row], others: list[Row]) -> str:
-    """How much higher the mIU of rows is; a row without seeds stands beside each of the others."""
+def against(rows: list[Row], others: list[Row]) -> str:
+    """The difference in mIU from others; a row without seeds stands beside each of them."""
     rows = rows * (len(others) // len(rows))
-    a, b = ([np.array(row["block_confusions"]) for row in side] for side in (rows, others))
-    found = paired_difference(a, b, "mIU", same_pixels=True)
-    return f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    a, b = (
+        {seed: row["block_confusions"] for seed, row in enumerate(side)} for side in (rows, others)
+    )
+    return difference_cell(difference(a, b, same_pixels=True))
 
 
 def cells(rows: list[Row]) -> list[str]:
@@ -257,18 +260,9 @@ def cells(rows: list[Row]) -> list[str]:
     phases = ("active_material", "carbon_binder", "pore")
     columns = [[row["F1_pooled"][phase] for row in rows] for phase in phases]
     columns += [[row[key] for row in rows] for key in ("ACC", "mIU", "fIU", "ECE")]
-    out = [spread(values, 2 if number == 3 else 3) for number, values in enumerate(columns)]
+    out = [mean_sd(values, 2 if number == 3 else 3) for number, values in enumerate(columns)]
     seconds = [row["seconds"] for row in rows if "seconds" in row]
     return [*out, f"{np.mean(seconds):.0f}" if seconds else ""]
-
-
-def spread(values: list[float | None], digits: int) -> str:
-    """Mean, and SD where there are several."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    text = f"{np.mean(known):.{digits}f}"
-    return text if len(known) == 1 else f"{text} ± {np.std(known, ddof=1):.{digits}f}"
 
 
 if __name__ == "__main__":

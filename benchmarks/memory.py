@@ -11,9 +11,9 @@ prediction, grey scale and all. Peaks are of resident memory; Linux only. Writes
 benchmarks/results/memory.json and .md.
 """
 
+import argparse
 import json
 import math
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import markdown_table, write_results
+from common import in_a_process, publish
 from numpy.typing import NDArray
 
 from matphase.images import formats
@@ -46,6 +46,7 @@ from matphase.prediction.task import (
     shape_of,
     task_of,
 )
+from matphase.reproduce.page import grid
 from matphase.settings import Settings
 
 CASES = [
@@ -215,15 +216,9 @@ def grains(side: int) -> Volume:
     return Volume.from_array(Grains((side, side, side), 32), "zyx", (0.1, 0.1, 0.1), "um", "cube")
 
 
-def in_a_process(part: str, case: Any) -> dict[str, Any]:
-    """Measure one case, undisturbed by what others left in memory."""
-    done = subprocess.run(
-        [sys.executable, __file__, part, json.dumps(case)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
+def measured(part: str, case: Any) -> dict[str, Any]:
+    """Measure one case in a process of its own, undisturbed by what others left in memory."""
+    found: dict[str, Any] = in_a_process(__file__, part, json.dumps(case))
     print(case, found, flush=True)
     return found
 
@@ -232,7 +227,7 @@ def table_of_limits() -> tuple[list[dict[str, Any]], str]:
     """Measure the cases with limits."""
     rows, results = [], []
     for case in CASES:
-        found = in_a_process("limited", case)
+        found = measured("limited", case)
         slices, side, width, samples, kept, limit = case
         results.append({"case": case, **found})
         rows.append(
@@ -247,7 +242,7 @@ def table_of_limits() -> tuple[list[dict[str, Any]], str]:
             ]
         )
     header = ["volume", "width", "T", "window of a block", "IDK", "limit", "peak over the rest"]
-    return results, markdown_table(header, rows)
+    return results, grid(header, rows)
 
 
 def table_of_cubes() -> tuple[list[dict[str, Any]], str]:
@@ -257,7 +252,7 @@ def table_of_cubes() -> tuple[list[dict[str, Any]], str]:
         with tempfile.TemporaryDirectory() as room:
             path = Path(room) / "cube.ome.zarr"
             formats.save(path, grains(side))
-            found = in_a_process("cube", [str(path), side])
+            found = measured("cube", [str(path), side])
         results.append(found)
         rows.append(
             [
@@ -285,23 +280,24 @@ def table_of_cubes() -> tuple[list[dict[str, Any]], str]:
         "grey scale",
         "peak over the rest",
     ]
-    return results, markdown_table(header, rows)
+    return results, grid(header, rows)
 
 
 def main() -> None:
     """Measure all cases."""
-    if len(sys.argv) > 1:
+    if sys.argv[1:2] in (["limited"], ["cube"]):
         torch.set_num_threads(1)
         part, case = {"limited": limited, "cube": cube}[sys.argv[1]], json.loads(sys.argv[2])
         print(json.dumps(part(case)))
         return
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     limits, first = table_of_limits()
     cubes, second = table_of_cubes()
     text = (
         f"# Memory of predictions\n\n{first}\n\nCubes, width 16, T = 4, a limit of {LIMIT} MB, "
         f"one thread:\n\n{second}"
     )
-    write_results("memory", {"limits": limits, "cubes": cubes}, text)
+    publish("memory", {"limits": limits, "cubes": cubes}, text)
 
 
 if __name__ == "__main__":

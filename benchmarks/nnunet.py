@@ -21,7 +21,8 @@ prediction are nnU-Net's own. What a CPU and the time force:
 
 Phases are nnU-Net's labels 1, 2, 3, since its Dice leaves out label 0, the background, of which
 there is none here. The default time is the mean that `fit` of the best MatPhase took in
-results/ablation.json. OUT keeps a file a configuration and seed; a run that was stopped goes on.
+results/ablation.json. OUT keeps the result of each configuration and seed; a run
+that was stopped goes on.
 Writes results/nnunet.{json,md}; with --preset quick the tables are printed instead.
 """
 
@@ -30,8 +31,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +45,26 @@ from ablation_tables import (
     PHASES,
     TRUTHS,
     Seeds,
+    ablated,
     details,
-    difference,
+    gain,
     means,
-    recorded,
     reproduced,
     seen_by,
-    shown,
 )
-from common import keep, markdown_table, write_results
+from common import publish
 from numpy.typing import NDArray
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.splits import Split, blocked_split
+from matphase.reproduce.data import Source, electrode
+from matphase.reproduce.engine import Case, run
+from matphase.reproduce.page import difference_cell, grid
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.trial import Source, electrode
+from matphase.reproduce.results import claim
+from matphase.scores.bootstrap import block_confusions
 from matphase.scores.evaluation import score_row
-from matphase.scores.metrics.confusion import block_confusions
+from matphase.support.errors import MatPhaseError
 from matphase.support.files import remove
 from matphase.support.seeds import mix
 
@@ -73,20 +76,6 @@ COMPARED = "small"
 GPU_MEMORY = 8.0
 """In GB: what nnU-Net plans for by default."""
 MATPHASE = "MatPhase (paper)"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One configuration of nnU-Net with one seed; its files begin with `path`."""
-
-    configuration: str
-    seed: int
-    path: Path
-
-    @property
-    def result(self) -> Path:
-        """Where the scores are kept."""
-        return self.path.with_suffix(".json")
 
 
 Cases = dict[str, NDArray[np.int64]]
@@ -114,50 +103,38 @@ def main() -> None:
     if not has_nnunet(arguments.nnunet_python):
         parser.error(f"{arguments.nnunet_python} cannot import nnunetv2; install it as said above")
     protocol = Protocol.named(arguments.preset)
-    # results of other conditions stay apart
-    folder = arguments.out / f"{arguments.preset}_{minutes:g}min_{arguments.gpu_memory:g}GB"
-    sources = {
-        seed: electrode(protocol, seed, arguments.out / "electrodes" / f"{protocol.preset}_{seed}")
-        for seed in range(arguments.seeds)
-    }
-    jobs = [
-        Job(configuration, seed, folder / f"{configuration}_{seed}")
-        for seed in sources
-        for configuration in configurations
-    ]
-    missing = [job for job in jobs if not job.result.exists()]
-    with ThreadPoolExecutor(arguments.workers) as pool:
-        working = [
-            pool.submit(work, job, sources[job.seed], protocol, minutes, arguments)
-            for job in missing
-        ]
-        for number, future in enumerate(as_completed(working), 1):
-            print(f"{number} of {len(missing)}: {future.result()}", flush=True)
-    found = {
-        configuration: [
-            json.loads(job.result.read_text("utf-8"))
-            for job in jobs
-            if job.configuration == configuration
-        ]
-        for configuration in configurations
-    }
-    content = {
+    conditions = {
         "preset": arguments.preset,
-        "seeds": arguments.seeds,
         "minutes": minutes,
         "gpu_memory_gb": arguments.gpu_memory,
-        "results": found,
     }
+    # results of other conditions stay apart
+    folder = arguments.out / f"{arguments.preset}_{minutes:g}min_{arguments.gpu_memory:g}GB"
+    claim(folder, conditions)
+    electrodes = arguments.out / "electrodes"
+    for seed in range(arguments.seeds):
+        source_of(electrodes, protocol, seed)
+    cases = [
+        Case(configuration, seed)
+        for seed in range(arguments.seeds)
+        for configuration in configurations
+    ]
+    compute = partial(work, conditions, electrodes, arguments.nnunet_python)
+    results = run(cases, compute, folder, workers=arguments.workers)
+    found: dict[str, list[dict[str, Any]]] = {configuration: [] for configuration in configurations}
+    for case, result in results.items():
+        found[case.condition].append(result)
+    content = {**conditions, "seeds": arguments.seeds, "results": found}
     text = report(content)
     if arguments.preset == "quick":
         print(text)
     else:
-        write_results("nnunet", content, text)
+        publish("nnunet", content, text)
 
 
 def recorded_minutes() -> float | None:
     """How long the best MatPhase trained in the ablation, mean over seeds; None if not recorded."""
-    rows = recorded(COMPARED).get(PAPER, {}).get(FIT_LIKE_BEST, [])
+    rows = ablated(COMPARED).get(PAPER, {}).get(FIT_LIKE_BEST, [])
     found = [one["fit"]["cpu_seconds"] for one in rows]
     seconds = [one for one in found if one is not None]
     return round(float(np.mean(seconds)) / 60, 1) if seconds else None
@@ -174,15 +151,22 @@ def has_nnunet(python: str) -> bool:
 # --- one run --------------------------------------------------------------------------------------
 
 
+def source_of(electrodes: Path, protocol: Protocol, seed: int) -> Source:
+    """The electrode of a seed, simulated once."""
+    return electrode(protocol, seed, electrodes / f"{protocol.preset}_{seed}")
+
+
 def work(
-    job: Job, source: Source, protocol: Protocol, minutes: float, arguments: argparse.Namespace
-) -> str:
-    """Hand over the slices, let nnU-Net train and predict, and score; says how it went."""
+    conditions: dict[str, Any], electrodes: Path, python: str, case: Case, folder: Path
+) -> dict[str, Any]:
+    """Hand over the slices, let nnU-Net train and predict, and score."""
+    configuration, protocol = case.condition, Protocol.named(conditions["preset"])
+    source = source_of(electrodes, protocol, case.seed)
     split = blocked_split(source.images.n_slices)
     tested = split.test[:: protocol.test_every]
-    room = job.path.with_suffix(".work")
+    room = folder / "work"
     remove(room)
-    write_dataset(room / "raw" / "Dataset001_Electrode", job.configuration, source, split, tested)
+    write_dataset(room / "raw" / "Dataset001_Electrode", configuration, source, split, tested)
     predicted = room / "predicted"
     predicted.mkdir()
     variables = {
@@ -194,10 +178,11 @@ def work(
         "nnUNet_def_n_proc": "1",
         **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "BLOSC")},
     }
-    seed = mix(job.seed, "nnU-Net", job.configuration) % 2**32
-    command = [arguments.nnunet_python, str(ENVIRONMENT / "run.py"), job.configuration]
-    command += [str(60 * minutes), str(arguments.gpu_memory), str(seed), str(predicted)]
-    log = job.path.with_suffix(".log")
+    seed = mix(case.seed, "nnU-Net", configuration) % 2**32
+    command = [python, str(ENVIRONMENT / "run.py"), configuration]
+    command += [str(60 * conditions["minutes"]), str(conditions["gpu_memory_gb"])]
+    command += [str(seed), str(predicted)]
+    log = folder / "nnunet.log"
     with log.open("w", encoding="utf-8") as output:
         ended = subprocess.run(
             command,
@@ -207,17 +192,13 @@ def work(
             check=False,
         )
     if ended.returncode:
-        raise SystemExit(f"nnU-Net {job.configuration} with seed {job.seed} failed; see {log}")
-    probabilities = read_probabilities(predicted, test_cases(job.configuration, split, tested))
+        raise MatPhaseError(f"nnU-Net {case} failed; see {log}")
+    probabilities = read_probabilities(predicted, test_cases(configuration, split, tested))
     facts = json.loads((predicted / "facts.json").read_text("utf-8"))
-    content = {"seed": job.seed, **facts, **scored(source, tested, probabilities, protocol)}
-    keep(job.result, content)
     remove(room)
-    took = facts["seconds"]
-    return (
-        f"{job.configuration}, seed {job.seed}: {facts['iterations']} iterations in "
-        f"{took['train_cpu']:.0f} s, predicted in {took['predict']:.0f} s"
-    )
+    # its seconds are by step, those of the engine of all together
+    facts["seconds_by_step"] = facts.pop("seconds")
+    return {"seed": case.seed, **facts, **scored(source, tested, probabilities, protocol)}
 
 
 def write_dataset(
@@ -345,7 +326,7 @@ def matphase_rows(preset: str, seeds: int) -> dict[str, Seeds]:
     """What MatPhase reached on these seeds, as far as it is recorded."""
     rows = {
         MATPHASE: reproduced(preset).get("lcgar_matphase", {}),
-        "MatPhase (best)": seen_by(BEST, recorded(preset).get(PAPER, {})),
+        "MatPhase (best)": seen_by(BEST, ablated(preset).get(PAPER, {})),
     }
     return {title: found for title, found in rows.items() if found.keys() >= set(range(seeds))}
 
@@ -365,7 +346,7 @@ def report(content: dict[str, Any]) -> str:
         f"nnU-Net {first['nnunetv2']} (torch {first['torch']}), {content['minutes']:g} min of "
         "training on one CPU thread; recipe `paper`, preset "
         f"`{content['preset']}` of `matphase reproduce`, split blocked; mean ± SD over "
-        f"{content['seeds']} seeds, and by how much MatPhase's mIU is higher, with a 95 % interval "
+        f"{content['seeds']} seeds, and MatPhase minus nnU-Net in mIU, with a 95 % interval "
         "(paired block bootstrap of seeds and blocks). MatPhase was not measured again: its rows "
         "are those of the reproduction and the ablation.",
         scores_table(found, matphase_rows(content["preset"], content["seeds"])),
@@ -381,19 +362,19 @@ def report(content: dict[str, Any]) -> str:
 
 
 def scores_table(found: dict[str, list[dict[str, Any]]], matphase: dict[str, Seeds]) -> str:
-    """nnU-Net, then MatPhase with what it is better by than each configuration."""
+    """nnU-Net, then MatPhase with its difference from each configuration."""
     nnunet = {name: {one["seed"]: one for one in seeds} for name, seeds in found.items()}
     header = ["", *(f"mIU {truth}" for truth in TRUTHS), *DETAILS]
-    header += [f"higher than {name} (exact)" for name in nnunet]
+    header += [f"minus nnU-Net {name} (exact)" for name in nnunet]
     rows = {**{f"nnU-Net {name}": seeds for name, seeds in nnunet.items()}, **matphase}
     lines = []
     for title, seeds in rows.items():
         gains = (
-            shown(difference(seeds, other, "exact")) if title in matphase else ""
+            difference_cell(gain(seeds, other, "exact")) if title in matphase else ""
             for other in nnunet.values()
         )
         lines.append([title, *means(seeds), *details(seeds), *gains])
-    return markdown_table(header, lines)
+    return grid(header, lines)
 
 
 def plans_table(found: dict[str, list[dict[str, Any]]]) -> str:
@@ -408,11 +389,11 @@ def plans_table(found: dict[str, list[dict[str, Any]]]) -> str:
             ", ".join(map(str, seeds[0]["features"])),
             f"{seeds[0]['parameters'] / 1e6:.1f} M",
             ", ".join(str(one["iterations"]) for one in seeds),
-            *(f"{np.mean([one['seconds'][step] for one in seeds]):.0f}" for step in steps),
+            *(f"{np.mean([one['seconds_by_step'][step] for one in seeds]):.0f}" for step in steps),
         ]
         for configuration, seeds in found.items()
     ]
-    return markdown_table(header, lines)
+    return grid(header, lines)
 
 
 if __name__ == "__main__":

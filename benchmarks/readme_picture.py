@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
@@ -27,6 +27,8 @@ TRAINING, PREDICTED, VALIDATION = slice(0, 32), slice(36, 52), slice(56, 64)
 """Slices; between the parts lie four that nothing uses."""
 
 NAMES = {"pore": "pore", "carbon": "carbon binder", "nickel": "active material"}
+WIDTH, HEIGHT = 13.0, 3.85
+"""Of the figure, in inches."""
 BAR = 5.0
 """Length of the scale bar in um."""
 HALF_SPAN = 0.04
@@ -116,9 +118,8 @@ def draw(shown: Shown) -> Figure:
     Args:
         shown: what to draw.
     """
-    figure = Figure(figsize=(13, 3.9), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(3, 1.12))
-    panels = left.subplots(1, 3)
+    figure = Figure(figsize=(WIDTH, HEIGHT))
+    panels = [_axes(figure, left, 0.82, 3.0, 2.67) for left in (0.05, 3.25, 6.45)]
     for panel, title in zip(panels, ("scan", "predicted phases", "uncertainty"), strict=True):
         panel.set_title(title, fontsize=15)
         panel.set_xticks([])
@@ -140,19 +141,26 @@ def draw(shown: Shown) -> Figure:
             for phase in shown.phases.phases
         ],
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.02),
+        bbox_to_anchor=(0.5, -0.01),
         ncols=3,
         frameon=False,
-        fontsize=11,
-        handlelength=1.1,
+        fontsize=12,
+        handlelength=1.0,
         handletextpad=0.4,
-        columnspacing=0.8,
+        columnspacing=0.7,
     )
     seen = panels[2].imshow(shown.entropy, cmap="cividis", vmin=0, vmax=math.log(len(colors)))
-    bar = left.colorbar(seen, ax=panels[2], orientation="horizontal", fraction=0.05, pad=0.03)
-    bar.set_label("entropy in nats", fontsize=11)
-    _draw_fractions(right, shown)
+    place = _axes(figure, 6.95, 0.62, 2.5, 0.12)
+    bar = figure.colorbar(seen, cax=place, orientation="horizontal", ticks=(0, 0.5, 1))
+    bar.set_label("entropy in nats", fontsize=12, labelpad=1)
+    place.tick_params(labelsize=12)
+    _draw_fractions(figure, shown)
     return figure
+
+
+def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place in inches."""
+    return figure.add_axes((left / WIDTH, bottom / HEIGHT, width / WIDTH, height / HEIGHT))
 
 
 def _draw_scale_bar(panel: Axes, shape: tuple[int, ...], pixel: float) -> None:
@@ -179,14 +187,14 @@ def _draw_scale_bar(panel: Axes, shape: tuple[int, ...], pixel: float) -> None:
     )
 
 
-def _draw_fractions(figure: SubFigure, shown: Shown) -> None:
+def _draw_fractions(figure: Figure, shown: Shown) -> None:
     """Draw each volume fraction on an axis of its own; all axes have the same scale."""
-    rows = figure.subplots(len(shown.fractions), 1)
-    figure.suptitle("volume fractions", fontsize=15)
+    rows = [_axes(figure, 9.95, bottom, 2.9, 0.36) for bottom in (2.75, 1.78, 0.81)]
+    figure.text(11.4 / WIDTH, 3.54 / HEIGHT, "volume fractions", fontsize=15, ha="center")
     for row, (name, (value, (low, high))) in zip(rows, shown.fractions.items(), strict=True):
         half = (high - low) / 2
         heading = "porosity" if name == "pore" else NAMES[name]
-        row.set_title(f"{heading}  {value:.3f} ± {half:.3f}", fontsize=12, loc="left")
+        row.set_title(f"{heading}  {value:.3f} ± {half:.3f}", fontsize=13, loc="left", pad=4)
         row.errorbar(
             *(value, 0),
             xerr=[[value - low], [high - value]],
@@ -212,16 +220,17 @@ def _draw_fractions(figure: SubFigure, shown: Shown) -> None:
         row.set_xticks([middle - 0.03, middle, middle + 0.03])
         row.set_ylim(-1, 1)
         row.set_yticks([])
-        row.tick_params(labelsize=11)
+        row.tick_params(labelsize=12)
         for side in ("left", "right", "top"):
             row.spines[side].set_visible(False)
     handles, names = rows[0].get_legend_handles_labels()
     figure.legend(
         *(handles, names),
-        loc="outside lower center",
+        loc="lower center",
+        bbox_to_anchor=(11.4 / WIDTH, 0),
         ncols=2,
         frameon=False,
-        fontsize=11,
+        fontsize=12,
         columnspacing=1.2,
         handletextpad=0.4,
     )

@@ -19,11 +19,12 @@ from statistics import median
 
 from common import RESULTS
 
+from matphase.reproduce.conditions import claim
+from matphase.reproduce.engine import results_of
 from matphase.reproduce.protocol import Protocol
+from matphase.reproduce.results import RESULT, read_json, result_at, write_json
 from matphase.reproduce.rows import TABLES, TARGETS, TRUST, units_of
 from matphase.reproduce.run import reproduce_targets, write_targets
-from matphase.reproduce.runner import claim, result_of
-from matphase.reproduce.units import RESULT
 
 SHOWN = "small"
 """The preset that the tables of the documentation are of."""
@@ -44,7 +45,7 @@ def main() -> None:
     kept = RESULTS / (
         "reproduction" if protocol.preset == SHOWN else f"reproduction_{protocol.preset}"
     )
-    claim(arguments.out, protocol, None)
+    claim(arguments.out, protocol)
     targets, seeds = arguments.targets, range(arguments.seeds)
     if not arguments.anew:
         take_over(kept / "units.json", arguments.out, protocol)
@@ -66,17 +67,15 @@ def main() -> None:
 
 def take_over(file: Path, out: Path, protocol: Protocol) -> None:
     """Put committed results of the same protocol where the units would have left them."""
-    if not file.exists():
+    content = read_json(file)
+    if content is None:
         return
-    content = json.loads(file.read_text("utf-8"))
     if not protocol.is_recorded_by(content["protocol"]):
         print(f"{file} is of another protocol; everything is measured again")
         return
     for place, result in content["units"].items():
-        path = out / place / RESULT
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(result) + "\n", "utf-8")
+        if result_at(out / place) is None:
+            write_json(out / place / RESULT, result)
 
 
 def save(file: Path, out: Path, protocol: Protocol) -> None:
@@ -97,10 +96,9 @@ def hours(out: Path, seeds: Sequence[int]) -> float:
     The fastest, since others had to share their core with what else the machine did; but of those
     that took at least half the median: a unit that went on after a stop counts from there only.
     """
-    seconds: dict[tuple[str, str], list[float]] = {}
-    for unit in units_of(PAPER_TABLES, seeds):
-        if (result := result_of(unit, out)) is not None:
-            seconds.setdefault((unit.split, unit.name), []).append(result["seconds"])
+    seconds: dict[str, list[float]] = {}
+    for unit, result in results_of(units_of(PAPER_TABLES, seeds), out).items():
+        seconds.setdefault(unit.kind, []).append(result["seconds"])
     fastest = (min(one for one in row if one >= median(row) / 2) for row in seconds.values())
     return len(seeds) * sum(fastest) / 2 / 3600
 

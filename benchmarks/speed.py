@@ -6,21 +6,23 @@ Nothing else should run on the machine meanwhile. Each figure is the median of s
 the two sides of a ratio take turns within a round.
 """
 
+import argparse
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from common import markdown_table, write_results
+from common import publish
 from torch.nn import functional as F
 
 from matphase.method import lcgar
 from matphase.method.results import GlobalPrediction, Partition
 from matphase.networks.dropout import random_mask
 from matphase.networks.unet import UNet
+from matphase.reproduce.page import grid
+from matphase.reproduce.timing import median_seconds
 from matphase.settings import LCGARSettings
 from matphase.support.device import running
 
@@ -30,13 +32,14 @@ SLICES, HEIGHT, WIDTH = 8, 224, 256
 
 def main() -> None:
     """Measure, and write results/speed.{json,md}."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     content = {
         "number_formats": [number_formats(width) for width in (16, 32)],
         "local": local_model(),
         "dropout": dropout_masks(),
         "start_up": start_up(),
     }
-    write_results("speed", content, report(content))
+    publish("speed", content, report(content))
 
 
 def number_formats(width: int) -> dict[str, float]:
@@ -44,7 +47,7 @@ def number_formats(width: int) -> dict[str, float]:
     sides = {name: unet_steps(width, half=half) for name, half in (("fp32", False), ("bf16", True))}
     out: dict[str, float] = {"width": width}
     for number, work in enumerate(("training", "inference")):
-        times = alternate({name: steps[number] for name, steps in sides.items()})
+        times = median_seconds({name: steps[number] for name, steps in sides.items()}, ROUNDS)
         for name, seconds in times.items():
             out[f"{work}_{name}_s"] = seconds
         out[f"{work}_ratio"] = times["fp32"] / times["bf16"]
@@ -96,7 +99,7 @@ def local_model() -> dict[str, float]:
     def whole() -> None:
         lcgar.predict(network, images, known, partition, settings)
 
-    times = alternate({"network_alone": alone, "whole": whole})
+    times = median_seconds({"network_alone": alone, "whole": whole}, ROUNDS)
     return {
         "pixels": int(idk.sum()),
         "network_alone_pixels_per_s": idk.sum() / times["network_alone"],
@@ -109,11 +112,12 @@ def dropout_masks() -> dict[str, float]:
     """A mask for 8 slices of 16 channels: torch's bernoulli against 16-bit parts of words."""
     shape = (SLICES, HEIGHT, WIDTH, 16)
     cpu = torch.device("cpu")
-    return alternate(
+    return median_seconds(
         {
-            "bernoulli_s": lambda: void(torch.empty(shape, dtype=torch.bool).bernoulli_(0.5)),
-            "random_mask_s": lambda: void(random_mask(shape, 0.5, cpu)),
-        }
+            "bernoulli_s": lambda: torch.empty(shape, dtype=torch.bool).bernoulli_(0.5),
+            "random_mask_s": lambda: random_mask(shape, 0.5, cpu),
+        },
+        ROUNDS,
     )
 
 
@@ -125,32 +129,16 @@ def start_up() -> dict[str, float]:
         "python_s": ["-c", ""],
     }
 
-    def runner(arguments: list[str]) -> Callable[[], None]:
+    def runner(arguments: list[str]) -> Callable[[], object]:
         command = [sys.executable, *arguments]
-        return lambda: void(subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+        return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
-    return alternate({name: runner(arguments) for name, arguments in commands.items()})
-
-
-def void(_: Any) -> None:
-    """Drop a value."""
-
-
-def alternate(sides: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Median seconds of each side; the sides take turns, after one round to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(ROUNDS + 1):
-        for name, work in sides.items():
-            began = time.perf_counter()
-            work()
-            if number:
-                seconds[name].append(time.perf_counter() - began)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
+    return median_seconds({name: runner(words) for name, words in commands.items()}, ROUNDS)
 
 
 def report(content: dict[str, Any]) -> str:
     """The figures as Markdown."""
-    formats = markdown_table(
+    formats = grid(
         ["U-Net width", "training fp32 / bf16", "ratio", "inference fp32 / bf16", "ratio"],
         [
             [

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from common import markdown_table, write_results
+from common import publish
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from matphase.reproduce.page import grid
 from matphase.virtual.microstructure import Microstructure, grow
 
 PHASES = ("pore", "carbon", "nickel")
@@ -171,9 +172,9 @@ def report(found: dict[str, Structure], inside: dict[str, float]) -> str:
     shares = [[name, f"{100 * share:.0f} %"] for name, share in inside.items()]
     return (
         "# Structure\n\nLengths in mean nickel chords, surfaces per volume times that chord.\n\n"
-        + markdown_table(header, rows)
+        + grid(header, rows)
         + "\n\nShare of each curve that lies between the others, or within .05 of them:\n\n"
-        + markdown_table(["curve", "between"], shares)
+        + grid(["curve", "between"], shares)
     )
 
 
@@ -210,7 +211,7 @@ def main() -> None:
             for name, structure in found.items()
         },
     }
-    write_results("structure", content, report(found, inside))
+    publish("structure", content, report(found, inside))
 
 
 if __name__ == "__main__":

@@ -7,16 +7,18 @@ and cut planes meet; thickness of balls, rods and plates; integral range of over
 at several resolutions, at places and tilts drawn at random.
 """
 
+import argparse
 import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
-from common import markdown_table, write_results
+from common import publish
 from numpy.typing import NDArray
 
 from matphase.properties import correlation, interfaces, sizes, triple_lines
+from matphase.reproduce.page import grid
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -34,6 +36,7 @@ Measure = Callable[[int, np.random.Generator], float]
 
 def main() -> None:
     """Measure all and write results/surface_bias."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     text = ["# Bias of geometric measures", f"Of {DRAWS} draws each, place and tilt at random."]
     header = ["body", "size (voxels)", "measured / true", "standard deviation"]
     results: dict[str, list[dict[str, Any]]] = {}
@@ -47,8 +50,8 @@ def main() -> None:
             [row["body"], str(row["size"]), f"{row['mean']:.3f}", f"{row['sd']:.3f}"]
             for row in results[title]
         ]
-        text += [f"## {title}", markdown_table(header, cells)]
-    write_results("surface_bias", results, "\n\n".join(text))
+        text += [f"## {title}", grid(header, cells)]
+    publish("surface_bias", results, "\n\n".join(text))
 
 
 def cases() -> dict[str, list[tuple[str, tuple[int, ...], Measure]]]:

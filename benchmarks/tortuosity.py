@@ -16,11 +16,10 @@ Each figure comes from a process of its own. Nothing else should run meanwhile.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -54,8 +53,8 @@ def main() -> None:
     parser.add_argument("--speed-size", type=int, default=200, help="side of the volume")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    # Not at the top: the references have none of it.
-    from common import write_results
+    # Not at the top: the environment of the references has none of it.
+    from common import publish
 
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments.reference_python, Path(folder) / "mask.npy")
@@ -64,7 +63,7 @@ def main() -> None:
             "accuracy": accuracy(bench, arguments.folder, arguments.accuracy_size),
             "speed": speed(bench, arguments.folder, arguments.speed_size, arguments.rounds),
         }
-    write_results("tortuosity", content, report(content))
+    publish("tortuosity", content, report(content))
 
 
 # --- one case in a process of its own -------------------------------------------------------------
@@ -85,13 +84,13 @@ class Bench:
     def run(self, tool: str, mask: Mask, axis: int, tolerance: float) -> dict[str, Any]:
         """What `worker` says of a mask."""
         np.save(self.mask, np.ascontiguousarray(np.moveaxis(mask, axis, 0)))
-        python = sys.executable if tool == "matphase" else self.reference
-        command = [python, __file__, "--worker", tool, str(self.mask), str(tolerance)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
-        done = subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, text=True, env=environment
+        from common import in_a_process
+
+        found: dict[str, Any] = in_a_process(
+            *(__file__, "--worker", tool, self.mask, tolerance),
+            python=sys.executable if tool == "matphase" else self.reference,
+            environment={"OMP_NUM_THREADS": str(THREADS)},
         )
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         print(tool, mask.shape, axis, found, flush=True)
         return found
 
@@ -178,13 +177,15 @@ def accuracy(bench: Bench, folder: Path, size: int) -> list[dict[str, Any]]:
 
 def speed(bench: Bench, folder: Path, size: int, rounds: int) -> dict[str, Any]:
     """The pores of matbox along z, ours and TauFactor by turns; medians."""
+    from matphase.reproduce.timing import take_turns
+
     mask = masks(folder, size)["matbox_nmc_bridge.tif"]["pore"]
     exact = bench.run("matphase", mask, 0, TIGHT)["tau"]
-    sides = {"matphase": MATPHASE_TOLERANCE, "taufactor": TAUFACTOR_TOLERANCE}
-    runs: dict[str, list[dict[str, Any]]] = {tool: [] for tool in sides}
-    for _ in range(rounds):
-        for tool, tolerance in sides.items():
-            runs[tool].append(bench.run(tool, mask, 0, tolerance))
+    tolerances = {"matphase": MATPHASE_TOLERANCE, "taufactor": TAUFACTOR_TOLERANCE}
+    sides = {
+        tool: partial(bench.run, tool, mask, 0, tolerance) for tool, tolerance in tolerances.items()
+    }
+    runs = take_turns(sides, rounds)
     found: dict[str, Any] = {"shape": mask.shape, "rounds": rounds}
     for tool, several in runs.items():
         found[tool] = {
@@ -200,12 +201,12 @@ def speed(bench: Bench, folder: Path, size: int, rounds: int) -> dict[str, Any]:
 
 def report(content: dict[str, Any]) -> str:
     """The figures as Markdown."""
-    from common import markdown_table
+    from matphase.reproduce.page import grid
 
     def off(case: dict[str, Any], key: str) -> str:
         return f"{100 * (case[key] / case['tau'] - 1):+.3f} %"
 
-    compared = markdown_table(
+    compared = grid(
         ["file", "phase", "axis", "voxels", "tau", "tolerance 1e-4", "TauFactor", "PoreSpy"],
         [
             [
@@ -222,7 +223,7 @@ def report(content: dict[str, Any]) -> str:
     cost = content["speed"]
     ours, theirs = cost["matphase"], cost["taufactor"]
     ratio = theirs["seconds"] / ours["seconds"]
-    costs = markdown_table(
+    costs = grid(
         ["", "seconds", "peak memory", "before the call", "tau", "error of tau"],
         [
             [

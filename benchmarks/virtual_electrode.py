@@ -9,7 +9,6 @@ hour on two cores. `--labels` is a labelled volume (0 pore, 1 NMC, 2 binder) for
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, markdown_table, write_results
+from common import in_a_process, publish, recorded
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -28,6 +27,7 @@ from matphase.images.grey_scale import IntensityScale
 from matphase.learning.splits import blocked_split
 from matphase.learning.trainer import Run
 from matphase.method import ugsm
+from matphase.reproduce.page import grid
 from matphase.scores.evaluation import score_row
 from matphase.scores.metrics.detection import auroc
 from matphase.settings import Settings
@@ -175,9 +175,7 @@ def cost() -> dict[str, Any]:
     )
     found = {}
     for slices in (33, 67, 133):
-        command = [sys.executable, "-c", program.format(n=slices)]
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-        found[str(slices)] = json.loads(run.stdout)
+        found[str(slices)] = in_a_process("-c", program.format(n=slices))
     return found
 
 
@@ -247,7 +245,7 @@ def report(content: dict[str, Any]) -> str:
             if len(values) == 3
         ]
         header = ["phase", "given (1/cm)", "found (1/cm)", "error (% of nickel)"]
-        text += ["## Physics, clean scan away from edges", markdown_table(header, rows)]
+        text += ["## Physics, clean scan away from edges", grid(header, rows)]
         text += [
             f"- {name}: mean error {values['mean_error_percent']:.3f} %, worst voxel "
             f"{values['worst_voxel_percent']:.2f} %"
@@ -264,7 +262,7 @@ def report(content: dict[str, Any]) -> str:
     if found := content.get("machines"):
         rows = [[name, *digests] for name, digests in found.items()]
         header = ["processor", "image", "labels", "measured labels"]
-        text += ["## Digests", markdown_table(header, rows)]
+        text += ["## Digests", grid(header, rows)]
     if found := content.get("difficulty"):
         rows = [
             [
@@ -276,11 +274,11 @@ def report(content: dict[str, Any]) -> str:
             for name, part in found.items()
         ]
         header = ["recipe", "cnr asked", "cnr", "noise (1/cm)", "photons", "AUC", "labels agree"]
-        text += ["## Difficulty", markdown_table(header, rows)]
+        text += ["## Difficulty", grid(header, rows)]
     if found := content.get("cost"):
         rows = [[n, *(f"{value:.2f}" for value in part.values())] for n, part in found.items()]
         header = ["slices", "seconds", "processor seconds", "peak GB"]
-        text += ["## Cost (224 x 256 pixels, two cores)", markdown_table(header, rows)]
+        text += ["## Cost (224 x 256 pixels, two cores)", grid(header, rows)]
     if found := content.get("unet"):
         rows = [
             [
@@ -294,7 +292,7 @@ def report(content: dict[str, Any]) -> str:
         ]
         header = ["", "ACC (%)", "mIU", *(f"F1 {phase}" for phase in PHASES)]
         title = f"## U-Net of width {found['width']}, {found['steps']} steps, recipe paper"
-        text += [title, markdown_table(header, rows)]
+        text += [title, grid(header, rows)]
     return "\n\n".join(text)
 
 
@@ -305,8 +303,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--labels", type=Path)
     arguments = parser.parse_args()
-    known = RESULTS / "virtual_electrode.json"
-    content = json.loads(known.read_text("utf-8")) if known.exists() else {}
+    content = recorded("virtual_electrode")
     content.pop("machine", None)
     for part in arguments.parts:
         if part == "unet":
@@ -320,7 +317,7 @@ def main() -> None:
                 "difficulty": difficulty,
                 "cost": cost,
             }[part]()
-        write_results("virtual_electrode", content, report(content))
+        publish("virtual_electrode", content, report(content))
 
 
 if __name__ == "__main__":

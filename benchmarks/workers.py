@@ -16,6 +16,7 @@ benchmarks/results/workers.json and .md.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -29,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import markdown_table, write_results
+from common import publish
 from memory import Grains, model_of, warmed
 
 from matphase.images import formats
@@ -38,6 +39,8 @@ from matphase.method.folder import read, write
 from matphase.prediction import run
 from matphase.prediction.cluster import Cluster, local_cluster
 from matphase.prediction.task import task_of
+from matphase.reproduce.page import grid
+from matphase.reproduce.timing import take_turns
 from matphase.support.progress import Silent
 
 SHAPE = (16, 384, 384)
@@ -122,18 +125,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--repeats", type=int, default=4)
     repeats = parser.parse_args().repeats
-    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    loop, worker, two = KINDS
     one, other = (str(core) for core in sorted(os.sched_getaffinity(0))[:2])
+    swapped = itertools.cycle([(one, other), (other, one)])
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder))
-        for _ in range(repeats):
-            for together in (((KINDS[0], one), (KINDS[1], other)), ((KINDS[2], f"{one},{other}"),)):
-                begun = [(kind, started(kind, cores, folder)) for kind, cores in together]
-                for kind, process in begun:
-                    said, _ = process.communicate()
-                    runs[kind].append(json.loads(said))
-                    print(kind, runs[kind][-1], flush=True)
-            one, other = other, one
+        sides = {
+            "one process": lambda: together(
+                dict(zip((loop, worker), next(swapped), strict=True)), folder
+            ),
+            "two processes": lambda: together({two: f"{one},{other}"}, folder),
+        }
+        rounds = take_turns(sides, repeats)
+    runs = {
+        kind: [each[kind] for each in several] for several in rounds.values() for kind in several[0]
+    }
+    report(runs, repeats)
+
+
+def together(cores: dict[str, str], folder: str) -> dict[str, dict[str, float]]:
+    """Run kinds at the same time, each on its cores."""
+    begun = {kind: started(kind, which, folder) for kind, which in cores.items()}
+    found = {kind: json.loads(process.communicate()[0]) for kind, process in begun.items()}
+    print(found, flush=True)
+    return found
+
+
+def report(runs: dict[str, list[dict[str, float]]], repeats: int) -> None:
+    """Write results/workers.{json,md}."""
     loop, worker, two = (np.array([each["seconds"] for each in runs[kind]]) for kind in KINDS)
     figures = {
         "two_workers_over_one": float(np.median(worker / two)),
@@ -153,13 +172,13 @@ def main() -> None:
     header = ["run by", "seconds", "start and small stack, seconds"]
     text = (
         f"# Workers\n\nA stack of {' x '.join(map(str, SHAPE))} voxels, a core a worker, "
-        f"{repeats} runs each.\n\n{markdown_table(header, rows)}\n\n"
+        f"{repeats} runs each.\n\n{grid(header, rows)}\n\n"
         "Medians of the ratios, run by run: two workers are "
         f"{figures['two_workers_over_one']:.2f} times as fast as one; Dask costs one worker "
         f"{100 * figures['overhead_of_dask']:.1f} % over the loop; the loop spends "
         f"{100 * figures['around_the_networks']:.1f} % of its time around the networks."
     )
-    write_results("workers", {"shape": SHAPE, "runs": runs, **figures}, text)
+    publish("workers", {"shape": SHAPE, "runs": runs, **figures}, text)
 
 
 if __name__ == "__main__":

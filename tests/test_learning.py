@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import matphase as mp
-from matphase.scores.metrics import confusion_matrix, mean_iou
+from matphase.scores.metrics.confusion import confusion_matrix, mean_iou
 from matphase.settings import Settings
 from matphase.virtual import VirtualElectrode
 

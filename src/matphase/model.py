@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -25,6 +26,7 @@ from matphase.method.model import Model
 from matphase.method.scaling import Scaling
 from matphase.method.ugsm import DEFAULT_MEMORY, NetworkSegmenter
 from matphase.networks import registry
+from matphase.networks.cost import parameters
 from matphase.prediction import run as prediction_run
 from matphase.prediction import task as inference
 from matphase.prediction.prediction import Prediction
@@ -48,13 +50,13 @@ Images: TypeAlias = Any
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
-    """Labels that `MatPhase.align` has moved.
+    """Labels after registration to the image by `MatPhase.align`.
 
     Attributes:
-        labels: shape of the labels given, and their values; an ignore value where what was moved
-            there lay outside of the slice.
-        fields: (n, 2, height, width) float32 in pixels, along y and x: the label at a pixel was
-            before at the pixel plus the field.
+        labels: shape and values of the labels given; the ignore value where the label would come
+            from outside of the slice.
+        fields: (n, 2, height, width) float32 in pixels, along y and x: the label now at a pixel
+            was at the pixel plus the field before.
         summary: how far labels moved, what that did to the volume fractions, and the label map.
     """
 
@@ -69,7 +71,7 @@ class MatPhase:
     Args:
         preset: `quick`, `small`, `best` or `paper`.
         settings: all settings, instead of a preset.
-        seed: names every random draw; the same seed and data give the same model.
+        seed: random seed; the same seed and data give the same model.
     """
 
     def __init__(
@@ -83,6 +85,37 @@ class MatPhase:
         self._saved: tuple[Model | None, Path | None] = None, None
         """What was saved to, or loaded from, which folder."""
 
+    def __repr__(self) -> str:
+        return "\n".join(
+            [f"MatPhase {self.settings.model}", *(f"  {line}" for line in self._facts())]
+        )
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in (line.split(": ", 1) for line in self._facts())
+        )
+        return f"<table><caption>MatPhase {escape(self.settings.model)}</caption>{rows}</table>"
+
+    def _facts(self) -> list[str]:
+        """What the model is, a line each."""
+        if self._trained is None:
+            return ["trained: no; call fit, or load a trained model"]
+        record = self._trained.record
+        lines = [
+            f"phases: {self.phases}",
+            f"trained: on {record['slices']} annotated slices, seed {self.seed}",
+            f"sees: {self.settings.slices} neighbouring slices",
+            f"weights: {sum(map(parameters, self._trained.networks.values())):,}",
+        ]
+        if self.validation is not None:
+            right = np.trace(self.validation.confusion.sum(axis=0))
+            share = right / self.validation.confusion.sum()
+            lines.append(f"validation: {100 * share:.1f} % of the pixels right")
+        if self.guarantee is not None:
+            lines.append(f"trusted: {self.guarantee.text()}")
+        return lines
+
     @property
     def phases(self) -> PhaseTable:
         """The phases that the model was trained on."""
@@ -90,7 +123,7 @@ class MatPhase:
 
     @property
     def validation(self) -> Validation | None:
-        """How the model fares on the validation slices; None where it was given none."""
+        """Scores of the model on its validation slices; None where it was given none."""
         return self._model.validation
 
     @property
@@ -112,7 +145,7 @@ class MatPhase:
         label_slices: Sequence[int] | None = None,
         validation: tuple[Images, Images] | None = None,
         validation_slices: Sequence[int] | None = None,
-        folder: Path | None = None,
+        folder: str | os.PathLike[str] | None = None,
         restart: bool = False,
         reporter: Reporter | None = None,
         tensorboard: Path | None = None,
@@ -124,18 +157,19 @@ class MatPhase:
         Args:
             images: grey slices (n, height, width) or (height, width), or where they are stored.
             labels: known phases of the same pixels.
-            label_slices: which slices of the images are labelled, from 0, where there are more of
-                them than labels. Without it the distances of the slices say it, if both volumes
-                have one and both begin at the same place.
+            label_slices: numbers, from 0, of the slices of the images that are labelled, where
+                there are more images than labels. By default they are inferred from the slice
+                spacings, if both volumes record one; both then begin at the same place.
             phases: names in the order of the label values 0, 1, ...; or name to value; or a table.
+                Pixels of its ignore value are unlabelled, so labels may be sparse.
             validation: images and labels that no network learns from: `idk.tune_recall` and
-                `calibration` look at them (`scaling = "auto"` only if there are any), and the
+                `calibration` use them (`scaling = "auto"` only if there are any), and the
                 trained model is scored on them for the error bars of `measure`.
-            validation_slices: likewise which of its images are labelled.
+            validation_slices: the same for the validation images.
             folder: keeps checkpoints and finished stages; a second call with the same data and
-                settings goes on where the first one stopped. None: nothing is kept.
-            restart: begin anew, whatever `folder` holds of an earlier training.
-            reporter: is told of progress.
+                settings continues where the first one stopped. None: nothing is kept.
+            restart: start from the beginning, whatever `folder` holds of an earlier training.
+            reporter: receives progress.
             tensorboard: folder for TensorBoard logs.
             devices: processes on each machine that train together; see `matphase.learning.team`.
                 Every process returns the same model; `team.rank` says which one it is.
@@ -154,6 +188,7 @@ class MatPhase:
         annotations = Annotations.of(grey, known, table, label_slices)
         annotations.require_every_phase()
         scale = IntensityScale.of(grey, self.settings.data.scale)
+        folder = None if folder is None else Path(folder)
         pool = self._pool(grey, annotations, scale, folder)
         held_out = None
         if validation is not None:
@@ -192,9 +227,9 @@ class MatPhase:
     ) -> "MatPhase":
         """A model that shares UGSM and HCL-IDK with this one but trains LCGAR differently.
 
-        Where the other has a deferral classifier, that is trained, too. It answers what the
-        curriculum or an input of LCGAR is worth (paper tables 1, 2 and 5). What validation slices
-        said of this model does not hold for the other, which is not calibrated.
+        Its deferral classifier is trained, too, if its settings ask for one. The comparison shows
+        what the curriculum or an input of LCGAR is worth (paper tables 1, 2 and 5). Validation
+        slices of this model say nothing of the other, so it is not calibrated.
 
         Args:
             images: the training slices of this model.
@@ -204,7 +239,7 @@ class MatPhase:
             usi: in place of this model's.
             target: in place of this model's `idk.target`.
             folder: keeps checkpoints, as in `fit`.
-            reporter: is told of progress.
+            reporter: receives progress.
         """
         model = self._model
         settings = model.settings.model_copy(
@@ -320,14 +355,14 @@ class MatPhase:
         label_slices: Sequence[int] | None = None,
         reporter: Reporter | None = None,
     ) -> Aligned:
-        """Move labels that lie beside what they label to where this model sees their phases.
+        """Register labels that are misregistered with the image to where this model sees them.
 
         Args:
             images: grey slices (n, height, width) or (height, width), or where they are stored.
             labels: phases of the same pixels.
-            phases: the label values of the model's phases, where they are others than in training.
+            phases: the label values of the model's phases, where they differ from training.
             label_slices: as in `fit`.
-            reporter: is told of progress.
+            reporter: receives progress.
 
         Raises:
             InputError: the slices cannot be used, or `phases` are not the model's.

@@ -31,4 +31,4 @@ def test_predict_says_and_writes_where_lcgar_has_answered(
     assert not (deferred & ~idk).any()
     record = json.loads((work / "out.json").read_text("utf-8"))
     assert record["deferred_share"] == deferred.mean()
-    assert f"{100 * deferred.mean():.2f} %" in said.stdout.split("LCGAR has answered")[1]
+    assert f"{100 * deferred.mean():.2f} %" in said.stdout.split("decided by LCGAR")[1]

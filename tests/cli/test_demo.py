@@ -131,5 +131,5 @@ def test_measures_that_are_not_defined_are_dashes(
     result = call("demo", "--out", "x")
     assert result.exit_code == 0
     assert result.stdout.count(" -") == 3, "three measures are not defined"
-    assert "50.0 % of all" in result.stdout
+    assert "50.0 % of the pixels are uncertain" in result.stdout
     assert "None" not in result.stdout

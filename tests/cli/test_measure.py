@@ -146,7 +146,7 @@ def test_parameters_for_pybamm(blobs: Path, call: Call) -> None:
         (["blobs.tif", "--label-map", MAP, "--groups", "sizes", "--pybamm", "p"], "interfaces"),
         (["blobs.tif", "--label-map", MAP, "--json", "a", "--csv", "a"], "same name"),
         (["nothing.tif", "--label-map", MAP], "nothing.tif"),
-        (["blobs.tif", "--label-map", MAP, "--groups", ","], "is empty"),
+        (["blobs.tif", "--label-map", MAP, "--groups", ","], "is an empty list"),
         (["blobs.tif", "--label-map", MAP, "--roles", "pore=pore,pore=carbon"], "twice"),
         (["blobs.tif", "--label-map", MAP, "--csv", "c/t.csv", "--pictures", "c"], "c/t.csv"),
     ],

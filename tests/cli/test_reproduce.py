@@ -33,14 +33,14 @@ def test_a_table_of_ones_own_slices(work: Path, call: Call, tiny_settings: Setti
     words = ("reproduce", "table1", "--preset", "quick", "--config", "few.toml", "--seeds", 1)
     first = call(*words, *OWN, NAMES, "--out", "tables")
     assert first.exit_code == 0, first.output
-    assert "6 of 6 units: " in first.stdout
+    assert "6 of 6 trials: " in first.stdout
     text = Path("tables/table1.md").read_text("utf-8")
     for row in ("UGSM", "MatPhase w/o HCL-USI", "MatPhase"):
         assert f"| {row} |" in text
     assert json.loads(Path("tables/table1.json").read_text("utf-8"))
     assert Path("tables/table1.csv").read_text("utf-8").count("\n") > 10
     again = call(*words, *OWN, NAMES, "--out", "tables")
-    assert again.stdout.startswith("6 of 6 units are done\nwritten: ")
+    assert again.stdout.startswith("6 of 6 trials are done\nwritten: ")
     assert Path("tables/table1.md").read_text("utf-8") == text
 
 
@@ -56,7 +56,7 @@ def test_results_of_other_conditions(work: Path, call: Call, refused: Refused) -
     Path("mine").mkdir()
     Path("mine/notes.txt").write_text("keep")
     words = ("reproduce", "table1", "--preset", "quick", "--out", "mine")
-    refused(*words, says=["mine holds something else than results"])
+    refused(*words, says=["mine holds other files than results"])
 
 
 def test_an_unknown_table_is_a_wrong_call(call: Call) -> None:

@@ -17,8 +17,8 @@ from PIL import Image
 import matphase as mp
 import matphase.images.formats
 import matphase.learning.trainer
-import matphase.method.fit
 import matphase.method.folder
+from matphase.method.ugsm import NetworkSegmenter
 from samples import Sample
 
 LABEL_MAP = "pore=0,carbon=1,nickel=2"
@@ -83,7 +83,7 @@ def test_a_baseline_is_trained_and_predicts_without_idk(work: Path, call: Call) 
     assert 'model = "segnet"' in Path("segnet/config.toml").read_text("utf-8")
     assert call("predict", "segnet", "images.tif", "--out", "phases.tif").exit_code == 0
     scores = call("evaluate", "phases.tif", "labels.tif")
-    assert "no pixel is IDK" in scores.stdout
+    assert "no pixel is uncertain" in scores.stdout
     assert "UGSM alone" not in scores.stdout
 
 
@@ -103,7 +103,7 @@ def test_a_model_that_is_not_known(refused: Refused) -> None:
         "nnunet",
         "--out",
         "m",
-        says=["there is no model 'nnunet'; choose matphase, ugsm"],
+        says=["there is no model 'nnunet'; did you mean 'unet'? choose one of matphase, ugsm"],
     )
 
 
@@ -152,7 +152,10 @@ def test_labels_of_fewer_slices(refused: Refused, sample: Sample) -> None:
     write_stack("five.tif", sample.labels[:5])
     refused(
         *[*TRAIN, "--labels", "five.tif"],
-        says=["images.tif has 6 slices but five.tif has 5", "say which of the slices are labelled"],
+        says=[
+            "images.tif has 6 slices but five.tif has 5",
+            "say which slices of the images are labelled (--label-slices)",
+        ],
     )
 
 
@@ -179,7 +182,10 @@ def test_labels_that_are_no_whole_numbers(refused: Refused, sample: Sample) -> N
 def test_a_phase_that_never_occurs(refused: Refused) -> None:
     refused(
         *[*TRAIN, "--label-map", f"{LABEL_MAP},binder=3"],
-        says=["labels.tif: the phase 'binder' (value 3) never occurs", "take it out"],
+        says=[
+            "labels.tif: the phase 'binder' (value 3) never occurs",
+            "remove it from the label map",
+        ],
     )
 
 
@@ -226,7 +232,10 @@ def test_an_image_that_is_too_small(refused: Refused, shape: tuple[int, ...]) ->
         (["--label-map", "pore=0,carbon=0"], ["value 0 stands for two phases"]),
         (["--set", "ugsm.width"], ["--set 'ugsm.width' is not SECTION.NAME=VALUE"]),
         (["--set", "ugsm.width=0"], ["--set: ugsm.width: must be greater", "got 0"]),
-        (["--set", "model=nnunet"], ["there is no model 'nnunet'; choose matphase"]),
+        (
+            ["--set", "model=nnunet"],
+            ["there is no model 'nnunet'; did you mean 'unet'? choose one of matphase"],
+        ),
         (["--config", "nothing.toml"], ["cannot read settings from nothing.toml"]),
         (["--config", "images.tif"], ["images.tif is not a TOML file"]),
         (["--validation-images", "images.tif"], ["belong together; give both or neither"]),
@@ -465,7 +474,7 @@ def test_ctrl_c_between_trainings_keeps_the_finished_stages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(matphase.method.fit.ugsm, "predict", fail(KeyboardInterrupt()))
+        patch.setattr(NetworkSegmenter, "predict", fail(KeyboardInterrupt()))
         refused(
             *TRAIN,
             says=["stopped; the finished stages are kept in model.partial; continue with --resume"],
@@ -501,7 +510,7 @@ def test_ctrl_c_before_anything_is_done(refused: Refused, monkeypatch: pytest.Mo
 def stopped(work: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a training that was stopped after UGSM."""
     with monkeypatch.context() as patch:
-        patch.setattr(matphase.method.fit.ugsm, "predict", fail(KeyboardInterrupt()))
+        patch.setattr(NetworkSegmenter, "predict", fail(KeyboardInterrupt()))
         assert call(*TRAIN).exit_code == 1
     return Path("model.partial")
 

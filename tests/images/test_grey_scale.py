@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from matphase.images.grey_scale import IntensityScale
+from matphase.images.grey_scale import IntensityScale, scaled
 from matphase.images.volume import Volume
 from matphase.support.errors import InputError
 
@@ -72,3 +72,21 @@ def test_a_drifting_stack_is_scaled_slice_by_slice() -> None:
     # an empty slice is no reason to fail, and other grey values are none to refuse
     assert not scale.apply(np.full((40, 40), 5, np.float32)).any()
     scale.check_fits(IntensityScale(-1000, 1000), "other scan")
+
+
+def test_scales_of_slices_are_those_of_whole_slices() -> None:
+    rng = np.random.default_rng(0)
+    stack = (rng.normal(100, 10, (8, 40, 40)) + 10 * np.arange(8)[:, None, None]).astype(np.float32)
+    volume = Volume.from_array(stack)
+    fixed, own = IntensityScale(3, 8), IntensityScale(3, 8, per_slice=True)
+    np.testing.assert_array_equal(fixed.of_slices(volume), np.tile([3.0, 8.0], (8, 1)))
+    ends = own.of_slices(volume)
+    for plane, (low, high) in zip(stack, ends, strict=True):
+        np.testing.assert_array_equal(scaled(plane, low, high), own.apply(plane))
+        # and a part of a slice is scaled as the slice is
+        np.testing.assert_array_equal(scaled(plane[:9], low, high), own.apply(plane)[:9])
+    # of a few slices and their neighbours, the others are not read
+    some = own.of_slices(volume, np.array([0, 5]), neighbours=3)
+    known = [0, 1, 4, 5, 6]
+    np.testing.assert_array_equal(some[known], ends[known])
+    assert np.isnan(some[[2, 3, 7]]).all()

@@ -2,32 +2,48 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from matphase.images.annotations import Annotations
 from matphase.images.grey_scale import IntensityScale
-from matphase.images.neighbours import central, check_neighbours, labelled_slices, read_images
+from matphase.images.neighbours import central, check_neighbours
 from matphase.images.phases import PhaseTable
-from matphase.images.volume import ArraySource, Volume
-from matphase.learning.pairs import Pairs
+from matphase.images.tiles import read_tile, tiles
+from matphase.images.volume import Volume
+from matphase.learning.pool import Pool
 from matphase.settings import DataSettings
 from matphase.support.errors import InputError
 
 SCALE = IntensityScale(0, 10)
+PHASES = PhaseTable.from_names(("pore", "carbon"))
 
 
-class Counting(ArraySource):
-    """Voxels that know which slices were read."""
+class Counted:
+    """Voxels that note which slices were read."""
 
-    reads: list[int]
+    chunk_depth = 1
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        self.shape = array.shape
+        self.dtype = array.dtype
+        self.read: list[int] = []
 
     def read_block(self, z: slice, rows: slice, columns: slice) -> np.ndarray:
-        self.reads.extend(range(z.start, z.stop))
-        return super().read_block(z, rows, columns)
+        self.read.extend(range(z.start, z.stop))
+        return self._array[z, rows, columns]
 
 
-def stack(n: int, **known: object) -> Volume:
+def stack(n: int) -> Volume:
     """Slice z has the value z, but for one pixel, so that it has contrast."""
     array = np.broadcast_to(np.arange(n, dtype=np.float32)[:, None, None], (n, 32, 34)).copy()
     array[:, 0, 0] = 10
-    return Volume.from_array(array, name="grey", **known)
+    return Volume.from_array(array, name="grey")
+
+
+def images_of(volume: Volume, first: int, last: int, slices: int) -> np.ndarray:
+    """Slices `first` to `last` - 1, each between its neighbours."""
+    tile = tiles((volume.n_slices, 32, 34), (volume.n_slices, 32, 34))[0]
+    some = type(tile)(0, (slice(first, last), *tile.core[1:]), tile.window)
+    return read_tile(volume, SCALE.of_slices(volume), some, slices)
 
 
 def values(images: np.ndarray) -> list[list[float]]:
@@ -35,72 +51,45 @@ def values(images: np.ndarray) -> list[list[float]]:
 
 
 def test_an_image_lies_between_its_neighbours_and_the_ends_repeat() -> None:
-    assert values(read_images(stack(6), SCALE, [0, 3, 5], 5)) == [
-        [0, 0, 0, 1, 2],
-        [1, 2, 3, 4, 5],
-        [3, 4, 5, 5, 5],
-    ]
-    assert values(read_images(stack(1), SCALE, [0], 3)) == [[0, 0, 0]]
-    assert read_images(stack(6), SCALE, [0, 3], 1).shape == (2, 32, 34)
+    found = values(images_of(stack(6), 0, 6, 5))
+    assert [found[z] for z in (0, 3, 5)] == [[0, 0, 0, 1, 2], [1, 2, 3, 4, 5], [3, 4, 5, 5, 5]]
+    assert values(images_of(stack(1), 0, 1, 3)) == [[0, 0, 0]]
+    assert images_of(stack(6), 2, 4, 1).shape == (2, 1, 32, 34)
 
 
-def test_each_slice_is_read_once() -> None:
-    source = Counting(stack(8).to_array())
-    object.__setattr__(source, "reads", [])
-    read_images(Volume.from_source(source), SCALE, [2, 3, 4], 3)
-    assert sorted(source.reads) == [1, 2, 3, 4, 5]
+def test_each_slice_of_a_tile_is_read_once() -> None:
+    source = Counted(stack(8).to_array())
+    volume = Volume.from_source(source)
+    images_of(volume, 2, 5, 3)
+    assert sorted(source.read) == [1, 2, 3, 4, 5]
 
 
 def test_a_network_that_sees_less_gets_the_middle() -> None:
-    seven = read_images(stack(9), SCALE, [4], 7)
+    seven = images_of(stack(9), 4, 5, 7)
     assert values(central(seven, 3)) == [[3, 4, 5]]
-    assert central(seven, 1).shape == (1, 32, 34)
-    np.testing.assert_array_equal(central(central(seven, 1), 1), seven[:, 3])
+    assert central(seven, 1).shape == (1, 1, 32, 34)
+    np.testing.assert_array_equal(central(central(seven, 5), 1), seven[:, 3:4])
 
 
-def test_labels_of_some_slices_find_theirs_by_number_or_by_distance() -> None:
-    labels = Volume.from_array(np.zeros((3, 32, 34), np.uint8), name="known")
-    assert labelled_slices(stack(9), labels, [1, 4, 7]).tolist() == [1, 4, 7]
-    fine = stack(9, voxel_size=(250, 50, 50), unit="nm")
-    coarse = Volume.from_array(labels.to_array(), voxel_size=(1, 0.05, 0.05), unit="um")
-    assert labelled_slices(fine, coarse, None).tolist() == [0, 4, 8]
-    assert labelled_slices(stack(3), labels, None).tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("there", "chosen", "says"),
-    [
-        (9, None, "say which of the slices are labelled"),
-        (9, [0, 1], "2 slice numbers are given for known, which has 3"),
-        (9, [0, 1, 9], "slices 0, 1, 9 of grey, which has slices 0 to 8"),
-        (9, [0, 1, 1], "a number of its own for each"),
-    ],
-)
-def test_slices_that_cannot_be_labelled_are_refused(
-    there: int, chosen: list[int] | None, says: str
-) -> None:
-    labels = Volume.from_array(np.zeros((3, 32, 34), np.uint8), name="known")
-    with pytest.raises(InputError, match=says):
-        labelled_slices(stack(there), labels, chosen)
-
-
-def test_pairs_of_sparse_labels_keep_neighbours_through_augmentation() -> None:
+def test_pools_of_sparse_labels_keep_neighbours_through_augmentation() -> None:
     labels = np.zeros((2, 32, 34), np.uint8)
     labels[1] = 1
-    pairs = Pairs.read(
-        stack(9),
-        Volume.from_array(labels),
-        PhaseTable.from_names(("pore", "carbon")),
-        SCALE,
-        slices=3,
-        label_slices=[2, 6],
-    )
-    assert values(pairs.images) == [[1, 2, 3], [5, 6, 7]]
-    pool, _ = pairs.prepared(
-        DataSettings(copies=2, smooth_labels=False), PhaseTable.from_names(("pore", "carbon"))
-    )
+    grey = stack(9)
+    annotations = Annotations.of(grey, Volume.from_array(labels), PHASES, [2, 6])
+    pool = Pool.read(grey, annotations, SCALE, slices=3)
+    assert [values(pool.images[i]) for i in range(2)] == [[1, 2, 3], [5, 6, 7]]
+    pool, _ = pool.prepared(DataSettings(copies=2, smooth_labels=False))
     assert pool.images.shape == (4, 3, 32, 34)
-    assert values(pool.images[2:]) == [[5, 6, 7]] * 2
+    assert [values(pool.images[i]) for i in (2, 3)] == [[5, 6, 7]] * 2
+
+
+def test_a_pool_reads_its_slices_and_their_neighbours_alone() -> None:
+    source = Counted(stack(40).to_array())
+    grey = Volume.from_source(source)
+    annotations = Annotations.of(grey, Volume.from_array(np.zeros((2, 32, 34))), PHASES, [7, 30])
+    assert source.read == []
+    Pool.read(grey, annotations, SCALE, slices=3)
+    assert {*source.read} == {6, 7, 8, 29, 30, 31}
 
 
 # --- are they neighbours? -------------------------------------------------------------------------

@@ -1,4 +1,8 @@
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,3 +37,21 @@ def test_patches_lie_in_the_strip_of_their_row() -> None:
     for row, column in [(4, 0), (8, 14), (6, 3)]:
         patch = grid.gather(torch.tensor([1]), torch.tensor([row]), torch.tensor([column]))
         assert torch.equal(strip[:, row - 4 : row + 3, column : column + 7], patch)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_patches_from_disk_are_those_from_memory(dtype: type, tmp_path: Path) -> None:
+    maps = (100 * np.random.default_rng(0).random((3, 20, 15))).astype(dtype)
+    asked: list[int] = []
+
+    def one_at_a_time() -> Iterator[np.ndarray]:
+        for number, plane in enumerate(maps):
+            asked.append(number)
+            yield plane
+
+    here, there = PatchGrid(maps, 7), PatchGrid.on_disk(one_at_a_time(), 3, 7, tmp_path)
+    assert asked == [0, 1, 2]
+    where = (torch.tensor([0, 2, 1]), torch.tensor([0, 19, 7]), torch.tensor([14, 0, 7]))
+    assert torch.equal(here.gather(*where), there.gather(*where))
+    assert torch.equal(here.strip(2, 3, 9), there.strip(2, 3, 9))
+    assert list(tmp_path.iterdir()) == [], "its file has no name that could stay behind"

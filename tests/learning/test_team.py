@@ -1,14 +1,20 @@
 """Several processes that train one model."""
 
+import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
 
 import matphase as mp
+from matphase.cli import app
 from matphase.learning.team import Alone, join
 from matphase.learning.trainer import Run, Shuffled, _Draws, train
 from matphase.support.errors import InputError
@@ -16,6 +22,7 @@ from matphase.support.seeds import mix
 from samples import Sample
 
 SCRIPT = """
+import os
 import sys
 from pathlib import Path
 import torch
@@ -40,7 +47,8 @@ network = nn.Linear(5, 1)
 train(network, Points(), Shuffled(96, 8, 0), nn.functional.mse_loss, name="line", epochs=4,
       learning_rate=0.05, run=Run(folder=folder, team=team, precision="float32"))
 said = team.first(lambda: [team.rank, team.size])
-print(f"process {team.rank} heard {said}")
+# in one piece, which another process's line does not come between
+os.write(1, f"process {team.rank} heard {said}\\n".encode())
 """
 
 
@@ -84,25 +92,31 @@ def test_nobody_is_no_team() -> None:
         join(0)
 
 
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    said = {}
-    for devices in (1, 2):
-        folder = tmp_path / f"by{devices}"
+def test_two_processes_learn_what_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    folders = [tmp_path / "by1", tmp_path / "by2"]
+    for folder in folders:
         folder.mkdir()
-        words = [sys.executable, tmp_path / "script.py", str(devices), folder]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-        said[devices] = sorted(done.stdout.splitlines())
-    assert said[2] == ["process 0 heard [0, 2]", "process 1 heard [0, 2]"]
-    from safetensors.numpy import load_file
-
-    one, two = (load_file(tmp_path / f"by{n}" / "line.safetensors") for n in (1, 2))
+    # one process is this one
+    monkeypatch.setattr(sys, "argv", [str(script), "1", str(folders[0])])
+    runpy.run_path(str(script), run_name="__main__")
+    assert capfd.readouterr().out == "process 0 heard [0, 1]\n"
+    words = [sys.executable, script, "2", folders[1]]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    said = sorted(done.stdout.splitlines())
+    assert said == ["process 0 heard [0, 2]", "process 1 heard [0, 2]"]
+    one, two = (load_file(folder / "line.safetensors") for folder in folders)
     for name, weights in one.items():
         np.testing.assert_allclose(two[name], weights, atol=1e-5)
 
 
-def test_train_on_two_devices(tmp_path: Path, sample: Sample, model_folder: Path) -> None:
+def test_train_on_two_devices(
+    tmp_path: Path, sample: Sample, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mp.save(tmp_path / "images.tif", mp.Volume.from_array(sample.images))
     mp.save(tmp_path / "labels.tif", mp.Volume.from_array(sample.labels))
     words = [sys.executable, "-m", "matphase", "train", "--images", "images.tif"]
@@ -116,20 +130,16 @@ def test_train_on_two_devices(tmp_path: Path, sample: Sample, model_folder: Path
     assert done.stderr == ""
     assert not (tmp_path / "model.partial").exists()
     assert mp.load(tmp_path / "model").predict(sample.images).labels.shape == sample.labels.shape
-    again = subprocess.run(
-        words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert again.returncode == 1
+    # refused before any other process is started, so this one can say it
+    monkeypatch.chdir(tmp_path)
+    again = CliRunner().invoke(app, words[3:])
+    assert again.exit_code == 1
     assert again.stderr.count("\n") == 1
     assert "model exists" in again.stderr
 
 
 def settings_of(model_folder: Path, folder: Path) -> Path:
     """The settings of a model as a file for --config."""
-    import tomllib
-
-    import tomli_w
-
     content = tomllib.loads((model_folder / "config.toml").read_text("utf-8"))["settings"]
     content["align"]["after"] = 0.5
     path = folder / "settings.toml"

@@ -1,13 +1,28 @@
 """Labels find their way back to what they label, and stay where they belong already."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.special import softmax
+from stages import pool_of
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.method.align import Alignment, align
-from matphase.settings import AlignSettings
+from matphase.learning.trainer import Run
+from matphase.method import align as align_module
+from matphase.method import scaling
+from matphase.method.align import Alignment, _by_parts, _nearest, align
+from matphase.method.fit import align_labels, segmenter_of
+from matphase.method.scaling import Scaling
+from matphase.networks import registry
+from matphase.networks.dropout import dropout_samples
+from matphase.settings import AlignSettings, Settings
+from matphase.support.scratch import Stack
+from matphase.support.seeds import mix
 
 ON = AlignSettings(after=0.5)
 
@@ -84,7 +99,7 @@ def test_labels_that_lie_off_as_a_whole_come_back_by_the_affine_part() -> None:
     assert errors[1] < errors[0] / 3
     fits = align(seen(truth)[None], truth[None], ON.model_copy(update={"affine": True}))
     assert np.array_equal(fits.labels[0], truth)
-    assert not fits.fields.any()
+    assert not fits.fields[...].any()
 
 
 def test_a_network_that_knows_nothing_moves_nothing() -> None:
@@ -92,7 +107,7 @@ def test_a_network_that_knows_nothing_moves_nothing() -> None:
     blank = np.full((1, 3, *labels.shape), 1 / 3, np.float32)
     found = align(blank, labels[None], ON)
     assert np.array_equal(found.labels[0], labels)
-    assert not found.fields.any()
+    assert not found.fields[...].any()
 
 
 def test_what_comes_from_outside_is_ignored_and_no_phase_is_made_up() -> None:
@@ -134,3 +149,72 @@ def test_the_summary_says_how_far_and_what_it_changed() -> None:
     assert measured["unit"] == "um"
     assert summary["volume_fractions_before"] == {"pore": 0.5, "nickel": 0.5}
     assert summary["volume_fractions_after"]["pore"] == pytest.approx(28 / 48)
+
+
+# --- large slices ---------------------------------------------------------------------------------
+
+
+def test_a_large_slice_is_aligned_in_parts_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels move to the nearest pixel, so what counts is half a pixel.
+
+    Parts have nodes of their own, and see 64 px beyond what they answer for, four times the
+    distance of the nodes. Their fields differ from that of the whole by less than half a pixel in
+    nearly all pixels, at the seams too; so nearly all labels are the same, and are as good.
+    """
+    truth = phases(1, (112, 400))
+    labels, _ = displaced(truth, 3, 1.5)
+    whole = _by_parts(seen(truth), labels, ON)
+    monkeypatch.setattr(align_module, "PART", 128)
+    parts = _by_parts(seen(truth), labels, ON)
+    apart = np.hypot(*(whole - parts))
+    assert 0 < apart.mean() < 0.15
+    for near in (np.s_[:], np.s_[:, 118:138], np.s_[:, 246:266]):
+        assert np.quantile(apart[near], 0.95) < 0.5
+    middle = np.s_[:, 128:256]  # a part between others
+    assert np.quantile(apart[middle], 0.99) < 0.5
+    moved, expected = (_nearest(labels, field) for field in (parts, whole))
+    assert np.mean(moved != expected) < 0.015
+    assert (
+        np.mean(moved != truth) < 1.1 * np.mean(expected != truth) < 0.4 * np.mean(labels != truth)
+    )
+
+
+# --- what the network says ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mcd_unet", "ugsm"])
+def test_labels_move_to_what_the_model_predicts(
+    name: str, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `mcd_unet` that is the mean softmax of the samples, not the softmax of the mean."""
+    settings = tiny_settings.updated(
+        {"model": name, "precision": "float32", "ugsm": {"dropout": 0.5}}
+    )
+    torch.manual_seed(0)
+    network = registry.segmenter("mcd_unet", 1, 3, settings.ugsm).eval()
+    # sure answers, which dropout changes: then both means differ
+    network.head.weight.data *= 300
+    network.head.bias.data.zero_()
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 1, 40, 44)).astype(np.float32)
+    pool = pool_of(images, np.stack([phases(1, (40, 44)), phases(2, (40, 44))]))
+    passes = []
+    for number in range(3):  # as many as the settings say
+        with torch.no_grad(), dropout_samples(network, [mix(0, "sample", number)]):
+            passes.append(network(torch.from_numpy(images)).numpy())
+    of_softmax = softmax(np.stack(passes), axis=2).mean(axis=0)
+    of_logits = softmax(np.mean(passes, axis=0), axis=1)
+    assert np.abs(of_softmax - of_logits).max() > 0.05
+    shown: list[NDArray[np.float32]] = []
+
+    def noting(probabilities: Iterator[NDArray[np.float32]], labels: Stack, *_: Any) -> Alignment:
+        shown.extend(probabilities)
+        return Alignment(labels, np.zeros((2, 2, 40, 44), np.float32))
+
+    monkeypatch.setattr(align_module, "align", noting)
+    # the scaling to the labels comes behind the mean, and is left out here
+    as_it_is = Scaling("vector", (1.0,) * 3, (0.0,) * 3)
+    monkeypatch.setattr(scaling, "fit", lambda *_: as_it_is)
+    align_labels(pool, segmenter_of(network, 3, settings), settings, Run())
+    expected, other = (of_softmax, of_logits) if name == "mcd_unet" else (of_logits, of_softmax)
+    np.testing.assert_allclose(shown, expected, atol=1e-4)
+    assert np.abs(shown - other).max() > 0.05

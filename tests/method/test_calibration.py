@@ -1,6 +1,7 @@
 """Calibration by validation slices, through `MatPhase`: what it changes, and what it leaves."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,14 @@ def fitted(sample: Sample, unseen: Sample, settings: Settings) -> mp.MatPhase:
 
 @pytest.fixture(scope="module")
 def tempered(sample: Sample, unseen: Sample, tiny_settings: Settings) -> mp.MatPhase:
-    """The model of `conftest`, with a temperature and a promise."""
+    """The model of `conftest`, with a temperature and a guarantee."""
     section = {"scaling": "temperature", "risk": 0.2, "block": (1, 12, 14)}
     return fitted(sample, unseen, tiny_settings.updated({"calibration": section}))
 
 
 @pytest.fixture(scope="module")
 def vectored(sample: Sample, unseen: Sample, tiny_settings: Settings) -> mp.MatPhase:
-    """A model with a vector, and no promise."""
+    """A model with a vector, and no guarantee."""
     return fitted(sample, unseen, tiny_settings.updated({"calibration": {"scaling": "vector"}}))
 
 
@@ -127,15 +128,15 @@ def test_a_scaling_may_learn_from_aligned_validation_labels(
 # --- trusted pixels -------------------------------------------------------------------------------
 
 
-def test_on_the_validation_slices_the_promise_is_kept_as_it_says(
+def test_on_the_validation_slices_the_guarantee_is_kept_as_it_says(
     tempered: mp.MatPhase, by_temperature: mp.Prediction, unseen: Sample
 ) -> None:
-    promise, result = tempered.promise, by_temperature
-    assert promise is not None
+    guarantee, result = tempered.guarantee, by_temperature
+    assert guarantee is not None
     assert result.trusted is not None
-    assert 0 < promise.trusted == np.count_nonzero(result.trusted) < result.trusted.size
-    assert promise.wrong == np.count_nonzero((result.labels != unseen.labels) & result.trusted)
-    assert promise.wrong < 0.2 * promise.trusted
+    assert 0 < guarantee.trusted == np.count_nonzero(result.trusted) < result.trusted.size
+    assert guarantee.wrong == np.count_nonzero((result.labels != unseen.labels) & result.trusted)
+    assert guarantee.wrong < 0.2 * guarantee.trusted
     doubted = ~result.trusted
     assert result.probabilities.max(axis=0)[doubted].mean() < (
         result.probabilities.max(axis=0)[result.trusted].mean()
@@ -152,10 +153,10 @@ def test_the_mask_has_the_shape_of_the_volume(
     assert (trusted.shape, trusted.dtype) == (shape, np.bool_)
 
 
-def test_without_a_promise_there_is_no_mask(
+def test_without_a_guarantee_there_is_no_mask(
     model: mp.MatPhase, vectored: mp.MatPhase, before: mp.Prediction, by_vector: mp.Prediction
 ) -> None:
-    assert (model.promise, vectored.promise) == (None, None)
+    assert (model.guarantee, vectored.guarantee) == (None, None)
     assert (before.trusted, by_vector.trusted) == (None, None)
 
 
@@ -168,20 +169,20 @@ def test_a_loaded_model_scales_and_trusts_alike(
     for number, one in enumerate((tempered, vectored)):
         one.save(tmp_path / f"{number}")
         loaded = mp.load(tmp_path / f"{number}")
-        assert (loaded.scaling, loaded.promise) == (one.scaling, one.promise)
+        assert (loaded.scaling, loaded.guarantee) == (one.scaling, one.guarantee)
         first, second = one.predict(unseen.images[:1]), loaded.predict(unseen.images[:1])
         np.testing.assert_array_equal(first.probabilities, second.probabilities)
         np.testing.assert_array_equal(first.trusted, second.trusted)
 
 
-@pytest.mark.parametrize("name", ["scaling.json", "promise.json"])
+@pytest.mark.parametrize("name", ["scaling.json", "guarantee.json"])
 def test_what_was_learned_is_readable_and_guarded(
     tempered: mp.MatPhase, tmp_path: Path, name: str
 ) -> None:
     tempered.save(tmp_path / "model")
     path = tmp_path / "model" / name
     content = json.loads(path.read_text("utf-8"))
-    assert {"scaling.json": "weights", "promise.json": "threshold"}[name] in content
+    assert {"scaling.json": "weights", "guarantee.json": "threshold"}[name] in content
     path.write_text(json.dumps(content | {"risk": 0.001}), "utf-8")
     with pytest.raises(ModelError, match=f"{name} was altered after training"):
         mp.load(tmp_path / "model")
@@ -190,12 +191,34 @@ def test_what_was_learned_is_readable_and_guarded(
         mp.load(tmp_path / "model")
 
 
+def test_a_model_of_the_version_before_is_read(
+    tempered: mp.MatPhase, by_temperature: mp.Prediction, unseen: Sample, tmp_path: Path
+) -> None:
+    """MatPhase 0.1 had the guarantee in `promise.json`; all else is as it was, format 1."""
+    folder = tmp_path / "model"
+    tempered.save(folder)
+    assert tomllib.loads((folder / "config.toml").read_text("utf-8"))["format"] == 1
+    (folder / "guarantee.json").rename(folder / "promise.json")
+    sums = json.loads((folder / "manifest.json").read_text("utf-8"))
+    sums["promise.json"] = sums.pop("guarantee.json")
+    (folder / "manifest.json").write_text(json.dumps(sums), "utf-8")
+    loaded = mp.load(folder)
+    assert loaded.guarantee == tempered.guarantee
+    np.testing.assert_array_equal(loaded.predict(unseen.images).trusted, by_temperature.trusted)
+    loaded.save(tmp_path / "again")
+    assert (tmp_path / "again" / "guarantee.json").exists()
+    assert not (tmp_path / "again" / "promise.json").exists()
+    (folder / "promise.json").write_text("{}", "utf-8")
+    with pytest.raises(ModelError, match=r"promise\.json was altered after training"):
+        mp.load(folder)
+
+
 def test_a_refitted_model_is_not_calibrated(
     tempered: mp.MatPhase, sample: Sample, unseen: Sample
 ) -> None:
     usi = tempered.settings.usi.model_copy(update={"order": "none"})
     other = tempered.refit_local(sample.images, sample.labels, usi=usi)
-    assert (other.scaling, other.promise) == (None, None)
+    assert (other.scaling, other.guarantee) == (None, None)
     assert not other.settings.calibration.is_on
     result = other.predict(unseen.images[:1])
     assert (result.trusted, result.validation) == (None, None)
@@ -230,7 +253,7 @@ def test_auto_scales_by_a_vector_if_validation_slices_show_every_phase(
     [
         ({"scaling": "temperature"}, None, "calibration needs validation slices; give some"),
         ({"risk": 0.1}, None, "calibration needs validation slices; give some"),
-        ({"risk": 0.02, "block": (1, 24, 28)}, np.s_[:2], "at least 49 blocks .* hold 8; give"),
+        ({"risk": 0.02, "block": (1, 24, 28)}, np.s_[:2], "at least 49 blocks .* got 8; give"),
         ({"scaling": "vector"}, np.s_[:1, :32, :32], "the phase 'nickel' .* never occurs"),
     ],
 )

@@ -1,12 +1,11 @@
-"""The promise about trusted pixels: what is proved holds, and the correction is what makes it."""
+"""The risk guarantee of trusted pixels: what is proved holds, by the correction."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from matphase.images.phases import IGNORE_INDEX
 from matphase.method import conformal
-from matphase.method.conformal import Promise
+from matphase.method.conformal import RiskGuarantee
 from matphase.settings import CalibrationSettings
 from matphase.support.errors import InputError
 
@@ -24,6 +23,17 @@ def slices(sure: object, wrong: object) -> tuple[NDArray[np.float32], ...]:
     probabilities = np.stack([sure, 1 - sure], axis=1)
     labels = np.asarray(wrong).astype(np.uint8)
     return probabilities, np.zeros_like(labels), labels
+
+
+def fitted(data: tuple[NDArray[np.float32], ...], chosen: CalibrationSettings) -> RiskGuarantee:
+    """The guarantee that slices of probabilities, answers and known labels give."""
+    probabilities, answer, labels = data
+    return conformal.fit(
+        probabilities.max(axis=1).ravel(),
+        (answer != labels).ravel(),
+        conformal.block_pixels(labels.shape, chosen),
+        chosen,
+    )
 
 
 def electrode(
@@ -61,67 +71,70 @@ def test_a_threshold_by_hand() -> None:
     # with the wrong one among them from 7 on
     sure = np.array([0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55]).reshape(1, 1, 9)
     wrong = np.array([0, 0, 0, 1, 0, 0, 0, 1, 1]).reshape(1, 1, 9)
-    found = conformal.fit(*slices(sure, wrong), settings(0.25, (1, 1, 1)))
-    assert found == Promise(0.25, pytest.approx(0.65), block=1, labelled=9, trusted=7, wrong=1)
+    found = fitted(slices(sure, wrong), settings(0.25, (1, 1, 1)))
+    assert found == RiskGuarantee(
+        0.25, pytest.approx(0.65), block=1, labelled=9, trusted=7, wrong=1
+    )
 
 
 def test_equally_sure_pixels_are_trusted_together_or_not_at_all() -> None:
     sure = np.full((1, 4, 4), 0.9)
     wrong = np.zeros((1, 4, 4))
-    all_right = conformal.fit(*slices(sure, wrong), settings(0.25, (1, 1, 1)))
+    all_right = fitted(slices(sure, wrong), settings(0.25, (1, 1, 1)))
     assert all_right.trusted == 16
     wrong[0, :2] = 1
-    half = conformal.fit(*slices(sure, wrong), settings(0.25, (1, 1, 1)))
+    half = fitted(slices(sure, wrong), settings(0.25, (1, 1, 1)))
     assert (half.threshold, half.trusted, half.wrong) == (None, 0, 0)
 
 
 def test_what_it_trusts_is_what_it_counted() -> None:
     probabilities, answer, labels = electrode(0, 80, 0.3)
-    promise = conformal.fit(probabilities, answer, labels, settings(0.1))
-    trusted = promise.trusts(probabilities)
-    assert 0 < trusted.sum() == promise.trusted < trusted.size == promise.labelled
-    assert np.count_nonzero(answer[trusted] != labels[trusted]) == promise.wrong
+    guarantee = fitted((probabilities, answer, labels), settings(0.1))
+    trusted = guarantee.trusts(probabilities)
+    assert 0 < trusted.sum() == guarantee.trusted < trusted.size == guarantee.labelled
+    assert np.count_nonzero(answer[trusted] != labels[trusted]) == guarantee.wrong
 
 
 def test_no_threshold_trusts_no_pixel() -> None:
-    promise = Promise(0.02, None, 1, 1, 0, 0)
-    assert not promise.trusts(slices(np.ones((1, 3, 3)), 0)[0]).any()
+    guarantee = RiskGuarantee(0.02, None, 1, 1, 0, 0)
+    assert not guarantee.trusts(slices(np.ones((1, 3, 3)), 0)[0]).any()
 
 
 def test_more_risk_trusts_more_and_larger_blocks_trust_less() -> None:
     data = electrode(1, 80, 0.3)
-    by_risk = [conformal.fit(*data, settings(risk)).trusted for risk in (0.03, 0.06, 0.1, 0.2)]
+    by_risk = [fitted(data, settings(risk)).trusted for risk in (0.03, 0.06, 0.1, 0.2)]
     assert by_risk == sorted(by_risk)
     assert by_risk[0] < by_risk[-1]
     blocks = [(1, 1, 1), (1, SIDE, SIDE), (2, SIDE, SIDE), (4, SIDE, SIDE)]
-    by_block = [conformal.fit(*data, settings(0.1, block)).trusted for block in blocks]
+    by_block = [fitted(data, settings(0.1, block)).trusted for block in blocks]
     assert by_block == sorted(by_block, reverse=True)
     assert by_block[0] > by_block[-1]
 
 
-def test_pixels_without_a_known_phase_do_not_count() -> None:
+def test_pixels_in_any_order_give_the_same() -> None:
     probabilities, answer, labels = electrode(2, 80, 0.3)
-    spoiled = np.concatenate([labels, np.full_like(labels, IGNORE_INDEX)])
-    twice = np.concatenate([probabilities, probabilities])
-    found = conformal.fit(twice, np.concatenate([answer, answer]), spoiled, settings(0.1))
-    assert found == conformal.fit(probabilities, answer, labels, settings(0.1))
+    order = np.random.default_rng(0).permutation(labels.size)
+    sure, wrong = probabilities.max(axis=1).ravel(), (answer != labels).ravel()
+    block = conformal.block_pixels(labels.shape, settings(0.1))
+    found = conformal.fit(sure[order], wrong[order], block, settings(0.1))
+    assert found == fitted((probabilities, answer, labels), settings(0.1))
 
 
 def test_a_block_is_no_larger_than_the_slices() -> None:
     assert conformal.block_pixels((3, 40, 20), settings(0.1, (8, 32, 32))) == 3 * 32 * 20
 
 
-# --- the promise ----------------------------------------------------------------------------------
+# --- the guarantee --------------------------------------------------------------------------------
 
 
-def left_out(data: tuple[NDArray[np.float32], ...], promised: CalibrationSettings) -> int:
+def left_out(data: tuple[NDArray[np.float32], ...], chosen: CalibrationSettings) -> int:
     """Wrong trusted pixels of all blocks, each by the threshold that the others chose."""
     wrong = 0
     for block in range(len(data[0])):
         rest = tuple(np.delete(part, block, axis=0) for part in data)
-        promise = conformal.fit(*rest, promised)
+        guarantee = fitted(rest, chosen)
         probabilities, answer, labels = (part[[block]] for part in data)
-        wrong += np.count_nonzero((answer != labels) & promise.trusts(probabilities))
+        wrong += np.count_nonzero((answer != labels) & guarantee.trusts(probabilities))
     return wrong
 
 
@@ -152,16 +165,16 @@ def kept(block: tuple[int, int, int], risk: float) -> tuple[float, float]:
     """
     counts, held = np.zeros(2), []
     for draw in range(150):
-        promise = conformal.fit(*electrode(draw, 60, 0.3, 0.02), settings(risk, block))
+        guarantee = fitted(electrode(draw, 60, 0.3, 0.02), settings(risk, block))
         probabilities, answer, labels = electrode(10_000 + draw, 60, 0.3, 0.02)
-        trusted = promise.trusts(probabilities)
+        trusted = guarantee.trusts(probabilities)
         wrong = np.count_nonzero(trusted & (answer != labels))
         counts += [wrong, np.count_nonzero(trusted)]
         held.append(wrong <= risk * np.count_nonzero(trusted))
     return counts[0] / counts[1], float(np.mean(held))
 
 
-def test_errors_that_come_in_blocks_break_a_promise_made_pixel_by_pixel() -> None:
+def test_errors_that_come_in_blocks_break_a_guarantee_made_pixel_by_pixel() -> None:
     risk = 0.05
     error, held = kept((1, SIDE, SIDE), risk)
     naive_error, naive_held = kept((1, 1, 1), risk)
@@ -173,19 +186,19 @@ def test_errors_that_come_in_blocks_break_a_promise_made_pixel_by_pixel() -> Non
 
 
 def test_too_few_blocks_are_told_before_the_work() -> None:
-    labels = np.zeros((4, 64, 64), np.uint8)
-    conformal.check_enough(labels, settings(0.25, (4, 32, 32)).model_copy(update={"risk": 0.2}))
-    with pytest.raises(InputError, match=r"at least 49 blocks of 8 x 32 x 32 .* hold 4; give more"):
-        conformal.check_enough(labels, settings(0.02, (8, 32, 32)))
-    labels[2:] = IGNORE_INDEX
-    with pytest.raises(InputError, match=r"at least 4 blocks of 4 x 32 x 32 pixels, .* hold 2;"):
-        conformal.check_enough(labels, settings(0.2, (4, 32, 32)))
+    shape, every = (4, 64, 64), 4 * 64 * 64
+    conformal.check_enough(every, shape, settings(0.2, (4, 32, 32)))
+    with pytest.raises(InputError, match=r"at least 49 blocks of 8 x 32 x 32 .* got 4; give more"):
+        conformal.check_enough(every, shape, settings(0.02, (8, 32, 32)))
+    # of half the pixels the phase is not known
+    with pytest.raises(InputError, match=r"at least 4 blocks of 4 x 32 x 32 pixels, got 2;"):
+        conformal.check_enough(every // 2, shape, settings(0.2, (4, 32, 32)))
 
 
-def test_slices_that_pass_can_keep_the_promise_if_all_is_right() -> None:
+def test_slices_that_pass_can_keep_the_guarantee_if_all_is_right() -> None:
     labels = np.zeros((49, SIDE, SIDE), np.uint8)
-    conformal.check_enough(labels, settings(0.02))
-    found = conformal.fit(*slices(np.ones(labels.shape), labels), settings(0.02))
+    conformal.check_enough(labels.size, labels.shape, settings(0.02))
+    found = fitted(slices(np.ones(labels.shape), labels), settings(0.02))
     assert found.trusted == labels.size
 
 
@@ -194,11 +207,11 @@ def test_slices_that_pass_can_keep_the_promise_if_all_is_right() -> None:
 
 @pytest.mark.parametrize("threshold", [None, 0.9])
 def test_it_comes_back(threshold: float | None) -> None:
-    one = Promise(0.02, threshold, 8192, 50_000, 30_000, 400)
-    assert Promise.from_json(one.to_json()) == one
+    one = RiskGuarantee(0.02, threshold, 8192, 50_000, 30_000, 400)
+    assert RiskGuarantee.from_json(one.to_json()) == one
 
 
 @pytest.mark.parametrize("content", [None, [], {}, {"risk": 0.1}, {"threshold": "high"}])
-def test_what_is_no_promise_is_refused(content: object) -> None:
-    with pytest.raises(InputError, match="the promise about trusted pixels is damaged"):
-        Promise.from_json(content)
+def test_what_is_no_guarantee_is_refused(content: object) -> None:
+    with pytest.raises(InputError, match="the risk guarantee of the model is damaged"):
+        RiskGuarantee.from_json(content)

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from stages import stack_of
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
 from matphase.method import deferral, hcl_idk
 from matphase.method.aggregate import aggregate
 from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.networks.idk import IDKClassifier
 from matphase.settings import IDKSettings
 
 SETTINGS = IDKSettings(epochs=12, batch_size=256, learning_rate=5e-3, target="gain")
@@ -39,6 +41,30 @@ def rivals(local_right: float, *, told: bool, seed: int = 0) -> Case:
     return known, Partition(idk, idk.astype(np.float32)), local, truth
 
 
+def by_slice(case: Case) -> list[tuple[GlobalPrediction, Partition, LocalPrediction, np.ndarray]]:
+    """The same, each slice by itself."""
+    known, asked, local, truth = case
+    numbers = np.nonzero(asked.idk)[0]
+    parts = []
+    for number in range(len(truth)):
+        one, here = slice(number, number + 1), numbers == number
+        parts.append(
+            (
+                GlobalPrediction(known.labels[one], known.logits[one], known.entropy[one]),
+                Partition(asked.idk[one], asked.score[one]),
+                LocalPrediction(local.labels[here], local.probabilities[here]),
+                truth[number],
+            )
+        )
+    return parts
+
+
+def fitted(case: Case, settings: IDKSettings = SETTINGS, seed: int = 0) -> IDKClassifier:
+    known, *_, truth = case
+    _, asked, local, _ = zip(*by_slice(case), strict=True)
+    return deferral.fit(stack_of(known), asked, local, truth, settings, Run(seed=seed))
+
+
 def accuracy(case: Case, network: object) -> float:
     known, asked, local, truth = case
     weight = deferral.weights(network, known, asked, local, "replace")
@@ -46,7 +72,7 @@ def accuracy(case: Case, network: object) -> float:
 
 
 def test_learns_where_the_local_network_is_the_better_one() -> None:
-    network = deferral.fit(*rivals(0.4, told=True), SETTINGS, Run(seed=1))
+    network = fitted(rivals(0.4, told=True), seed=1)
     unseen = rivals(0.4, told=True, seed=9)
     assert accuracy(unseen, None) == pytest.approx(0.4, abs=0.03), "LCGAR wherever it is asked"
     assert accuracy(unseen, network) > 0.95
@@ -56,7 +82,7 @@ def test_learns_where_the_local_network_is_the_better_one() -> None:
 def test_where_nothing_tells_it_takes_whoever_is_right_more_often(share: float) -> None:
     """Learned from balanced pixels the score would be 1/2 either way."""
     case = rivals(share, told=False)
-    network = deferral.fit(*case, SETTINGS, Run())
+    network = fitted(case)
     np.testing.assert_allclose(deferral.predict(network, *case[:3]), share, atol=0.06)
     assert accuracy(case, network) == pytest.approx(max(share, 1 - share), abs=0.03)
 
@@ -71,17 +97,34 @@ def test_learns_only_where_exactly_one_is_right() -> None:
     )
     local = LocalPrediction(answers, np.full((5, 3), 1 / 3, np.float32))
     asked = Partition(idk, idk.astype(np.float32))
-    chosen, right = deferral._decisive(known, asked, local, truth, SETTINGS, 0)
+    chosen, right = deferral._decisive(known, asked, local, truth[0])
     np.testing.assert_array_equal(chosen, [0, 1])  # the third and fourth: both wrong
     np.testing.assert_array_equal(right, [False, True])
 
 
-def test_takes_at_most_so_many_pixels_an_image() -> None:
-    known, asked, local, truth = rivals(0.5, told=True)
-    few = SETTINGS.model_copy(update={"pixels_per_image": 10})
-    chosen, _ = deferral._decisive(known, asked, local, truth, few, 0)
-    image = np.nonzero(asked.idk)[0][chosen]
-    np.testing.assert_array_equal(np.bincount(image), [10] * 4)
+def test_takes_at_most_so_many_pixels_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten of each image, each with the features and the answer of its own."""
+    case = rivals(0.5, told=True)
+    known, asked, local, truth = case
+    numbers = np.arange(truth.size, dtype=np.float32).reshape(truth.shape)
+    known = GlobalPrediction(known.labels, known.logits, numbers)
+    given = []
+    monkeypatch.setattr(
+        hcl_idk,
+        "train_on_pixels",
+        lambda _, values, right, *_a, **_k: given.append((values, right)),
+    )
+    fitted((known, asked, local, truth), SETTINGS.model_copy(update={"pixels_per_image": 10}))
+    ((values, right),) = given
+    place = values[:, 2].astype(int)
+    assert np.bincount(place // 1600).tolist() == [10] * 4
+    assert len(np.unique(place)) == 40
+    assert asked.idk.ravel()[place].all()
+    # where both contradict each other and one is right, it is LCGAR where UGSM is wrong
+    np.testing.assert_array_equal(right, (known.labels != truth).ravel()[place])
+    answers = np.zeros(truth.size)
+    answers[np.flatnonzero(asked.idk)] = local.probabilities[:, 0]
+    np.testing.assert_allclose(np.exp(values[:, 3]), answers[place], rtol=1e-5)
 
 
 def test_features_belong_to_the_pixels_asked_for() -> None:
@@ -107,7 +150,7 @@ def test_where_both_agree_there_is_nothing_to_learn_and_nothing_changes() -> Non
     known, asked, _, truth = rivals(0.5, told=True)
     same = known.labels[asked.idk]
     local = LocalPrediction(same, sure(same, np.full(same.shape, 0.9)))
-    network = deferral.fit(known, asked, local, truth, SETTINGS, Run())
+    network = fitted((known, asked, local, truth))
     weight = deferral.weights(network, known, asked, local, "replace")
     assert weight is not None
     assert not weight.any()
@@ -115,7 +158,7 @@ def test_where_both_agree_there_is_nothing_to_learn_and_nothing_changes() -> Non
 
 def test_the_score_decides_or_weighs() -> None:
     known, asked, local, truth = rivals(0.5, told=True)
-    network = deferral.fit(known, asked, local, truth, SETTINGS, Run())
+    network = fitted((known, asked, local, truth))
     score = deferral.predict(network, known, asked, local)
     assert score.min() < 0.5 < score.max()
     soft = deferral.weights(network, known, asked, local, "soft")
@@ -130,10 +173,10 @@ def test_the_score_decides_or_weighs() -> None:
     np.testing.assert_array_equal(soft, unsure.score[asked.idk])
 
 
-def test_never_answering_is_never_taking_the_local_answer() -> None:
+def test_a_disabled_classifier_never_takes_the_local_answer() -> None:
     case = rivals(1.0, told=True)
     network = deferral.build(2, SETTINGS)
-    hcl_idk.answer_never(network)
+    hcl_idk.disable(network)
     assert accuracy(case, network) == 0
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from killing import Killed, Killer
+from stages import pool_of, split_of, stack_of
 
 import matphase as mp
 from matphase.learning import trainer as training
-from matphase.learning.pairs import Pairs
 from matphase.learning.trainer import Run
-from matphase.method import deferral, hcl_idk, local, ugsm
-from matphase.method.fit import fold_numbers, local_answers_to_learn_from
+from matphase.method import deferral, hcl, hcl_idk, local
+from matphase.method.fit import fold_numbers
 from matphase.method.results import GlobalPrediction, Partition
 from matphase.settings import Settings
 from matphase.support.errors import InputError
@@ -44,16 +44,18 @@ def fitted(sample: Sample, gaining: Settings) -> mp.MatPhase:
 def chooser(fitted: mp.MatPhase, sample: Sample) -> mp.MatPhase:
     """The same, its scores moved so that half of the IDK pixels go to either network."""
     model = fitted._model
-    images = np.stack([model.scale.apply(image) for image in sample.images[:2]])
-    known = ugsm.predict(model.ugsm, images, model.settings.ugsm)
-    asked = hcl_idk.predict(model.idk, known, model.settings.idk)
-    _, said = local.predict(model.lcgar, images, known, asked, model.settings)
-    middle = np.median(deferral.predict(model.deferral, known, asked, said))
-    moved = copy.deepcopy(model.deferral)
+    refiner = refiner_of(fitted)
+    images = np.stack([model.scale.apply(image)[None] for image in sample.images[:2]])
+    known = model.segmenter.predict(images)
+    asked = hcl_idk.predict(refiner.idk, known, model.settings.idk)
+    _, said = local.predict(refiner.local, images, known, asked, model.settings)
+    assert refiner.deferral is not None
+    middle = np.median(deferral.predict(refiner.deferral, known, asked, said))
+    moved = copy.deepcopy(refiner.deferral)
     with torch.no_grad():
         moved.layers[-1].bias -= float(np.log(middle / (1 - middle)))
     other = mp.MatPhase(settings=fitted.settings, seed=fitted.seed)
-    other._trained = replace(model, deferral=moved)
+    other._trained = replace(model, refiner=replace(refiner, deferral=moved))
     return other
 
 
@@ -63,12 +65,23 @@ def plain(chooser: mp.MatPhase) -> mp.MatPhase:
     return changed(chooser, {"idk": {"target": "wrong"}})
 
 
+def refiner_of(model: mp.MatPhase) -> hcl.HCL:
+    refiner = model._model.refiner
+    assert isinstance(refiner, hcl.HCL)
+    return refiner
+
+
 def changed(model: mp.MatPhase, values: dict[str, object]) -> mp.MatPhase:
     """The same networks with other settings at prediction."""
     settings = model._model.settings.updated(values)
     other = mp.MatPhase(settings=settings, seed=model.seed)
-    kept = model._model.deferral if settings.idk.target == "gain" else None
-    other._trained = replace(model._model, settings=settings, deferral=kept)
+    refiner = refiner_of(model)
+    kept = refiner.deferral if settings.idk.target == "gain" else None
+    other._trained = replace(
+        model._model,
+        settings=settings,
+        refiner=replace(refiner, settings=settings, deferral=kept),
+    )
     return other
 
 
@@ -152,7 +165,7 @@ def test_refitting_the_local_network_learns_anew_when_to_ask_it(
         sample.images[:4], sample.labels[:4], lcgar_settings=smaller, folder=tmp_path / "run"
     )
     assert (tmp_path / "run" / "lcgar_fold2.safetensors").exists()
-    first, second = (each._model.deferral for each in (fitted, other))
+    first, second = (refiner_of(each).deferral for each in (fitted, other))
     assert first is not None
     assert second is not None
     one, two = (each.layers[0].weight.detach().numpy() for each in (first, second))
@@ -179,7 +192,8 @@ def test_the_mask_of_who_answered_is_written(
 
 def test_folds_are_blocks_that_keep_copies_together() -> None:
     source = np.repeat(np.arange(5), 3)
-    pool = Pairs(np.zeros((15, 4, 4), np.float32), np.zeros((15, 4, 4), np.uint8), source)
+    pool = pool_of(np.zeros((15, 4, 4), np.float32), np.zeros((15, 4, 4), np.uint8))
+    pool = replace(pool, source=source)
     chosen = pool.take(np.array([0, 2, 7, 9, 14]))  # slices 0, 0, 2, 3, 4
     np.testing.assert_array_equal(fold_numbers(pool, pool, 2), np.repeat([0, 0, 0, 1, 1], 3))
     np.testing.assert_array_equal(fold_numbers(pool, chosen, 2), [0, 0, 0, 1, 1])
@@ -200,15 +214,13 @@ def test_a_fold_answers_without_having_seen_its_labels(gaining: Settings, folds:
     number = np.repeat([0, folds - 1], 2)
 
     def answers(labels: np.ndarray) -> np.ndarray:
-        pairs = Pairs((made.images / 100).astype(np.float32), labels, np.arange(4))
+        data = pool_of(made.images / 100, labels), stack_of(known), split_of(partition)
         weights = np.ones(3, np.float32)
         # without folds the network answers that learned from all of them
-        whole = local.fit(pairs, known, partition, weights, gaining, Run())
-        asked, said = local_answers_to_learn_from(
-            pairs, known, partition, weights, whole, number, gaining, Run()
-        )
-        np.testing.assert_array_equal(asked.idk, idk)
-        return said.probabilities
+        whole = local.fit(*data, weights, gaining, Run())
+        asked, said = hcl.answers_to_learn_from(*data, weights, whole, number, gaining, Run())
+        np.testing.assert_array_equal(np.concatenate([one.idk for one in asked]), idk)
+        return np.concatenate([one.probabilities for one in said])
 
     other = made.labels.copy()
     other[2:] = (other[2:] + 1) % 3

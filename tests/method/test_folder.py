@@ -171,6 +171,13 @@ def test_phases_that_are_none(copied: Path, text: str) -> None:
         mp.load(copied)
 
 
+def test_a_model_that_there_is_not(copied: Path) -> None:
+    config = tomllib.loads((copied / "config.toml").read_text("utf-8"))
+    change(copied, settings=config["settings"] | {"model": "matfase"})
+    with pytest.raises(ModelError, match="no model 'matfase'; did you mean 'matphase'"):
+        mp.load(copied)
+
+
 def test_weights_of_another_network(copied: Path) -> None:
     config = tomllib.loads((copied / "config.toml").read_text("utf-8"))
     config["settings"]["ugsm"]["width"] = 8

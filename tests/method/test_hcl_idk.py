@@ -1,5 +1,9 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from stages import stack_of
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
@@ -25,7 +29,7 @@ def guesses(n: int = 4, side: int = 40, seed: int = 0) -> tuple[GlobalPrediction
 
 def test_learns_where_the_global_model_errs() -> None:
     known, truth = guesses()
-    network = hcl_idk.fit(known, truth, SETTINGS, Run(seed=1))
+    network = hcl_idk.fit(stack_of(known), truth, SETTINGS, Run(seed=1))
     unseen, unseen_truth = guesses(seed=9)
     partition = hcl_idk.predict(network, unseen, SETTINGS)
     wrong = unseen.labels != unseen_truth
@@ -34,21 +38,54 @@ def test_learns_where_the_global_model_errs() -> None:
     np.testing.assert_array_equal(partition.idk, partition.score >= 0.5)
 
 
+def numbered(n: int = 4) -> tuple[GlobalPrediction, np.ndarray]:
+    """`guesses`, their entropy the flat number of each pixel, so that it is known when drawn."""
+    known, truth = guesses(n)
+    numbers = np.arange(truth.size, dtype=np.float32).reshape(truth.shape)
+    return replace(known, entropy=numbers), truth
+
+
 def test_training_pixels_are_balanced_and_ignored_ones_left_out() -> None:
-    known, truth = guesses()
+    known, truth = numbered()
     truth[:, :10] = IGNORE_INDEX
-    pixels, wrong = hcl_idk._balanced(known.labels, truth, 0, seed=0)
+    values, wrong = hcl_idk._balanced(stack_of(known), truth, 0, seed=0)
     assert wrong.mean() == 0.5
+    pixels = values[:, -1].astype(int)
     assert len(np.unique(pixels)) == len(pixels)
     assert (truth.ravel()[pixels] != IGNORE_INDEX).all()
     np.testing.assert_array_equal((known.labels != truth).ravel()[pixels], wrong)
-    few, _ = hcl_idk._balanced(known.labels, truth, 10, seed=0)
+    np.testing.assert_array_equal(values, hcl_idk.features(known)[pixels])
+    few, _ = hcl_idk._balanced(stack_of(known), truth, 10, seed=0)
     assert len(few) == 4 * 10
+    assert np.bincount(few[:, -1].astype(int) // 1600).tolist() == [10] * 4
+
+
+def test_pixels_are_drawn_from_the_whole_image_by_the_seed() -> None:
+    known, truth = numbered(1)
+    drawn = [
+        hcl_idk._balanced(stack_of(known), truth, 100, seed)[0][:, -1].astype(int)
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert set(drawn[0]) != set(drawn[2])
+    assert 0.4 < np.mean(drawn[0]) / 1600 < 0.6
+
+
+def test_splits_of_many_slices_are_those_of_each(tmp_path: Path) -> None:
+    known, _ = guesses()
+    network = hcl_idk.build(2, SETTINGS).eval()
+    whole = hcl_idk.predict(network, known, SETTINGS)
+    found = hcl_idk.partition_of(network, stack_of(known), SETTINGS, tmp_path)
+    assert len(found) == 4
+    for number, part in enumerate(found):
+        np.testing.assert_allclose(part.score[0], whole.score[number], atol=1e-6)
+        np.testing.assert_array_equal(part.idk, part.score >= SETTINGS.threshold)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_nothing_is_wrong_nothing_is_idk() -> None:
     known, _ = guesses()
-    network = hcl_idk.fit(known, known.labels, SETTINGS, Run())
+    network = hcl_idk.fit(stack_of(known), known.labels, SETTINGS, Run())
     assert not hcl_idk.predict(network, known, SETTINGS).idk.any()
 
 
@@ -57,6 +94,11 @@ def test_tuned_threshold_finds_the_share_asked_for(recall: float) -> None:
     rng = np.random.default_rng(0)
     score = rng.random(10_000).astype(np.float32)
     wrong = rng.random(10_000) < score
-    threshold = hcl_idk.tuned_threshold(score, wrong, recall)
+    threshold = hcl_idk.tuned_threshold(score[wrong], recall)
     found = (score[wrong] >= threshold).mean()
     assert recall <= found < recall + 0.01
+
+
+def test_a_threshold_is_at_least_a_hundredth_and_a_half_where_nothing_is_wrong() -> None:
+    assert hcl_idk.tuned_threshold(np.full(9, 1e-4, np.float32), 0.9) == 0.01
+    assert hcl_idk.tuned_threshold(np.empty(0, np.float32), 0.9) == 0.5

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from stages import pool_of, split_of, stack_of
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
@@ -13,10 +14,23 @@ from matphase.method.results import GlobalPrediction, Partition
 from matphase.settings import LCGARSettings, USISettings
 
 
+def fit(
+    images: np.ndarray,
+    known: GlobalPrediction,
+    partition: Partition,
+    truth: np.ndarray,
+    settings: LCGARSettings,
+) -> torch.nn.Module:
+    """A network trained with the standard curriculum and equal weights."""
+    weights = np.ones(known.logits.shape[1], np.float32)
+    data = pool_of(images, truth), stack_of(known), split_of(partition)
+    return lcgar.fit(*data, weights, settings, USISettings(), Run())
+
+
 @pytest.fixture
 def scene() -> tuple[np.ndarray, GlobalPrediction, Partition]:
     rng = np.random.default_rng(0)
-    images = rng.uniform(-1, 1, (2, 34, 40)).astype(np.float32)
+    images = rng.uniform(-1, 1, (2, 1, 34, 40)).astype(np.float32)
     logits = rng.normal(size=(2, 3, 34, 40)).astype(np.float32)
     labels = logits.argmax(1).astype(np.uint8)
     idk = rng.random(labels.shape) < 0.3
@@ -30,10 +44,10 @@ def test_inputs_are_those_of_the_paper(
 ) -> None:
     images, known, partition = scene
     settings = LCGARSettings.model_validate({"h": 5, "padding": padding})
-    inputs = lcgar.LocalInputs(images, known, partition, settings)
+    inputs = lcgar.LocalInputs.of(images, known, partition, settings)
     patches, logits = inputs.gather(torch.tensor([1]), torch.tensor([10]), torch.tensor([20]))
     window = np.s_[1, 10 - margin : 11 + margin, 20 - margin : 21 + margin]
-    np.testing.assert_array_equal(patches[0, 0], images[window])
+    np.testing.assert_array_equal(patches[0, 0], images[:, 0][window])
     for phase in range(3):
         one_hot = (known.labels[window] == phase) & ~partition.idk[window]
         np.testing.assert_array_equal(patches[0, 1 + phase], one_hot)
@@ -53,8 +67,7 @@ def test_every_choice_of_inputs_trains_and_predicts(
         h=5, image=image, labels=labels, logits=logits, epochs=1, batch_size=256
     )
     truth = known.labels
-    weights = np.ones(3, np.float32)
-    network = lcgar.fit(images, known, partition, truth, weights, settings, USISettings(), Run())
+    network = fit(images, known, partition, truth, settings)
     local = lcgar.predict(network, images, known, partition, settings)
     assert local.labels.shape == (partition.idk.sum(),)
     np.testing.assert_allclose(local.probabilities.sum(1), 1, atol=1e-5)
@@ -63,14 +76,13 @@ def test_every_choice_of_inputs_trains_and_predicts(
 def test_learns_what_only_the_patch_shows() -> None:
     """The phase is the sign of the grey value; UGSM's logits say nothing."""
     rng = np.random.default_rng(1)
-    images = rng.choice([-0.5, 0.5], (3, 40, 40)).astype(np.float32)
-    truth = (images > 0).astype(np.uint8)
+    images = rng.choice([-0.5, 0.5], (3, 1, 40, 40)).astype(np.float32)
+    truth = (images[:, 0] > 0).astype(np.uint8)
     flat = np.zeros((3, 40, 40), np.float32)
     known = GlobalPrediction(np.zeros_like(truth), np.zeros((3, 2, 40, 40), np.float32), flat)
     partition = Partition(np.ones(truth.shape, bool), flat)
     settings = LCGARSettings(h=5, epochs=8, batch_size=128)
-    weights = np.ones(2, np.float32)
-    network = lcgar.fit(images, known, partition, truth, weights, settings, USISettings(), Run())
+    network = fit(images, known, partition, truth, settings)
     local = lcgar.predict(network, images, known, partition, settings)
     assert (local.labels == truth[partition.idk]).mean() > 0.98
 
@@ -85,8 +97,8 @@ def test_learns_without_padding_and_answers_for_whole_slices() -> None:
     settings = LCGARSettings(
         h=5, padding="image", epochs=6, batch_size=128, pixels_per_image=300, learning_rate=4e-3
     )
-    images, weights = truth.astype(np.float32) - 0.5, np.ones(2, np.float32)
-    network = lcgar.fit(images, known, partition, truth, weights, settings, USISettings(), Run())
+    images = truth[:, None].astype(np.float32) - 0.5
+    network = fit(images, known, partition, truth, settings)
     local = lcgar.predict(network, images, known, partition, settings)
     assert (local.labels == truth[partition.idk]).mean() > 0.9
 
@@ -94,16 +106,36 @@ def test_learns_without_padding_and_answers_for_whole_slices() -> None:
 def test_only_known_idk_pixels_take_part(
     scene: tuple[np.ndarray, GlobalPrediction, Partition],
 ) -> None:
-    _, known, partition = scene
+    images, known, partition = scene
     truth = known.labels.copy()
     truth[0, :20] = IGNORE_INDEX
-    pixels = lcgar._chosen(lcgar._hard(partition, truth), 0, seed=0)
+    pool, split = pool_of(images, truth), split_of(partition)
+    pixels = lcgar._chosen(pool, split, 0, seed=0, everywhere=False)
     assert partition.idk[pixels].all()
     assert (truth[pixels] != IGNORE_INDEX).all()
-    assert len(pixels[0]) == (partition.idk & (truth != IGNORE_INDEX)).sum()
-    few = lcgar._chosen(lcgar._hard(partition, truth), 50, seed=0)
+    hard = partition.idk & (truth != IGNORE_INDEX)
+    assert len(pixels[0]) == hard.sum() == lcgar.count_hard(pool, split)
+    few = lcgar._chosen(pool, split, 50, seed=0, everywhere=False)
     assert np.bincount(few[0]).tolist() == [50, 50]
     assert partition.idk.any()
+    every = lcgar._chosen(pool, split, 0, seed=0, everywhere=True)
+    assert len(every[0]) == np.count_nonzero(truth != IGNORE_INDEX)
+    assert (truth[every] != IGNORE_INDEX).all()
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_inputs_from_disk_are_those_from_memory(
+    scene: tuple[np.ndarray, GlobalPrediction, Partition], slices: int
+) -> None:
+    _, known, partition = scene
+    images = np.random.default_rng(1).uniform(-1, 1, (2, 5, 34, 40)).astype(np.float32)
+    settings = LCGARSettings(h=5, slices=slices)
+    pool = pool_of(images, known.labels)
+    here = lcgar.LocalInputs.of(images, known, partition, settings)
+    there = lcgar.LocalInputs.on_disk(pool, stack_of(known), split_of(partition), settings)
+    where = (torch.tensor([0, 1, 1]), torch.tensor([0, 33, 7]), torch.tensor([39, 0, 9]))
+    for one, other in zip(here.gather(*where), there.gather(*where), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_without_idk_pixels_there_is_nothing_to_do(
@@ -112,8 +144,7 @@ def test_without_idk_pixels_there_is_nothing_to_do(
     images, known, partition = scene
     none = Partition(np.zeros_like(partition.idk), partition.score)
     settings = LCGARSettings(h=5)
-    weights = np.ones(3, np.float32)
-    network = lcgar.fit(images, known, none, known.labels, weights, settings, USISettings(), Run())
+    network = fit(images, known, none, known.labels, settings)
     assert len(lcgar.predict(network, images, known, none, settings).labels) == 0
 
 
@@ -139,7 +170,7 @@ def test_whole_slices_answer_as_their_patches_do(
     settings = LCGARSettings(h=h, padding="image", image=image, labels=labels, logits=logits)
     torch.manual_seed(h)
     network = lcgar.build(3, settings).eval()
-    inputs = lcgar.LocalInputs(images, known, partition, settings)
+    inputs = lcgar.LocalInputs.of(images, known, partition, settings)
     with torch.no_grad():
         batches = inputs.batches(np.nonzero(partition.idk), 512)
         expected = torch.cat([network(*batch).softmax(1) for batch in batches]).numpy()

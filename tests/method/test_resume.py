@@ -1,10 +1,11 @@
 """A training that was killed and resumed ends where an undisturbed one does, bit for bit."""
 
+import json
 import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,13 @@ class Counting(Started):
 Fit = Callable[..., mp.MatPhase]
 
 
-@pytest.fixture
-def fit(sample: Sample, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Fit:
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
-    # several epochs of each stage, so that there are checkpoints to go on from
-    settings = tiny_settings.updated(
-        {"idk": {"epochs": 3, "batch_size": 512}, "lcgar": {"epochs": 3, "batch_size": 256}}
-    )
+# several epochs of each stage, so that there are checkpoints to go on from
+LONGER = {"idk": {"epochs": 3, "batch_size": 512}, "lcgar": {"epochs": 3, "batch_size": 256}}
+
+
+@pytest.fixture(scope="module")
+def fit(sample: Sample, tiny_settings: Settings) -> Iterator[Fit]:
+    settings = tiny_settings.updated(LONGER)
 
     def run(folder: Path, reporter: object = None, **changes: object) -> mp.MatPhase:
         chosen = settings.updated(changes) if changes else settings
@@ -68,7 +69,15 @@ def fit(sample: Sample, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
             sample.images, sample.labels, PHASES, folder=folder, reporter=reporter
         )
 
-    return run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+        yield run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> mp.MatPhase:
+    """What an undisturbed training gives."""
+    return fit(tmp_path_factory.mktemp("undisturbed") / "run")
 
 
 def assert_same(first: mp.MatPhase, second: mp.MatPhase, images: np.ndarray) -> None:
@@ -90,8 +99,10 @@ def test_a_training_that_ends_inside_an_epoch(fit: Fit, sample: Sample, tmp_path
     assert_same(whole, resumed, sample.images)
 
 
-def test_same_seed_same_labels(fit: Fit, sample: Sample, tmp_path: Path) -> None:
-    assert_same(fit(tmp_path / "a"), fit(tmp_path / "b"), sample.images)
+def test_same_seed_same_labels(
+    fit: Fit, undisturbed: mp.MatPhase, sample: Sample, tmp_path: Path
+) -> None:
+    assert_same(fit(tmp_path / "again"), undisturbed, sample.images)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +118,7 @@ def test_same_seed_same_labels(fit: Fit, sample: Sample, tmp_path: Path) -> None
     ],
 )
 def test_resumed_training_equals_an_undisturbed_one(
-    fit: Fit, sample: Sample, tmp_path: Path, stage: str, step: int
+    fit: Fit, undisturbed: mp.MatPhase, sample: Sample, tmp_path: Path, stage: str, step: int
 ) -> None:
     with pytest.raises(Killed):
         fit(tmp_path / "killed", Killer(stage, step))
@@ -117,7 +128,7 @@ def test_resumed_training_equals_an_undisturbed_one(
         assert started.stages[stage] > 0, "it went on from a checkpoint, not from the beginning"
     if stage != "train ugsm":
         assert "train ugsm" not in started.stages
-    assert_same(resumed, fit(tmp_path / "undisturbed"), sample.images)
+    assert_same(resumed, undisturbed, sample.images)
 
 
 def test_resumed_folds_equal_undisturbed_ones(fit: Fit, sample: Sample, tmp_path: Path) -> None:
@@ -129,7 +140,7 @@ def test_resumed_folds_equal_undisturbed_ones(fit: Fit, sample: Sample, tmp_path
 
 
 SCRIPT = """
-import os, signal, sys
+import json, os, signal, sys
 import matphase as mp
 from matphase.learning import trainer as training
 from matphase.settings import Settings
@@ -148,30 +159,25 @@ class Killer:
 
 training.SECONDS_BETWEEN_CHECKPOINTS = 0
 sample = striped(6, 48, 56)
-mp.MatPhase(settings=Settings.from_mapping(TINY), seed=5).fit(
+settings = Settings.from_mapping(TINY).updated(json.loads(sys.argv[4]))
+mp.MatPhase(settings=settings, seed=5).fit(
     sample.images, sample.labels, ["pore", "carbon", "nickel"],
     folder=Path(sys.argv[1]), reporter=Killer())
 """
 
 
-def test_resume_after_sigkill(sample: Sample, tiny_settings: Settings, tmp_path: Path) -> None:
+def test_resume_after_sigkill(
+    fit: Fit, undisturbed: mp.MatPhase, sample: Sample, tmp_path: Path
+) -> None:
     killed = tmp_path / "killed"
     killed.mkdir()
+    words = [str(killed), "train ugsm", "6", json.dumps(LONGER)]
     process = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(killed), "train ugsm", "6"],
-        cwd=Path(__file__).parent,
-        check=False,
+        [sys.executable, "-c", SCRIPT, *words], cwd=Path(__file__).parents[1], check=False
     )
     assert process.returncode == -signal.SIGKILL
     assert (killed / "ugsm.ckpt").exists()
-
-    def fit(folder: Path) -> mp.MatPhase:
-        folder.mkdir(exist_ok=True)
-        return mp.MatPhase(settings=tiny_settings, seed=5).fit(
-            sample.images, sample.labels, PHASES, folder=folder
-        )
-
-    assert_same(fit(killed), fit(tmp_path / "undisturbed"), sample.images)
+    assert_same(fit(killed), undisturbed, sample.images)
 
 
 def test_a_folder_of_another_training_is_refused(fit: Fit, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import entr, softmax
+from stages import pool_of
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Draw, Run
+from matphase.learning.trainer import Run
 from matphase.method import ugsm
-from matphase.networks import zoo
+from matphase.method.ugsm import NetworkSegmenter
+from matphase.networks import cost, registry
 from matphase.networks.dropout import dropout_samples
 from matphase.networks.unet import UNet
 from matphase.settings import DataSettings, UGSMSettings
@@ -20,12 +22,18 @@ SETTINGS = UGSMSettings(width=4, depth=2, samples=5)
 @pytest.fixture(scope="module")
 def network() -> UNet:
     torch.manual_seed(0)
-    return zoo.segmenter("mcd_unet", 1, 3, SETTINGS).eval()
+    return registry.segmenter("mcd_unet", 1, 3, SETTINGS).eval()
 
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return np.random.default_rng(0).uniform(-1, 1, (3, 37, 45)).astype(np.float32)
+    return np.random.default_rng(0).uniform(-1, 1, (3, 1, 37, 45)).astype(np.float32)
+
+
+def ready(
+    network: UNet, settings: UGSMSettings = SETTINGS, average: str = "logits"
+) -> NetworkSegmenter:
+    return NetworkSegmenter(network, settings, 3, average, "float32")  # type: ignore[arg-type]
 
 
 def passes(network: UNet, images: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -33,13 +41,13 @@ def passes(network: UNet, images: np.ndarray, seed: int = 0) -> np.ndarray:
     out = []
     for number in range(SETTINGS.samples):
         with torch.no_grad(), dropout_samples(network, [mix(seed, "sample", number)]):
-            out.append(network(torch.from_numpy(images[:, None])).numpy())
+            out.append(network(torch.from_numpy(images)).numpy())
     return np.stack(out)
 
 
 def test_summary_is_that_of_the_single_passes(network: UNet, images: np.ndarray) -> None:
     logits = passes(network, images)
-    result = ugsm.predict(network, images, SETTINGS, precision="float32", mutual_information=True)
+    result = ready(network).predict(images, mutual_information=True)
     mean = logits.mean(0)
     np.testing.assert_allclose(result.logits, mean, atol=1e-5)
     np.testing.assert_array_equal(result.labels, result.logits.argmax(1))
@@ -50,20 +58,20 @@ def test_summary_is_that_of_the_single_passes(network: UNet, images: np.ndarray)
     assert result.mutual_information is not None
     np.testing.assert_allclose(result.mutual_information, of_mean - expected, atol=1e-5)
     other = SETTINGS.model_copy(update={"uncertainty": "mean_softmax"})
-    averaged = ugsm.predict(network, images, other, precision="float32")
+    averaged = ready(network, other).predict(images)
     np.testing.assert_allclose(averaged.entropy, of_mean, atol=1e-5)
 
 
 def test_answer_of_the_mean_softmax(network: UNet, images: np.ndarray) -> None:
     mean = softmax(passes(network, images), axis=2).mean(0)
-    result = ugsm.predict(network, images, SETTINGS, precision="float32", average="softmax")
+    result = ready(network, average="softmax").predict(images)
     np.testing.assert_allclose(result.probabilities, mean, atol=1e-5)
     np.testing.assert_array_equal(result.labels, mean.argmax(1))
     np.testing.assert_allclose(result.entropy, entr(mean).sum(1), atol=1e-5)
 
 
 def test_entropy_lies_between_zero_and_log_phases(network: UNet, images: np.ndarray) -> None:
-    result = ugsm.predict(network, images, SETTINGS)
+    result = NetworkSegmenter(network, SETTINGS, 3).predict(images)
     assert result.entropy.min() >= 0
     assert result.entropy.max() <= np.log(3) + 1e-6
 
@@ -72,69 +80,80 @@ def test_entropy_lies_between_zero_and_log_phases(network: UNet, images: np.ndar
 def test_memory_limit_changes_the_batches_only(
     network: UNet, images: np.ndarray, memory: int
 ) -> None:
-    whole = ugsm.predict(network, images, SETTINGS, precision="float32")
-    limited = ugsm.predict(network, images, SETTINGS, precision="float32", memory=memory)
+    whole = ready(network).predict(images)
+    limited = ready(network).predict(images, memory=memory)
     np.testing.assert_allclose(limited.logits, whole.logits, atol=1e-5)
 
 
 def test_batches_fit_the_memory_they_are_given(network: UNet) -> None:
-    one = zoo.activation_bytes(network, 64, 64)
+    one = cost.pass_bytes(network, 64, 64)
     for memory, slices, samples in ((1, 1, 1), (3, 3, 1), (17, 8, 2), (47, 8, 5)):
-        batch = ugsm._batching(network, (64, 64), 8, 5, memory * one)
+        batch = ready(network)._batching((64, 64), 8, 5, memory * one)
         assert (batch.slices, batch.samples) == (slices, samples)
     with pytest.raises(InputError, match="one pass over a slice of 64 x 64 px"):
-        ugsm._batching(network, (64, 64), 8, 5, one - 1)
+        ready(network)._batching((64, 64), 8, 5, one - 1)
 
 
 def test_without_dropout_all_passes_agree(images: np.ndarray) -> None:
     settings = SETTINGS.model_copy(update={"dropout": 0.0})
     torch.manual_seed(0)
-    plain = zoo.segmenter("mcd_unet", 1, 3, settings)
-    result = ugsm.predict(plain, images, settings, mutual_information=True)
+    plain = registry.segmenter("mcd_unet", 1, 3, settings)
+    result = ready(plain, settings).predict(images, mutual_information=True)
     assert result.mutual_information is not None
     assert result.mutual_information.max() < 1e-5
 
 
-def test_examples_are_crops_of_image_and_labels_together() -> None:
-    images = np.arange(2 * 48 * 56, dtype=np.float32).reshape(2, 48, 56)
-    labels = (images % 251).astype(np.uint8)
-    examples = ugsm.SliceExamples(images, labels, crop=32, flips=True)
-    assert len(examples) == 2 * 3
-    draw = Draw(np.arange(6), seed=4)
-    x, y = examples.batch(draw)
-    assert x.shape == (6, 1, 32, 32)
-    assert y.dtype == torch.int64
-    np.testing.assert_array_equal(x[:, 0].numpy() % 251, y.numpy())
-    again, _ = examples.batch(draw)
-    assert torch.equal(x, again)
-    other, _ = examples.batch(Draw(np.arange(6), seed=5))
-    assert not torch.equal(x, other)
+def test_it_sees_the_middle_of_more_slices_than_it_needs(network: UNet) -> None:
+    five = np.random.default_rng(1).uniform(-1, 1, (2, 5, 32, 40)).astype(np.float32)
+    found, expected = (ready(network).predict(part) for part in (five, five[:, 2:3]))
+    np.testing.assert_array_equal(found.logits, expected.logits)
 
 
-def test_channels_are_cropped_and_turned_together() -> None:
-    grey = np.random.default_rng(0).integers(0, 200, (2, 40, 44)).astype(np.float32)
-    channels = np.stack([grey, grey + 1, -grey], axis=1)
-    examples = ugsm.SliceExamples(channels, grey.astype(np.uint8), crop=32, flips=True)
-    x, y = examples.batch(Draw(np.arange(4), seed=1))
-    assert x.shape == (4, 3, 32, 32)
-    for channel, expected in enumerate((y, y + 1, -y)):
-        np.testing.assert_array_equal(x[:, channel].numpy(), expected.numpy())
+@pytest.mark.parametrize("memory", ["rectangles", "a slice", "all"])
+def test_a_pool_is_predicted_tile_by_tile_as_whole_slices_are(memory: str) -> None:
+    """Under a limit that no slice fits into, too: from windows that see as far as the network."""
+    settings = UGSMSettings(width=2, depth=1, samples=3)
+    torch.manual_seed(0)
+    segmenter = NetworkSegmenter(
+        registry.segmenter("mcd_unet", 3, 3, settings).eval(),
+        settings.model_copy(update={"slices": 3}),
+        3,
+        precision="float32",
+    )
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 3, 97, 131)).astype(np.float32)
+    pool = pool_of(images, np.zeros((3, 97, 131), np.uint8))
+    one = segmenter.pass_bytes(97, 131)
+    limit = {"rectangles": one // 2, "a slice": 3 * one, "all": 10**9}[memory]
+    advanced = []
+
+    class Noting:
+        def start(self, title: str, total: int, done: int = 0) -> None: ...
+
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            advanced.append(steps)
+
+        def finish(self) -> None: ...
+
+    shapes = []
+    segmenter.network.register_forward_hook(lambda _n, seen, _o: shapes.append(seen[0].shape[-2:]))
+    found = segmenter.predict_pool(pool, memory=limit, reporter=Noting())
+    assert ((97, 131) in shapes) == (memory != "rectangles")
+    assert sum(advanced) == 3
+    for number, part in enumerate(found):
+        whole = segmenter.predict(images[number : number + 1])
+        np.testing.assert_allclose(part.logits, whole.logits, atol=1e-5)
+        np.testing.assert_allclose(part.entropy, whole.entropy, atol=1e-5)
+        np.testing.assert_array_equal(part.labels, part.logits.argmax(axis=1))
 
 
 def test_deeplab_refuses_a_single_example(sample: Sample) -> None:
-    with pytest.raises(InputError, match="deeplabv3 needs at least 2 training examples"):
-        ugsm.fit(
-            sample.images[:1],
-            sample.labels[:1],
-            3,
-            SETTINGS,
-            DataSettings(),
-            Run(),
-            network="deeplabv3",
-        )
+    pytest.importorskip("segmentation_models_pytorch")
+    pool = pool_of(sample.images[:1], sample.labels[:1])
+    with pytest.raises(InputError, match="deeplabv3 needs at least 2 training examples, got 1"):
+        ugsm.fit(pool, SETTINGS, DataSettings(), Run(), network="deeplabv3")
 
 
 def test_a_phase_that_never_occurs_is_refused(sample: Sample) -> None:
     labels = np.where(sample.labels == 2, IGNORE_INDEX, sample.labels).astype(np.uint8)
     with pytest.raises(InputError, match="no pixel of phase 2"):
-        ugsm.fit(sample.images, labels, 3, SETTINGS, DataSettings(), Run())
+        ugsm.fit(pool_of(sample.images, labels), SETTINGS, DataSettings(), Run())

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from matphase.networks.cost import macs
 from matphase.networks.dense_lcgar import Costs, DenseLCGAR, costs, strip_rows
 from matphase.networks.lcgar import LCGAR
-from matphase.networks.zoo import macs
 from matphase.settings import LCGARSettings
 
 HEIGHT, WIDTH = 13, 18

@@ -26,7 +26,7 @@ def test_output_moves_with_the_input_by_the_stride() -> None:
     torch.testing.assert_close(shifted[..., 24:48], whole[..., 16:40])
 
 
-def test_learns_a_slice_by_heart() -> None:
+def test_overfits_a_slice() -> None:
     torch.manual_seed(0)
     network = UNet(1, 3, width=8, depth=2, dropout=0.0)
     image = torch.rand(1, 1, 32, 32)

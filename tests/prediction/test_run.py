@@ -20,8 +20,11 @@ import matphase as mp
 from matphase.images.formats.ome_zarr_levels import chunks_within
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
-from matphase.method.folder import Trained, read, write
-from matphase.networks import zoo
+from matphase.method.calibrator import Calibrator
+from matphase.method.fit import segmenter_of
+from matphase.method.folder import read, write
+from matphase.method.model import Model
+from matphase.networks import registry
 from matphase.prediction import files, run
 from matphase.prediction.maps import written_layers
 from matphase.prediction.task import blocks_of, task_of
@@ -46,9 +49,10 @@ def random_model(folder: Path, seed: int) -> Path:
         {"model": "ugsm", "ugsm": {"width": 4, "depth": 2, "samples": 2, "dropout": 0.2}}
     )
     torch.manual_seed(seed)
-    network = zoo.segmenter("mcd_unet", 1, 3, settings.ugsm)
+    network = registry.segmenter("mcd_unet", 1, 3, settings.ugsm)
     phases = PhaseTable.from_names(["pore", "carbon", "nickel"])
-    write(Trained(settings, phases, IntensityScale(-10, 90), 0, network, None, None, {}), folder)
+    scale, segmenter = IntensityScale(-10, 90), segmenter_of(network, 3, settings)
+    write(Model(settings, phases, scale, 0, segmenter, None, Calibrator(), {}), folder)
     return folder
 
 

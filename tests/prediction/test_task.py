@@ -15,15 +15,17 @@ import matphase as mp
 from matphase.cli.parsing import parse_memory
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
-from matphase.images.tiles import Block, Shape, tiles
-from matphase.method import deferral, hcl_idk, local
-from matphase.method.conformal import Promise
-from matphase.method.folder import Trained
+from matphase.images.tiles import Halo, Maps, Shape, Tile, tiles
+from matphase.method import deferral
+from matphase.method.calibrator import Calibrator
+from matphase.method.conformal import RiskGuarantee
+from matphase.method.fit import segmenter_of
+from matphase.method.hcl import HCL
+from matphase.method.model import Model
 from matphase.method.scaling import Scaling
-from matphase.networks import zoo
+from matphase.networks import registry
 from matphase.networks.unet import UNet
-from matphase.prediction.maps import Maps
-from matphase.prediction.plan import array_bytes, pass_bytes, plan
+from matphase.prediction.plan import plan
 from matphase.prediction.task import Task, block_images, block_maps, blocks_of, task_of
 from matphase.settings import Settings
 from matphase.support.errors import InputError
@@ -34,29 +36,33 @@ SMALL = {"ugsm": {"width": 3, "depth": 2, "samples": 2}, "precision": "float32"}
 BLOCKS: list[Shape] = [(1, 91, 101), (2, 48, 52), (1, 91, 32)]
 
 
-def model_of(**sections: Any) -> Trained:
+def model_of(**sections: Any) -> Model:
     """A model with random weights, which still says something else of every pixel."""
     settings = Settings.from_mapping(SMALL).updated(sections)
     phases = PhaseTable.from_mapping({"pore": 0, "carbon": 128, "nickel": 255})
     torch.manual_seed(3)
-    kind = zoo.KINDS[settings.model]
-    network = zoo.segmenter(kind.network, settings.ugsm.slices, 3, settings.ugsm).eval()
+    made_of = registry.composition(settings.model)
+    network = registry.segmenter(made_of.segmenter, settings.ugsm.slices, 3, settings.ugsm).eval()
     speaking_of_all_phases(network)
     scale = IntensityScale(-10, 90, per_slice=sections.get("data", {}).get("scale") == "slice")
-    bare = Trained(settings, phases, scale, 0, network, None, None, {})
-    if kind.local is None:
-        return bare
-    classifier = hcl_idk.build(3, settings.idk)
+    segmenter = segmenter_of(network, 3, settings)
+
+    def made(settings: Settings, refiner: HCL | None) -> Model:
+        return Model(settings, phases, scale, 0, segmenter, refiner, Calibrator(), {})
+
+    if made_of.local is None:
+        return made(settings, None)
+    refiner = HCL.untrained(3, settings)
+    refiner.local.eval()
     with torch.no_grad():
         # as it is, many pixels share the highest score, and few the lowest
-        classifier.layers[-1].weight.neg_()
-    answering = local.build(3, settings).eval()
+        refiner.idk.layers[-1].weight.neg_()
     never = settings.updated({"idk": {"threshold": 1.0}})
-    first = whole(Trained(never, phases, scale, 0, network, classifier, answering, {}))
+    first = whole(made(never, replace(refiner, settings=never)))
     # a few pixels, and none so near the threshold that rounding could decide
     threshold = in_a_gap(np.sort(first["idk_score"], axis=None), 0.96, 0.98)
     tuned = settings.updated({"idk": {"threshold": threshold}})
-    return Trained(tuned, phases, scale, 0, network, classifier, answering, {})
+    return made(tuned, replace(refiner, settings=tuned))
 
 
 def in_a_gap(values: np.ndarray, first: float, last: float) -> float:
@@ -81,20 +87,20 @@ def speaking_of_all_phases(network: nn.Module) -> None:
 VOLUME = mp.Volume.from_array(striped(*SHAPE).images + np.float32([[[0]], [[7]]]))
 
 
-def task(model: Trained, **wanted: Any) -> Task:
+def task(model: Model, **wanted: Any) -> Task:
     return task_of(model, VOLUME, **wanted)
 
 
-def whole(model: Trained, **wanted: Any) -> Maps:
+def whole(model: Model, **wanted: Any) -> Maps:
     (only,) = tiles(SHAPE, SHAPE)
     return one_block(model, only, task(model, **wanted))
 
 
-def one_block(model: Trained, block: Block, asked: Task) -> Maps:
+def one_block(model: Model, block: Tile, asked: Task) -> Maps:
     return block_maps(model, block_images(model, VOLUME, block, asked), block, asked)
 
 
-def in_blocks(model: Trained, blocks: list[Block], **wanted: Any) -> Maps:
+def in_blocks(model: Model, blocks: list[Tile], **wanted: Any) -> Maps:
     asked = task(model, **wanted)
     maps: Maps = {}
     for block in reversed(blocks):
@@ -105,10 +111,9 @@ def in_blocks(model: Trained, blocks: list[Block], **wanted: Any) -> Maps:
     return maps
 
 
-def cut(model: Trained, block: Shape) -> list[Block]:
-    reach = zoo.reach(model.ugsm, model.lcgar, model.settings)
-    assert reach is not None
-    return tiles(SHAPE, block, reach.radius, reach.multiple)
+def cut(model: Model, block: Shape) -> list[Tile]:
+    assert model.halo is not None
+    return tiles(SHAPE, block, model.halo)
 
 
 def assert_same(found: Maps, expected: Maps) -> None:
@@ -142,7 +147,7 @@ def test_blocks_equal_the_whole(kind: str) -> None:
     wanted = {"mutual_information": True, "keep_samples": samples > 1}
     expected = whole(model, **wanted)
     assert len(np.unique(expected["labels"])) > 1
-    if model.lcgar is not None:
+    if model.refiner is not None:
         assert 0.01 < expected["idk"].mean() < 0.05
         assert (expected["probabilities"] != expected["global_probabilities"]).any()
     for block in BLOCKS[1:2] if "adapted" in kind else BLOCKS:
@@ -155,9 +160,11 @@ def test_scaling_and_trust_are_those_of_the_whole(scaling: Any) -> None:
     weights, biases = {"temperature": ((0.5,) * 3, (0.0,) * 3)}.get(
         scaling, ((0.5, 2.0, 1.0), (0.1, 0.0, -0.2))
     )
-    scaled = replace(model_of(), scaling=Scaling(scaling, weights, biases))
+    learned = Scaling(scaling, weights, biases)
+    scaled = replace(model_of(), calibrator=Calibrator(learned))
     sure = np.sort(whole(scaled)["probabilities"].max(axis=0), axis=None)
-    model = replace(scaled, promise=Promise(0.1, in_a_gap(sure, 0.4, 0.6), 1, 10, 5, 1))
+    guarantee = RiskGuarantee(0.1, in_a_gap(sure, 0.4, 0.6), 1, 10, 5, 1)
+    model = replace(scaled, calibrator=Calibrator(learned, guarantee))
     expected = whole(model, keep_samples=True)
     assert 0.3 < expected["trusted"].mean() < 0.7
     assert_same(in_blocks(model, cut(model, BLOCKS[1]), keep_samples=True), expected)
@@ -168,7 +175,8 @@ def test_deferral_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch, fusion: 
     asked = model_of(aggregator={"fusion": fusion})
     torch.manual_seed(4)
     network = deferral.build(3, asked.settings.idk).eval()
-    model = replace(asked, deferral=network)
+    assert isinstance(asked.refiner, HCL)
+    model = replace(asked, refiner=replace(asked.refiner, deferral=network))
     scores: list[np.ndarray] = []
     with monkeypatch.context() as patch:
         real = deferral.predict
@@ -187,7 +195,7 @@ def test_deferral_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch, fusion: 
 def test_without_the_halo_blocks_differ() -> None:
     model = model_of()
     expected = whole(model)
-    found = in_blocks(model, tiles(SHAPE, BLOCKS[1], 0, 4))
+    found = in_blocks(model, tiles(SHAPE, BLOCKS[1], Halo(0, 4)))
     assert np.abs(found["probabilities"] - expected["probabilities"]).max() > 1e-3
 
 
@@ -221,7 +229,7 @@ def test_a_predicted_volume_does_not_depend_on_the_memory() -> None:
 def test_whole_slices_several_together_where_they_fit() -> None:
     blocks = plan(model_of(), (300, 117, 131), 0, 10**9)
     assert [block.shape[0] for block in blocks] == [16] * 18 + [12]
-    assert all(block.window == (slice(0, 117), slice(0, 131)) for block in blocks)
+    assert all(block.window[1:] == (slice(0, 117), slice(0, 131)) for block in blocks)
 
 
 def test_slices_that_are_no_neighbours_are_refused_by_a_model_that_sees_several() -> None:
@@ -242,9 +250,9 @@ def test_blocks_take_no_more_than_the_memory(memory: int) -> None:
     blocks = plan(model, (3, 300, 420), 3, memory)
     assert sum(block.voxels for block in blocks) == 3 * 300 * 420
     for block in blocks:
-        rows, columns = (part.stop - part.start for part in block.window)
-        needed = block.shape[0] * rows * columns * array_bytes(model, 3)
-        assert needed + pass_bytes(model, rows, columns) <= memory
+        rows, columns = (part.stop - part.start for part in block.window[1:])
+        needed = block.pixels_seen * model.pixel_bytes(3)
+        assert needed + model.pass_bytes(rows, columns) <= memory
 
 
 PEAK = """
@@ -255,11 +263,13 @@ import torch
 import matphase as mp
 from matphase.images.grey_scale import IntensityScale
 from matphase.prediction.task import block_images, block_maps, blocks_of, task_of
-from matphase.method.folder import Trained
-from matphase.networks import zoo
+from matphase.method.calibrator import Calibrator
+from matphase.method.fit import segmenter_of
+from matphase.method.hcl import HCL
+from matphase.method.model import Model
+from matphase.networks import registry
 from matphase.images.phases import PhaseTable
 from matphase.settings import Settings
-from matphase.method import hcl_idk, local
 
 def memory(key):
     status = Path("/proc/self/status").read_text().splitlines()
@@ -271,9 +281,11 @@ settings = Settings.from_mapping(
     {"ugsm": {"width": 8, "samples": 6}, "idk": {"threshold": 0.0}, "precision": "float32"}
 )
 phases = PhaseTable.from_names(["pore", "carbon", "nickel"])
-network = zoo.segmenter("mcd_unet", 1, 3, settings.ugsm).eval()
-model = Trained(settings, phases, IntensityScale(0, 255), 0, network,
-                hcl_idk.build(3, settings.idk), local.build(3, settings).eval(), {})
+network = registry.segmenter("mcd_unet", 1, 3, settings.ugsm).eval()
+refiner = HCL.untrained(3, settings)
+refiner.local.eval()
+model = Model(settings, phases, IntensityScale(0, 255), 0, segmenter_of(network, 3, settings),
+              refiner, Calibrator(), {})
 noise = np.random.default_rng(0).integers(0, 255, (4, 400, 400)).astype(np.uint8)
 volume = mp.Volume.from_array(noise)
 small = mp.Volume.from_array(noise[:1, :40, :40])

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from typing import Any
 
 import dask.array
@@ -13,6 +12,7 @@ import zarr
 
 import matphase as mp
 from matphase.images.volume import Volume
+from matphase.prediction.prediction import Prediction
 from matphase.properties import labelled
 from matphase.properties.catalogue import Key
 from matphase.properties.interfaces import boundary_lengths
@@ -166,13 +166,21 @@ def test_the_spread_of_samples_is_the_error_of_segmentation(
     assert without["porosity"].value == found["porosity"].value
 
 
+def predicted(
+    result: Prediction, labels: np.ndarray | None = None, validation: Validation | None = None
+) -> Prediction:
+    """The prediction with other labels, or another validation."""
+    maps = {"labels": np.asarray(result.indices) if labels is None else labels.astype(np.uint8)}
+    return Prediction(maps, result.phases, result.volume, validation=validation)
+
+
 def test_validation_slices_correct_fractions_and_areas(model: mp.MatPhase, sample: Any) -> None:
     result = model.predict(sample.images)
     exact = model.phases.encode(sample.labels)
     wrong = np.where((exact == 1) & (np.arange(exact.shape[2]) % 3 == 0), 0, exact)
     validation = Validation.of(exact, wrong.astype(np.uint8), 3, boundary_lengths)
     better = mp.measure(
-        replace(result, labels=wrong, validation=validation), groups=["fractions", "interfaces"]
+        predicted(result, wrong, validation=validation), groups=["fractions", "interfaces"]
     )
     share = better["volume_fraction", "carbon"]
     assert share.measured == pytest.approx(np.mean(wrong == 1))
@@ -196,7 +204,7 @@ def test_one_validation_slice_corrects_nothing_and_a_note_says_so(
     exact = model.phases.encode(sample.labels)
     wrong = np.where(exact == 1, 0, exact).astype(np.uint8)
     validation = Validation.of(exact[:1], wrong[:1], 3, boundary_lengths)
-    found = mp.measure(replace(result, validation=validation), groups=["fractions"])
+    found = mp.measure(predicted(result, validation=validation), groups=["fractions"])
     assert all(one.value == one.measured for one in found)
     assert any("the model has 1" in note for note in found.notes)
 
@@ -205,13 +213,8 @@ def test_a_property_that_one_sample_lacks_has_no_bounds(model: mp.MatPhase, samp
     labels = electrode()
     blocked = labels.copy()
     blocked[12] = 2
-    volume = Volume.from_array(labels)
-    result = replace(
-        model.predict(sample.images),
-        labels=labels,
-        volume=volume,
-        samples=np.stack([labels, labels, blocked]),
-    )
+    maps = {"labels": labels, "samples": np.stack([labels, labels, blocked])}
+    result = Prediction(maps, model.phases, Volume.from_array(labels))
     tau = mp.measure(result, groups=["transport"], axes=["z"])["tortuosity_factor", "pore", "z"]
     assert tau.segmentation == math.inf
     assert tau.interval() == (0, math.inf)

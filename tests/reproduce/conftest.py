@@ -3,8 +3,8 @@
 import pytest
 
 import matphase as mp
+from matphase.reproduce.data import UserSlices
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.trial import UserSlices
 from matphase.settings import Settings
 from samples import striped
 

@@ -8,9 +8,9 @@ from PIL import Image
 
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.learning.pairs import Pairs
+from matphase.reproduce.data import SplitData
 from matphase.reproduce.figures import WRONG, most_different, write_figures
 from matphase.reproduce.rows import FIGURE_UNITS, MATPHASE
-from matphase.reproduce.trial import Trial
 from matphase.reproduce.units import Unit
 from matphase.scores import anatomy, trust
 from matphase.support.errors import InputError
@@ -19,7 +19,7 @@ NAMES = ["figure1", "figure2", "figure3", "reliability", "risk_coverage", "error
 SHAPE = (3, 24, 30)
 
 
-def make_trial(n_phases: int = 3, exact: bool = True) -> Trial:
+def make_data(n_phases: int = 3, exact: bool = True) -> SplitData:
     """Stripes of the phases; the measured labels have an ignored corner and a wrong row."""
     stripes = (np.arange(SHAPE[2]) * n_phases // SHAPE[2]).astype(np.uint8)
     truth = np.broadcast_to(stripes, SHAPE).copy()
@@ -27,7 +27,7 @@ def make_trial(n_phases: int = 3, exact: bool = True) -> Trial:
     measured[:, 12] = 0
     measured[:, :3, :3] = IGNORE_INDEX
     images = truth.astype(np.float32) - 1
-    return Trial(
+    return SplitData(
         Pairs(images, measured, np.arange(len(images))),
         images,
         measured,
@@ -37,7 +37,7 @@ def make_trial(n_phases: int = 3, exact: bool = True) -> Trial:
     )
 
 
-def make_results(out: Path, data: Trial, seed: int = 0, missing: str = "") -> None:
+def make_results(out: Path, data: SplitData, seed: int = 0, missing: str = "") -> None:
     """Results as `units.compute` leaves them, of three methods that are wrong here and there."""
     n = len(data.phases)
     rng = np.random.default_rng(seed)
@@ -104,7 +104,7 @@ def has_red(path: Path) -> bool:
 def test_all_figures_are_drawn(
     tmp_path: Path, n_phases: int, exact: bool, voxel_size: float | None, unit: str | None
 ) -> None:
-    data = make_trial(n_phases, exact)
+    data = make_data(n_phases, exact)
     make_results(tmp_path, data)
     (tmp_path / "figure1.png").write_text("of before")
     sizes = check(write_figures(tmp_path, [0], data, voxel_size, unit), tmp_path)
@@ -118,7 +118,7 @@ def test_all_figures_are_drawn(
 def test_curves_are_of_the_seeds_that_are_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = make_trial()
+    data = make_data()
     for seed in (3, 4, 5):
         make_results(tmp_path, data, seed, missing=MATPHASE if seed == 5 else "")
     # a bin that no pixel of one seed falls in, and one that none of any does
@@ -142,7 +142,7 @@ def test_curves_are_of_the_seeds_that_are_done(
     ("missing", "title"), [("unet", "U-Net"), ("ugsm", "UGSM"), (MATPHASE, "MatPhase")]
 )
 def test_nothing_is_written_without_a_unit(tmp_path: Path, missing: str, title: str) -> None:
-    data = make_trial()
+    data = make_data()
     make_results(tmp_path, data, missing=missing)
     with pytest.raises(InputError, match=f"no result of {title} for seed 0"):
         write_figures(tmp_path, [0], data, None, None)
@@ -150,7 +150,7 @@ def test_nothing_is_written_without_a_unit(tmp_path: Path, missing: str, title: 
 
 
 def test_methods_that_agree_have_no_rectangles(tmp_path: Path) -> None:
-    data = make_trial()
+    data = make_data()
     make_results(tmp_path, data)
     folders = [tmp_path / Unit("blocked", 0, name).place for name in ("unet", MATPHASE)]
     with np.load(folders[0] / "labels.npz") as kept:

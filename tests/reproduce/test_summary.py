@@ -3,10 +3,11 @@ import json
 import pytest
 from fake_results import leave
 
+from matphase.reproduce.conditions import claim
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.rows import MATPHASE, TABLES, TableRow, TableSpec
-from matphase.reproduce.runner import claim
-from matphase.reproduce.summary import NOTHING, Spread, paper_numbers, summarised
+from matphase.reproduce.spread import NOTHING, Spread
+from matphase.reproduce.summary import paper_numbers, summarised
 
 SPEC = TableSpec(
     "table1",

@@ -4,10 +4,11 @@ import json
 import pytest
 from fake_results import PHASES, leave, tables_in
 
+from matphase.reproduce.conditions import claim
+from matphase.reproduce.page import grid
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.rows import MATPHASE, TableRow, TableSpec
-from matphase.reproduce.runner import claim
-from matphase.reproduce.tables import conditions_text, grid, seeds_text, split_text, write_table
+from matphase.reproduce.tables import conditions_text, seeds_text, split_text, write_table
 
 SPEC = TableSpec(
     "table3",

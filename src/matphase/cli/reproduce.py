@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from matphase.cli.common import Quiet, reports_errors, say
+from matphase.cli.common import Config, Quiet, Set, reports_errors, say
+from matphase.cli.parsing import parse_settings
 
 
 class Target(StrEnum):
-    """What can be asked for."""
+    """The tables and figures that can be made."""
 
     TABLE1 = "table1"
     TABLE2 = "table2"
@@ -25,18 +26,19 @@ class Target(StrEnum):
 
 @reports_errors
 def reproduce(
-    targets: Annotated[list[Target], typer.Argument(help="What to make; several will do.")],
+    targets: Annotated[list[Target], typer.Argument(help="Tables and figures to make.")],
     preset: Annotated[str, typer.Option(help="quick, small or paper.")] = "small",
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds a row: of electrode and training.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Seeds per row, of electrode and training.")
+    ] = 3,
     out: Annotated[
         Path | None, typer.Option(help="Folder of results; reproduce-PRESET by default.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; one a core, on a GPU one, by default.")
+        int | None, typer.Option(min=1, help="Processes; by default one per core, on a GPU one.")
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with settings to change, of all rows alike.")
-    ] = None,
+    config: Config = None,
+    settings: Set = None,
     images: Annotated[
         str | None, typer.Option(help="Your own grey slices in place of virtual electrodes.")
     ] = None,
@@ -48,8 +50,8 @@ def reproduce(
 ) -> None:
     """Measure the rows of the paper's tables on virtual electrodes or on your own slices.
 
-    Every model on every seed is kept in the folder of results as soon as it is done. After a stop
-    the same command goes on; with more seeds it adds to what is there.
+    The result of each model and seed is kept in the output folder as soon as it is finished. After
+    a stop the same command continues; with more seeds it adds to the results.
     """
     from matphase.reproduce.protocol import Protocol
     from matphase.support.errors import InputError
@@ -57,14 +59,17 @@ def reproduce(
     protocol = Protocol.named(preset)
     if config is not None:
         protocol = protocol.updated(settings=protocol.settings.with_file(config))
+    if settings:
+        changed = protocol.settings.updated(parse_settings(settings), where="--set")
+        protocol = protocol.updated(settings=changed)
     given = (images, labels, label_map)
     if any(given) and not all(given):
         raise InputError("--images, --labels and --label-map go together; give all three")
     out = out or Path(f"reproduce-{preset}")
     wanted = [target.value for target in (Target if Target.ALL in targets else targets)]
 
+    from matphase.reproduce.data import UserSlices
     from matphase.reproduce.run import reproduce_targets
-    from matphase.reproduce.trial import UserSlices
 
     slices = None
     if images is not None and labels is not None and label_map is not None:

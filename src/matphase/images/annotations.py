@@ -175,7 +175,7 @@ def _by_spacing(images: Volume, labels: Volume) -> NDArray[np.int64]:
         if length is None or volume.unit is None:
             raise InputError(
                 f"{images.name} has {images.n_slices} slices but {labels.name} has "
-                f"{labels.n_slices}; say which slices of the images are labelled (label_slices), "
+                f"{labels.n_slices}; say which slices of the images are labelled (label_slices=), "
                 "or record the slice spacing in both files"
             )
         lengths.append(converted(length, volume.unit, "mm"))

@@ -186,7 +186,7 @@ def plan_tiles(
         raise InputError(
             f"{name} looks at whole slices, and one of {height} x {width} px takes "
             f"{amount_text(once + each)} of memory, but the limit is {amount_text(memory)}; raise "
-            f"it to {amount_text(once + each)}"
+            f"the memory limit to {amount_text(once + each)}"
         )
 
     def needed(shape: Shape) -> int:
@@ -199,7 +199,7 @@ def plan_tiles(
         least = amount_text(needed((1, rows, columns)))
         raise InputError(
             f"{name}: the smallest tile of a slice of {height} x {width} px takes {least} of "
-            f"memory, but the limit is {amount_text(memory)}; raise it to {least}"
+            f"memory, but the limit is {amount_text(memory)}; raise the memory limit to {least}"
         )
     return tiles(shape, core, halo)
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from matphase.support.scratch import DiskArray, Stack, mapped
+from matphase.support.scratch import Stack, WritableStack, mapped, room_for
 
 
 class PatchGrid:
@@ -33,11 +33,11 @@ class PatchGrid:
         """The same of `n` maps (height, width) that come one at a time, kept on disk."""
         grid = cls.__new__(cls)
         grid._h = h
-        kept: DiskArray | None = None
+        kept: WritableStack | None = None
         for number, plane in enumerate(planes):
             padded = _mirrored(plane[np.newaxis], h)[0]
             if kept is None:
-                kept = DiskArray((n, *padded.shape), padded.dtype, folder)
+                kept = room_for((n, *padded.shape), padded.dtype, folder)
             kept[number] = padded
         assert kept is not None, "there is a map at least"
         grid._padded = kept

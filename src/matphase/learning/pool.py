@@ -15,7 +15,7 @@ from matphase.images.volume import Volume, check_not_constant
 from matphase.learning.augment import row_removal
 from matphase.learning.smoothing import LabelChanges, changes_from_counts, smooth_labels
 from matphase.settings import DataSettings
-from matphase.support.scratch import Chosen, DiskArray, Stack
+from matphase.support.scratch import Chosen, Stack, room_for
 
 READ_AT_ONCE = 2**22
 """Pixels of a slice that are read at a time, with their neighbours."""
@@ -66,8 +66,8 @@ class Pool:
             check_not_constant(images, int(z))
         check_neighbours(images, annotations.z, slices)
         n, (height, width) = len(annotations), images.shape[-2:]
-        grey = DiskArray((n, slices, height, width), np.float32, folder)
-        known = DiskArray((n, height, width), np.uint8, folder)
+        grey = room_for((n, slices, height, width), np.float32, folder)
+        known = room_for((n, height, width), np.uint8, folder)
         ends = scale.of_slices(images, annotations.z, slices)
         rows = max(1, READ_AT_ONCE // width)
         every = tiles((images.n_slices, height, width), (1, rows, width), Halo(slices=slices // 2))
@@ -115,8 +115,8 @@ class Pool:
         """Row-removal copies of each slice, slice by slice."""
         if copies == 1:
             return self
-        images = DiskArray((len(self) * copies, *self.images.shape[1:]), np.float32, self.folder)
-        labels = DiskArray((len(self) * copies, *self.shape), np.uint8, self.folder)
+        images = room_for((len(self) * copies, *self.images.shape[1:]), np.float32, self.folder)
+        labels = room_for((len(self) * copies, *self.shape), np.uint8, self.folder)
         for number in range(len(self)):
             made = row_removal(self.images[number], self.labels[number], copies)
             place = slice(number * copies, (number + 1) * copies)
@@ -130,7 +130,7 @@ class Pool:
             return self, None
         names, n = self.phases.names, len(self.phases)
         keep = [names.index(name) for name in settings.keep if name in names]
-        smooth = DiskArray(self.labels.shape, np.uint8, self.folder)
+        smooth = room_for(self.labels.shape, np.uint8, self.folder)
         before, after, changed = np.zeros(n, np.int64), np.zeros(n, np.int64), 0
         for number in range(len(self)):
             plane = self.labels[number]

@@ -23,7 +23,7 @@ from matphase.images.tiles import Halo, tiles
 from matphase.learning.weights import phase_fractions
 from matphase.settings import AlignSettings
 from matphase.support.progress import Reporter, Silent
-from matphase.support.scratch import DiskArray, Stack
+from matphase.support.scratch import Stack, room_for
 
 SAMPLES = 4
 """So many dropout samples show well enough where a boundary is."""
@@ -151,8 +151,8 @@ def align(
     """
     reporter = reporter or Silent()
     n, height, width = labels.shape
-    moved = DiskArray((n, height, width), np.uint8, folder)
-    fields = DiskArray((n, 2, height, width), np.float32, folder)
+    moved = room_for((n, height, width), np.uint8, folder)
+    fields = room_for((n, 2, height, width), np.float32, folder)
     for number, shown in enumerate(probabilities):
         known = labels[number]
         field = _by_parts(shown, known, settings)

@@ -12,7 +12,7 @@ from matphase.method import conformal, scaling
 from matphase.method.conformal import RiskGuarantee
 from matphase.method.scaling import Scaling
 from matphase.settings import CalibrationSettings
-from matphase.support.scratch import DiskArray, Stack
+from matphase.support.scratch import Stack, room_for
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def fit(
         the calibrator, and the labels (n, height, width) that the calibrated model gives.
     """
     n, height, width = truth.shape
-    labels = DiskArray((n, height, width), np.uint8, folder)
-    probabilities = DiskArray((n, n_phases, height, width), np.float32, folder)
+    labels = room_for((n, height, width), np.uint8, folder)
+    probabilities = room_for((n, n_phases, height, width), np.float32, folder)
     for number, (answer, said) in enumerate(answers):
         labels[number], probabilities[number] = answer, said
     scaled = None

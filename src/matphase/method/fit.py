@@ -54,7 +54,7 @@ def fit_model(
     settings = _checked(settings, held_out)
     registry.check_installed(settings.model)
     run.team.first(lambda: run_folder.claim(run, settings, annotated))
-    stage = _Stage(settings, run)
+    stage = Stage(settings, run)
     pool, changes = annotated.prepared(settings.data)
     pool.require_every_phase("the training labels, smoothed,")
     record = _record(annotated, pool, changes)
@@ -94,7 +94,7 @@ def refit_local(model: Model, annotated: Pool, run: Run) -> Model:
             "fit one that has, such as matphase"
         )
     run.team.first(lambda: run_folder.claim(run, settings, annotated))
-    stage = _Stage(settings, run)
+    stage = Stage(settings, run)
     if settings.align.after:
         pool, _ = stage.aligned(annotated, model.segmenter)
     else:
@@ -137,8 +137,8 @@ def fold_numbers(pool: Pool, chosen: Pool, folds: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class _Stage:
-    """What the stages of one training share."""
+class Stage:
+    """The stages of one training that more than one of its steps needs."""
 
     settings: Settings
     run: Run
@@ -258,8 +258,7 @@ def _checked(settings: Settings, held_out: Pool | None) -> Settings:
     has_local = registry.composition(settings.model).local is not None
     if settings.idk.tune_recall and held_out is None:
         raise InputError(
-            "idk.tune_recall needs validation slices; give some (validation_images and "
-            "validation_labels), or leave it out"
+            "idk.tune_recall needs validation slices; give some as validation=, or leave it out"
         )
     if settings.idk.tune_recall and not has_local:
         raise InputError(
@@ -283,8 +282,7 @@ def _check_calibration(settings: CalibrationSettings, held_out: Pool | None) -> 
         return
     if held_out is None:
         raise InputError(
-            "calibration needs validation slices; give some (validation_images and "
-            "validation_labels), or leave it out"
+            "calibration needs validation slices; give some as validation=, or leave it out"
         )
     if settings.scaling == "vector":
         held_out.require_every_phase(
@@ -313,7 +311,7 @@ def _record(annotated: Pool, pool: Pool, changes: LabelChanges | None) -> dict[s
 
 
 def _with_tuned_threshold(
-    held_out: Pool, segmenter: NetworkSegmenter, classifier: Any, stage: _Stage
+    held_out: Pool, segmenter: NetworkSegmenter, classifier: Any, stage: Stage
 ) -> Settings:
     settings = stage.settings
     scores = []
@@ -325,7 +323,7 @@ def _with_tuned_threshold(
     return settings.updated({"idk": {"threshold": threshold}})
 
 
-def _calibrated(model: Model, held_out: Pool, stage: _Stage) -> tuple[Model, Stack]:
+def _calibrated(model: Model, held_out: Pool, stage: Stage) -> tuple[Model, Stack]:
     """The model with a calibrator that learned from slices which no network learned from.
 
     Also the labels (n, height, width) that it then gives for them.

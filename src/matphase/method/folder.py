@@ -99,6 +99,7 @@ def read(folder: Path) -> Model:
                 f"{config['format']}, but this version reads format {FORMAT}; update matphase"
             )
         settings = Settings.from_mapping(config["settings"], where=f"{folder}/config.toml")
+        registry.composition(settings.model)  # a model that there is
         phases = PhaseTable.from_json(json.loads((folder / "phases.json").read_text("utf-8")))
         ends = config["intensity"]
         scale = IntensityScale(float(ends["low"]), float(ends["high"]), bool(ends["per_slice"]))

@@ -164,7 +164,7 @@ def fit(
     network = local.fit(pool, known, partition, weights, settings, run)
     if settings.idk.target == "wrong":
         return HCL(classifier, network, None, settings)
-    asked, said = _answers_to_learn_from(
+    asked, said = answers_to_learn_from(
         pool, known, partition, weights, network, folds, settings, run
     )
     chooser = deferral.fit(known, asked, said, pool.labels, settings.idk, run)
@@ -184,7 +184,7 @@ def partition_to_learn_from(
     return partition
 
 
-def _answers_to_learn_from(
+def answers_to_learn_from(
     pool: Pool,
     known: GlobalStack,
     partition: PartitionStack,

@@ -28,7 +28,7 @@ from matphase.networks.dense_lcgar import DenseLCGAR, costs, strip_rows
 from matphase.networks.lcgar import LCGAR
 from matphase.settings import LCGARSettings, USISettings
 from matphase.support.device import PrecisionSetting, running
-from matphase.support.scratch import Stack, mapped
+from matphase.support.scratch import Stack, gathered
 from matphase.support.seeds import mix
 
 PATCHES_PER_PASS = 4096
@@ -274,7 +274,8 @@ class LocalInputs:
     def _centres(self, slices: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
         if self.logits is None:
             return ()
-        return (torch.from_numpy(mapped(self.logits))[slices, :, rows, columns],)
+        where = slices.numpy(), slice(None), rows.numpy(), columns.numpy()
+        return (torch.from_numpy(gathered(self.logits, *where)),)
 
     def batches(self, pixels: tuple[Indices, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
         """The inputs of the given pixels (slices, rows, columns), `size` at a time."""

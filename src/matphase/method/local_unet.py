@@ -21,7 +21,7 @@ from matphase.method.results import (
 from matphase.networks import registry
 from matphase.settings import DataSettings, LCGARSettings, UGSMSettings
 from matphase.support.device import PrecisionSetting, running
-from matphase.support.scratch import DiskArray
+from matphase.support.scratch import room_for
 from matphase.support.seeds import mix
 
 
@@ -69,8 +69,8 @@ def fit(
     torch.manual_seed(mix(run.seed, name, "weights"))
     network = build(n_phases, settings, inputs)
     shape = (len(pool), inputs.patch_channels(n_phases) + n_phases * inputs.logits, *pool.shape)
-    channels = DiskArray(shape, np.float32, pool.folder)
-    hard = DiskArray((len(pool), *pool.shape), np.uint8, pool.folder)
+    channels = room_for(shape, np.float32, pool.folder)
+    hard = room_for((len(pool), *pool.shape), np.uint8, pool.folder)
     for number, (said, split) in enumerate(zip(known, partition, strict=True)):
         image = pool.images[number][np.newaxis]
         channels[number] = _channels(image, said, split, inputs)[0]

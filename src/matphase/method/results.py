@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from matphase.support.scratch import Chosen, DiskArray, Stack
+from matphase.support.scratch import Chosen, Stack, WritableStack, room_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +72,9 @@ class GlobalStack:
     ) -> "GlobalStack":
         """Room for `n` slices of a shape (height, width)."""
         return cls(
-            DiskArray((n, *shape), np.uint8, folder),
-            DiskArray((n, n_phases, *shape), np.float32, folder),
-            DiskArray((n, *shape), np.float32, folder),
+            room_for((n, *shape), np.uint8, folder),
+            room_for((n, n_phases, *shape), np.float32, folder),
+            room_for((n, *shape), np.float32, folder),
         )
 
     def __len__(self) -> int:
@@ -99,8 +100,9 @@ class GlobalStack:
             (self.logits, part.logits),
             (self.entropy, part.entropy),
         ):
-            assert isinstance(kept, DiskArray)
-            kept[(place, *(slice(None),) * (values.ndim - 3), rows, columns)] = values
+            cast(WritableStack, kept)[
+                (place, *(slice(None),) * (values.ndim - 3), rows, columns)
+            ] = values
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "GlobalStack":
         """That of some of the slices, by mask or by number; nothing is copied."""
@@ -142,10 +144,9 @@ class PartitionStack:
         for number, part in enumerate(parts):
             if kept is None:
                 shape = (n, *part.idk.shape[-2:])
-                kept = cls(DiskArray(shape, np.bool_, folder), DiskArray(shape, np.float32, folder))
+                kept = cls(room_for(shape, np.bool_, folder), room_for(shape, np.float32, folder))
             for stack, values in ((kept.idk, part.idk), (kept.score, part.score)):
-                assert isinstance(stack, DiskArray)
-                stack[number] = values[0]
+                cast(WritableStack, stack)[number] = values[0]
         assert kept is not None, "there is a slice at least"
         return kept
 

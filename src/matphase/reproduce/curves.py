@@ -12,11 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from matphase.reproduce.page import mean_sd
+
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#666666"
 _SCORES = {
     "entropy": ("entropy", BLUE, "-"),
     "mutual_information": ("mutual information", ORANGE, "--"),
-    "idk_score": ("IDK score", GREEN, "-."),
+    "idk_score": ("HCL-IDK score", GREEN, "-."),
 }
 _LOOKS = {"measured": (BLUE, "o", "-"), "exact": (ORANGE, "s", "--")}
 
@@ -39,7 +41,7 @@ def reliability(results: Sequence[Result]) -> Figure:
         accuracy = _stack(one["accuracy"] for one in found)
         confidence, _, _ = _spread(_stack(one["confidence"] for one in found))
         errors = _stack([one["ECE"]] for one in found)
-        label = f"{name} labels: ECE {_mean_and_sd(errors.ravel())}"
+        label = f"{name} labels: ECE {mean_sd(errors.ravel())}"
         _draw_band(upper, confidence, accuracy, label, color, line, marker)
     counts = _stack(result["reliability"]["measured"]["count"] for result in results)
     shares, low, high = _spread(100 * counts / np.maximum(counts.sum(1, keepdims=True), 1))
@@ -164,12 +166,6 @@ def _draw_band(
     panel.plot(x, mean, color=color, linestyle=line, marker=marker, markersize=5, label=label)
     if len(seeds) > 1:
         panel.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-
-
-def _mean_and_sd(values: Values) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
 
 
 def _seeds(results: Sequence[Result]) -> str:

@@ -18,9 +18,9 @@ from matphase.images.neighbours import central
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
 from matphase.reproduce import curves
+from matphase.reproduce.data import SplitData
+from matphase.reproduce.engine import result_of
 from matphase.reproduce.rows import MATPHASE
-from matphase.reproduce.runner import result_of
-from matphase.reproduce.trial import Trial
 from matphase.reproduce.units import Unit
 from matphase.show.figures import draw_scale_bar
 from matphase.support.errors import InputError
@@ -33,7 +33,7 @@ WRONG = (0.93, 0.20, 0.10)
 
 
 def write_figures(
-    out: Path, seeds: Sequence[int], data: Trial, voxel_size: float | None, unit: str | None
+    out: Path, seeds: Sequence[int], data: SplitData, voxel_size: float | None, unit: str | None
 ) -> list[Path]:
     """Draw all figures from the results on the blocked split.
 
@@ -44,7 +44,7 @@ def write_figures(
     Args:
         out: folder of all results; the figures are written into it, over those of before.
         seeds: that were asked for; at least one.
-        data: the trial of the first of them, split "blocked".
+        data: the slices of the first of them, split "blocked".
         voxel_size: edge of a pixel in `unit`, for the scale bar; none: the bar is in pixels.
         unit: of the voxel size; none exactly where that is none.
 
@@ -118,7 +118,7 @@ class _View:
     entropy: NDArray[np.float32]
 
     @classmethod
-    def read(cls, out: Path, seed: int, data: Trial, volume: Volume) -> "_View":
+    def read(cls, out: Path, seed: int, data: SplitData, volume: Volume) -> "_View":
         for name, title in (("unet", "U-Net"), ("ugsm", "UGSM"), (MATPHASE, "MatPhase")):
             if result_of(Unit("blocked", seed, name), out) is None:
                 raise InputError(

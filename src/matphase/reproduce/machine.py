@@ -12,7 +12,7 @@ from matphase.support.device import PrecisionSetting, best_device, resolve
 
 
 def facts(precision: PrecisionSetting = "auto") -> dict[str, Any]:
-    """What this machine is, ready for JSON.
+    """Describe this machine, ready for JSON.
 
     Args:
         precision: see `Settings.precision`.

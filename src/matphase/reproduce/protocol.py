@@ -27,7 +27,7 @@ OWNED_BY_ROWS: dict[str, dict[str, Any]] = {
 
 
 class Protocol(CheckedSettings):
-    """What all rows share: data, splits and training budget."""
+    """The conditions that all rows share: data, splits and training budget."""
 
     preset: str
     """The model preset that `settings` started from."""

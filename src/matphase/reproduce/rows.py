@@ -120,13 +120,13 @@ TABLES = {
 }
 
 TRUST_UNITS = ("ugsm", MATPHASE, "out_of_fold")
-"""What the figures of trust, and of where errors lie, are drawn from; the first split only."""
+"""The units behind the page and figures of trust; on the first split only."""
 FIGURE_UNITS = ("ugsm", "unet", MATPHASE)
-"""What figures 1 to 3 of the paper are drawn from, of the first seed."""
+"""The units behind figures 1 to 3 of the paper, of the first seed."""
 
 TRUST, FIGURES = "trust", "figures"
 TARGETS = (*TABLES, TRUST, FIGURES)
-"""What `matphase reproduce` makes."""
+"""The tables and figures that `matphase reproduce` makes."""
 
 
 def units_of(targets: Iterable[str], seeds: Sequence[int]) -> list[Unit]:

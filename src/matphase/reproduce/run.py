@@ -1,16 +1,21 @@
 """From the name of a table to its files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 
-from matphase.networks import zoo
+from matphase.networks import registry
+from matphase.reproduce import engine
+from matphase.reproduce.compute import compute
+from matphase.reproduce.conditions import claim, source_of
+from matphase.reproduce.data import UserSlices, check_source, split_data
 from matphase.reproduce.figures import write_figures
-from matphase.reproduce.pages import write_trust
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.rows import FIGURES, TABLES, TRUST, units_of
-from matphase.reproduce.runner import Say, claim, default_workers, run_units, source_of
 from matphase.reproduce.tables import write_table
-from matphase.reproduce.trial import UserSlices, check_source, trial
+from matphase.reproduce.trust_page import write_trust
+from matphase.reproduce.units import Unit
+from matphase.reproduce.workers import default_workers
 
 
 def reproduce_targets(
@@ -21,9 +26,9 @@ def reproduce_targets(
     out: Path,
     *,
     workers: int | None = None,
-    say: Say,
+    say: Callable[[str], None],
 ) -> list[Path]:
-    """Compute what the tables and figures need and is not done yet, and write them.
+    """Compute what the tables and figures still need, and write them.
 
     Args:
         targets: of `rows.TARGETS`.
@@ -31,8 +36,8 @@ def reproduce_targets(
         slices: the user's own; none: virtual electrodes.
         seeds: of electrode and training; on the user's slices of training alone.
         out: folder of all results.
-        workers: processes; none: one a core, on a GPU one.
-        say: is told a line for every piece that is done.
+        workers: processes; none: one per core, on a GPU one.
+        say: is called with a line for every unit that is done.
 
     Returns:
         the files written.
@@ -45,8 +50,8 @@ def reproduce_targets(
     if slices is not None:
         check_source(slices.read())
     units = units_of(targets, seeds)
-    for name in {unit.name for unit in units} & set(zoo.KINDS):
-        zoo.check_installed(name)
+    for name in {unit.name for unit in units} & set(registry.MODELS):
+        registry.check_installed(name)
     claim(out, protocol, slices)
     run_units(
         units,
@@ -60,6 +65,35 @@ def reproduce_targets(
     return write_targets(targets, protocol, slices, seeds, out)
 
 
+def run_units(
+    units: Sequence[Unit],
+    protocol: Protocol,
+    slices: UserSlices | None,
+    out: Path,
+    *,
+    workers: int,
+    say: Callable[[str], None],
+    with_arrays: Collection[Unit] = (),
+) -> None:
+    """Compute the units that are not done yet, and those that they need: see `engine.run`."""
+
+    def simulate(todo: Sequence[Unit]) -> None:
+        """Make the electrodes once, before several processes want them."""
+        if slices is None:
+            for seed in sorted({unit.seed for unit in todo}):
+                source_of(protocol, None, seed, out, say)
+
+    engine.run(
+        units,
+        partial(compute, protocol, slices, out),
+        out,
+        workers=workers,
+        say=say,
+        with_arrays=with_arrays,
+        prepare=simulate,
+    )
+
+
 def write_targets(
     targets: Sequence[str],
     protocol: Protocol,
@@ -67,7 +101,7 @@ def write_targets(
     seeds: Sequence[int],
     out: Path,
 ) -> list[Path]:
-    """Write the tables and figures of what is there, and compute nothing.
+    """Write the tables and figures of the results that are there, and compute nothing.
 
     Rows without a result say so; figures need the units of the first seed. Arguments are those
     of `reproduce_targets`.
@@ -87,7 +121,7 @@ def write_targets(
             written += write_trust(out, seeds)
         else:
             source = source_of(protocol, slices, seeds[0], out)
-            data = trial(source, "blocked", seeds[0], protocol)
+            data = split_data(source, "blocked", seeds[0], protocol)
             size = source.images.voxel_size
             written += write_figures(
                 out, seeds, data, None if size is None else size[-1], source.images.unit

@@ -5,54 +5,26 @@ are left out, so that an unfinished run can be looked at.
 """
 
 import csv
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from matphase.reproduce.comparison import BlocksBySeed, difference
+from matphase.reproduce.engine import result_of
 from matphase.reproduce.machine import machines_of
 from matphase.reproduce.protocol import SplitName
+from matphase.reproduce.results import Result, conditions_of
 from matphase.reproduce.rows import MATPHASE, TableRow, TableSpec
-from matphase.reproduce.runner import RECORD, result_of
+from matphase.reproduce.spread import NOTHING, Spread
 from matphase.reproduce.units import Unit
-from matphase.scores.bootstrap import paired_difference
+from matphase.scores.bootstrap import Interval
 
-Result = dict[str, Any]
 Results = dict[int, Result]
-"""What a unit found, by seed; seeds that are not done are not in it."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A number over seeds.
-
-    Attributes:
-        mean: of the seeds in which it is defined; None where it is in none.
-        sd: sample standard deviation over them; None for fewer than two.
-        n_seeds: in how many seeds it is defined.
-    """
-
-    mean: float | None
-    sd: float | None
-    n_seeds: int
-
-    @classmethod
-    def of(cls, values: Iterable[float | None]) -> Self:
-        """The spread of one value a seed, None where it is not defined."""
-        known = [float(value) for value in values if value is not None]
-        return cls(
-            fmean(known) if known else None, stdev(known) if len(known) > 1 else None, len(known)
-        )
-
-
-NOTHING = Spread(None, None, 0)
-"""Of a number that no seed has."""
+"""The results of a unit by seed; seeds that are not done are left out."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +43,15 @@ class Lead:
     seeds: list[int]
     on_all_pixels: bool
     measures: dict[str, dict[str, float | bool | None]]
+
+    def interval(self, measure: str) -> Interval | None:
+        """The difference in a measure; None where it is not defined."""
+        difference, low, high = (
+            self.measures[measure][part] for part in ("difference", "low", "high")
+        )
+        if difference is None or low is None or high is None:
+            return None
+        return Interval(difference, low, high)
 
 
 @dataclass(frozen=True)
@@ -140,7 +121,7 @@ class TableSummary:
         name: of the table, such as `table1`.
         title: in words.
         seeds: that were asked for.
-        conditions: what `runner.claim` noted; None where it is not there.
+        conditions: what `conditions.claim` noted; None where it is not there.
         machines: that the results came from, see `machine.facts`.
         splits: results.
     """
@@ -158,7 +139,7 @@ class TableSummary:
 
 
 def summarised(spec: TableSpec, out: Path, seeds: Sequence[int]) -> TableSummary:
-    """What is known of a table.
+    """The numbers of a table, from the results that are there.
 
     Args:
         spec: the table.
@@ -189,17 +170,8 @@ def summarised(spec: TableSpec, out: Path, seeds: Sequence[int]) -> TableSummary
     )
 
 
-def conditions_of(out: Path) -> dict[str, Any] | None:
-    """Under which conditions the folder was filled: `protocol` and `slices`; None if not noted."""
-    path = out / RECORD
-    if not path.exists():
-        return None
-    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return content
-
-
 def results_of(name: str, split: SplitName, out: Path, seeds: Sequence[int]) -> Results:
-    """What the unit found on each seed that is done."""
+    """The result of the unit on each seed that is done."""
     found = {seed: result_of(Unit(split, seed, name), out) for seed in seeds}
     return {seed: result for seed, result in found.items() if result is not None}
 
@@ -324,24 +296,18 @@ def _leads(best: Results, row: Results, *, same_pixels: bool) -> dict[str, Lead]
     return leads
 
 
-def _confusions(
-    found: Results, seeds: Sequence[int], truth: str, kept: str
-) -> list[NDArray[np.int64]]:
-    return [np.array(found[seed][kept][truth], np.int64) for seed in seeds]
+def _confusions(found: Results, seeds: Sequence[int], truth: str, kept: str) -> BlocksBySeed:
+    return {seed: np.array(found[seed][kept][truth], np.int64) for seed in seeds}
 
 
 def _compared(
-    ours: list[NDArray[np.int64]],
-    theirs: list[NDArray[np.int64]],
-    measure: str,
-    factor: int,
-    *,
-    same_pixels: bool,
+    ours: BlocksBySeed, theirs: BlocksBySeed, measure: str, factor: int, *, same_pixels: bool
 ) -> dict[str, float | bool | None]:
-    values = paired_difference(ours, theirs, measure, same_pixels=same_pixels).to_json()
+    found = difference(ours, theirs, measure, same_pixels=same_pixels)
+    assert found is not None  # both have these seeds
     return {
         name: value if value is None or isinstance(value, bool) else factor * value
-        for name, value in values.items()
+        for name, value in found.to_json().items()
     }
 
 

@@ -1,26 +1,17 @@
 """Tables of results as Markdown to read, CSV to load, and JSON with all that is known."""
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matphase.reproduce.data import COPIES
 from matphase.reproduce.machine import described
+from matphase.reproduce.page import cell, count, difference_cell, grid, write_page
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.rows import TableSpec
-from matphase.reproduce.summary import (
-    NOTHING,
-    RowSummary,
-    SplitSummary,
-    Spread,
-    TableSummary,
-    summarised,
-)
-from matphase.reproduce.trial import COPIES
+from matphase.reproduce.spread import NOTHING, Spread
+from matphase.reproduce.summary import RowSummary, SplitSummary, TableSummary, summarised
 from matphase.settings import IDKSettings, LCGARSettings, UGSMSettings
-from matphase.support.files import atomic_write
 
 PAPER_PHASES = ["pore", "carbon", "nickel"]
 """The paper's F1 are of these."""
@@ -43,9 +34,8 @@ def write_table(spec: TableSpec, out: Path, seeds: Sequence[int]) -> list[Path]:
         OutputError: they cannot be written.
     """
     summary = summarised(spec, out, seeds)
-    return write_files(
-        out / spec.name, markdown(summary), _csv_header(), _csv_lines(summary), summary.to_json()
-    )
+    table = (_csv_header(), _csv_lines(summary))
+    return write_page(out / spec.name, markdown(summary), summary.to_json(), table)
 
 
 def markdown(summary: TableSummary) -> str:
@@ -152,13 +142,7 @@ def _lead_parts(split: SplitSummary) -> list[str]:
 
 
 def _lead(row: RowSummary, truth: str) -> str:
-    found = row.matphase_minus_row[truth].measures["mIU"]
-    if found["difference"] is None:
-        return "-"
-    difference = f"{found['difference']:+.4f}"
-    if found["excludes_zero"]:
-        difference = f"**{difference}**"
-    return f"{difference} [{found['low']:+.4f}, {found['high']:+.4f}]"
+    return difference_cell(row.matphase_minus_row[truth].interval("mIU"), bold=True)
 
 
 def _cost_table(split: SplitSummary) -> str:
@@ -261,7 +245,7 @@ def _budget(stage: UGSMSettings | IDKSettings | LCGARSettings) -> str:
 
 
 def split_text(split: str, conditions: dict[str, Any] | None) -> str:
-    """What a split tests, in a sentence."""
+    """A sentence on what a split tests."""
     if split == "paper":
         return (
             f"Tests all {COPIES} copies of 4 slices that training never sees, and 10 copies of "
@@ -279,69 +263,7 @@ def seeds_text(counts: Sequence[int], wanted: int) -> str:
     return count(wanted, "seed") if low == wanted else f"{done} of {count(wanted, 'seed')}"
 
 
-def count(number: int, what: str) -> str:
-    """Such as "1 seed" and "3 seeds"."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def cell(value: Spread, digits: int, factor: float = 1) -> str:
-    """Mean ± SD in fixed decimals; the mean alone for one seed, a dash where nothing is known."""
-    if value.mean is None:
-        return "-"
-    text = f"{factor * value.mean:.{digits}f}"
-    return text if value.sd is None else f"{text} ± {factor * value.sd:.{digits}f}"
-
-
-def grid(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
-    """A Markdown table: the first `words` columns to the left, numbers to the right."""
-    lines = [header, [*["---"] * words, *["---:"] * (len(header) - words)], *rows]
-    # names come from the user, and a bar would end the cell
-    return "\n".join(
-        "| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines
-    )
-
-
 # --- files ----------------------------------------------------------------------------------------
-
-
-def write_files(
-    stem: Path,
-    text: str,
-    header: Sequence[str],
-    lines: Iterable[Sequence[Any]],
-    content: dict[str, Any],
-) -> list[Path]:
-    """Write `stem`.md, .csv and .json in place of older ones.
-
-    Args:
-        stem: path without its ending.
-        text: Markdown.
-        header: of the CSV file.
-        lines: of it; None is an empty field.
-        content: of the JSON file, without NaN.
-
-    Returns:
-        The files.
-
-    Raises:
-        OutputError: they cannot be written.
-    """
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    contents = {
-        "md": text + "\n",
-        "csv": table.getvalue(),
-        "json": json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-    }
-    paths = []
-    for ending, written in contents.items():
-        path = stem.with_name(f"{stem.name}.{ending}")
-        with atomic_write(path, overwrite=True) as beside:
-            beside.write_text(written, "utf-8")
-        paths.append(path)
-    return paths
 
 
 def _csv_header() -> list[str]:

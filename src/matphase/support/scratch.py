@@ -10,6 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from matphase.support.errors import OutputError
+from matphase.support.files import reason
+from matphase.support.system import reserve
+
+SMALL = 2**24
+"""Bytes up to which an array stays in memory."""
+
 
 class Stack(Protocol):
     """An array-like that is read one entry of its first axis, or a part of one, at a time.
@@ -32,6 +39,13 @@ class Stack(Protocol):
         """Entry `key`, or a part of it: `stack[3]`, `stack[3, :10, 5:8]`."""
 
 
+class WritableStack(Stack, Protocol):
+    """A stack whose entries can be changed."""
+
+    def __setitem__(self, key: Any, values: Any) -> None:
+        """Change entry `key`, or a part of it."""
+
+
 class DiskArray:
     """An array in a temporary file without a name, which the system removes with the process.
 
@@ -44,7 +58,7 @@ class DiskArray:
         folder: on the disk to use; the system's folder for temporary files by default.
 
     Raises:
-        OSError: the disk has no room.
+        OutputError: the folder cannot be written, or the disk has no room.
     """
 
     def __init__(
@@ -52,9 +66,18 @@ class DiskArray:
     ) -> None:
         self.shape: tuple[int, ...] = tuple(shape)
         self.dtype = np.dtype(dtype)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the array
-        weakref.finalize(self, self._file.close)
-        self._file.truncate(max(1, math.prod(self.shape) * self.dtype.itemsize))
+        needed = max(1, math.prod(self.shape) * self.dtype.itemsize)
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives with the array
+            weakref.finalize(self, self._file.close)
+            # a mapped file that the disk has no room for would end the process when it is written
+            reserve(self._file, needed)
+        except OSError as error:
+            where = folder or tempfile.gettempdir()
+            raise OutputError(
+                f"cannot keep {needed / 1e9:.2g} GB of temporary files in {where}: "
+                f"{reason(error)}; free some space there"
+            ) from error
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -80,6 +103,24 @@ class DiskArray:
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)
         return np.memmap(self._file, self.dtype, mode, shape=self.shape)
+
+
+def room_for(
+    shape: Sequence[int], dtype: np.dtype[Any] | type, folder: Path | None = None
+) -> WritableStack:
+    """A stack to write to: a NumPy array if it is small, else a `DiskArray`.
+
+    Args:
+        shape: of the stack.
+        dtype: of its values.
+        folder: on the disk to use.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk has no room.
+    """
+    if math.prod(shape) * np.dtype(dtype).itemsize <= SMALL:
+        return np.empty(shape, dtype)
+    return DiskArray(shape, dtype, folder)
 
 
 def _rebuilt(array: NDArray[Any]) -> DiskArray:
@@ -119,8 +160,26 @@ class Chosen:
             return np.stack([self[(number, *rest)] for number in range(len(self))[first]])
         return self._stack[(int(self._numbers[first]), *rest)]
 
+    def gathered(self, numbers: NDArray[np.int64], *rest: Any) -> NDArray[Any]:
+        """See the function `gathered`."""
+        return gathered(self._stack, self._numbers[numbers], *rest)
+
     def __iter__(self) -> Iterator[Any]:
         return (self[number] for number in range(len(self)))
+
+
+def gathered(stack: Stack, numbers: NDArray[np.int64], *rest: Any) -> NDArray[Any]:
+    """Values of entries `numbers` of a stack, `stack[numbers, *rest]`, without reading the others.
+
+    Args:
+        stack: from which.
+        numbers: (k,) of entries.
+        rest: index of the other axes, such as arrays (k,).
+    """
+    if isinstance(stack, Chosen):
+        return stack.gathered(numbers, *rest)
+    values: NDArray[Any] = mapped(stack)[(numbers, *rest)]
+    return values
 
 
 def mapped(stack: Stack) -> NDArray[Any]:

@@ -5,6 +5,7 @@ Windows alike.
 """
 
 import os
+from typing import IO
 
 import psutil
 
@@ -12,6 +13,21 @@ import psutil
 def memory_bytes() -> int:
     """Main memory of this machine in bytes, used or free."""
     return int(psutil.virtual_memory().total)
+
+
+def reserve(file: IO[bytes], size: int) -> None:
+    """Make a new file `size` bytes long, all of them on the disk.
+
+    Raises:
+        OSError: the disk has no room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    zeros = bytes(min(size, 2**20))
+    for first in range(0, size, len(zeros)):
+        file.write(zeros[: size - first])
+    file.flush()
 
 
 def cores() -> int:

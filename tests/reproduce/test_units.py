@@ -1,10 +1,10 @@
+"""The units of the tables: computed together on tiny slices, and stopped in the middle."""
+
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,17 @@ import torch
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import save_weights
 from matphase.networks import zoo
-from matphase.reproduce import runner
+from matphase.reproduce.conditions import claim
+from matphase.reproduce.data import UserSlices, split_data
+from matphase.reproduce.engine import result_of
 from matphase.reproduce.protocol import PRESETS, Protocol
+from matphase.reproduce.results import RECORD
 from matphase.reproduce.rows import TABLES, TARGETS, units_of
-from matphase.reproduce.runner import claim, result_of, run_units
-from matphase.reproduce.trial import UserSlices, trial
+from matphase.reproduce.run import run_units
 from matphase.reproduce.units import FULL, VARIANTS, Unit, varied
 from matphase.scores.metrics.confusion import confusion_matrix
 from matphase.settings import Settings
-from matphase.support.errors import InputError, MatPhaseError, OutputError
+from matphase.support.errors import InputError, OutputError
 
 ALL = (
     "ugsm",
@@ -64,9 +66,9 @@ def found(out: Path, name: str) -> dict[str, Any]:
 
 def test_all_are_done_in_the_order_of_what_they_need(done: tuple[Path, list[str]]) -> None:
     _, said = done
-    assert said[0] == f"0 of {len(ALL)} units are done"
+    assert said[0] == f"0 of {len(ALL)} trials are done"
     assert len(said) == len(ALL) + 1
-    assert said[-1].startswith(f"{len(ALL)} of {len(ALL)} units: blocked, seed 0, ")
+    assert said[-1].startswith(f"{len(ALL)} of {len(ALL)} trials: blocked, seed 0, ")
     assert said[-1].endswith("about 0 min left")
     order = [line.split(", ")[2].split(" in ")[0] for line in said[1:]]
     for name in ("local_unet", "resnet18", f"lcgar_{FULL}", "mcd_unet", "out_of_fold"):
@@ -78,7 +80,7 @@ def test_results_hold_what_they_say(
     done: tuple[Path, list[str]], protocol: Protocol, slices: UserSlices
 ) -> None:
     out, _ = done
-    data = trial(slices.read(), "blocked", 0, protocol)
+    data = split_data(slices.read(), "blocked", 0, protocol)
     for name in ALL:
         result = found(out, name)
         labels = labels_of(out / Unit("blocked", 0, name).place)
@@ -152,7 +154,7 @@ def test_a_second_call_does_nothing(
     said: list[str] = []
     units = [Unit("blocked", 0, name) for name in ALL]
     run_units(units, protocol, slices, out, workers=2, say=said.append)
-    assert said == [f"{len(ALL)} of {len(ALL)} units are done"]
+    assert said == [f"{len(ALL)} of {len(ALL)} trials are done"]
 
 
 def test_a_lost_result_is_computed_again_and_is_the_same(
@@ -178,7 +180,7 @@ def test_lost_arrays_are_made_again_for_what_needs_them(
     said: list[str] = []
     done_already = [Unit("blocked", 0, name) for name in ("ugsm", f"lcgar_{FULL}")]
     run_units(done_already, protocol, slices, out, workers=2, say=said.append)
-    assert said == ["2 of 2 units are done"]
+    assert said == ["2 of 2 trials are done"]
     run_units(
         [Unit("blocked", 0, "lcgar_image")], protocol, slices, out, workers=2, say=said.append
     )
@@ -187,7 +189,7 @@ def test_lost_arrays_are_made_again_for_what_needs_them(
     figures = [Unit("blocked", 0, "unet")]
     (out / figures[0].place / "labels.npz").unlink()
     run_units(figures, protocol, slices, out, workers=2, say=said.append, with_arrays=figures)
-    assert said[-1].startswith("1 of 1 units: blocked, seed 0, unet")
+    assert said[-1].startswith("1 of 1 trials: blocked, seed 0, unet")
 
 
 def test_a_failing_unit_is_told_in_its_own_words(
@@ -200,52 +202,15 @@ def test_a_failing_unit_is_told_in_its_own_words(
         )
 
 
-def test_a_worker_that_is_killed_is_told_as_such(
-    tmp_path: Path, protocol: Protocol, slices: UserSlices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    submit = runner.ProcessPoolExecutor.submit
-
-    def submit_and_kill(self: Any, *arguments: Any) -> Any:
-        future = submit(self, *arguments)
-        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
-        return future
-
-    monkeypatch.setattr(runner.ProcessPoolExecutor, "submit", submit_and_kill)
-    with pytest.raises(MatPhaseError, match="call again with fewer --workers"):
-        run_units(
-            [Unit("blocked", 0, "unet")], protocol, slices, tmp_path, workers=1, say=lambda _: None
-        )
-
-
-def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
-    """Else they would go on for minutes, beside the call that continues."""
-    program = (
-        "import os, subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c',\n"
-        "    'import os, time; from matphase.reproduce.runner import _prepare; _prepare(1);'\n"
-        f'    \'open(r"{tmp_path}/pid", "w").write(str(os.getpid())); time.sleep(60)\'])\n'
-        f"while not os.path.exists(r'{tmp_path}/pid'): time.sleep(0.05)\n"
-        "time.sleep(0.3); os._exit(9)\n"
-    )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=False)
-    child = Path(f"/proc/{(tmp_path / 'pid').read_text()}/stat")
-    if not child.parent.parent.exists():
-        pytest.skip("no /proc here to see processes in")
-    for _ in range(100):
-        if not child.exists() or child.read_text().split()[2] == "Z":
-            return
-        time.sleep(0.1)
-    pytest.fail("the worker is still running")
-
-
 # --- stopped in the middle ------------------------------------------------------------------------
 
 PROGRAM = """
 import sys
 from matphase.support.errors import Interrupted
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.runner import claim, run_units
-from matphase.reproduce.trial import UserSlices
+from matphase.reproduce.conditions import claim
+from matphase.reproduce.run import run_units
+from matphase.reproduce.data import UserSlices
 from matphase.reproduce.units import Unit
 from pathlib import Path
 
@@ -281,8 +246,8 @@ def test_what_is_done_survives_a_stop(
     ) as first:
         assert first.stdout is not None
         assert first.stderr is not None
-        assert first.stdout.readline() == "0 of 3 units are done\n"
-        assert first.stdout.readline().startswith("1 of 3 units: blocked, seed 0, ugsm in ")
+        assert first.stdout.readline() == "0 of 3 trials are done\n"
+        assert first.stdout.readline().startswith("1 of 3 trials: blocked, seed 0, ugsm in ")
         # as Ctrl-C does, the signal goes to the workers, too; a kill reaches the parent alone
         if stop == signal.SIGINT:
             os.killpg(first.pid, stop)
@@ -290,11 +255,11 @@ def test_what_is_done_survives_a_stop(
             first.kill()
         said = first.stderr.read()
     if stop == signal.SIGINT:
-        assert f"stopped; what is done is kept in {tmp_path / 'out'}" in said
+        assert f"stopped; finished results are kept in {tmp_path / 'out'}" in said
     assert first.returncode != 0
     second = subprocess.run(command, capture_output=True, text=True, check=True)
     begun = second.stdout.splitlines()
-    assert begun[0].startswith("1 of 3 units are done; about ")
+    assert begun[0].startswith("1 of 3 trials are done; about ")
     assert len(begun) == 3
     # the same results as of a run that nobody stopped
     for name in ("ugsm", "lcgar_matphase"):
@@ -315,7 +280,7 @@ def test_a_folder_belongs_to_its_conditions(
         with pytest.raises(InputError, match="another preset, other settings, other slices"):
             claim(tmp_path / "out", other, whose)
     # a record from before a setting existed is of the same conditions as its default
-    path = tmp_path / "out" / runner.RECORD
+    path = tmp_path / "out" / RECORD
     record = json.loads(path.read_text())
     record["protocol"]["settings"].pop("calibration")
     path.write_text(json.dumps(record))
@@ -331,7 +296,7 @@ def test_a_folder_belongs_to_its_conditions(
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, protocol: Protocol) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match="something else than results"):
+    with pytest.raises(InputError, match="other files than results"):
         claim(tmp_path, protocol, None)
     with pytest.raises((InputError, OutputError)):
         claim(tmp_path / "thesis.tex", protocol, None)

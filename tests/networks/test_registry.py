@@ -1,7 +1,10 @@
-"""Every network of every model: sizes, storage, learning, and what is particular to each."""
+"""Every network by its name: sizes, storage, learning, and what is particular to each."""
 
 import importlib.util
+import re
+import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -10,25 +13,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matphase.learning.trainer import load_weights, save_weights
-from matphase.networks import torchvision_shim
+from matphase.networks import registry, torchvision_shim
+from matphase.networks.cost import parameters
 from matphase.networks.dropout import dropout_samples
 from matphase.networks.fcn import bilinear
 from matphase.networks.padding import Mirrored, mirrored
-from matphase.networks.segnet import SegNet
-from matphase.networks.zoo import (
-    KINDS,
-    activation_bytes,
-    local_unet,
-    macs,
-    parameters,
+from matphase.networks.registry import (
+    MODELS,
+    PATCH_CLASSIFIERS,
+    SEGMENTERS,
+    Network,
+    composition,
+    names,
     patch_classifier,
     segmenter,
 )
+from matphase.networks.segnet import SegNet
 from matphase.settings import LCGARSettings, UGSMSettings
 from matphase.support.errors import InputError
 from samples import striped
 
-SEGMENTERS = ["unet", "mcd_unet", "fcn", "segnet", "deeplabv3", "manet", "unetpp"]
 RESNETS = ["resnet18", "resnet34", "resnet50"]
 SMALL = UGSMSettings(width=4, depth=3)
 
@@ -45,9 +49,6 @@ def needs(name: str) -> None:
 def build(name: str, in_channels: int = 1, settings: UGSMSettings = SMALL) -> nn.Module:
     needs(name)
     torch.manual_seed(0)
-    if name == "local_unet":
-        # of LCGAR's inputs the image alone, so that it takes what the others take
-        return local_unet(3, settings, LCGARSettings(labels=False, logits=False))
     return segmenter(name, in_channels, 3, settings)
 
 
@@ -100,8 +101,8 @@ def test_survives_being_stored(name: str, tmp_path: Path) -> None:
         assert torch.equal(other(image), network(image))
 
 
-@pytest.mark.parametrize("name", [*SEGMENTERS, "local_unet"])
-def test_learns_four_slices_by_heart(name: str) -> None:
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_overfits_four_slices(name: str) -> None:
     sample = striped(4, 16, 16)
     images = torch.from_numpy(sample.images)[:, None] / 40 - 1
     labels = torch.from_numpy(sample.labels).long()
@@ -111,17 +112,6 @@ def test_learns_four_slices_by_heart(name: str) -> None:
     )
     network = build(name, settings=UGSMSettings(width=8, depth=3, dropout=0.1))
     assert learn(network, images, target=labels, steps=200, rate=0.003) > 0.9
-
-
-@pytest.mark.parametrize("name", SEGMENTERS)
-def test_activations_grow_with_the_area_and_cover_the_output(name: str) -> None:
-    network = build(name)
-    small, large = activation_bytes(network, 64, 64), activation_bytes(network, 128, 128)
-    assert small > 4 * 3 * 64 * 64
-    # attention over all pairs of places grows faster than the area
-    assert 3.9 * small < large < 5 * small
-    assert network.training
-    assert next(network.parameters()).device.type == "cpu"
 
 
 def test_only_dropout_samples_make_predictions_differ() -> None:
@@ -153,7 +143,7 @@ def test_every_weight_of_a_patch_classifier_learns(name: str, h: int, n_logits: 
 @pytest.mark.parametrize(
     ("name", "h"), [("lcgar", 11), ("lcgar", 17), ("lcgar", 25), ("resnet18", 11)]
 )
-def test_patch_classifiers_learn_by_heart(name: str, h: int) -> None:
+def test_patch_classifiers_overfit(name: str, h: int) -> None:
     target = torch.arange(24) % 3
     patches = torch.rand(24, 2, h, h) + target[:, None, None, None]
     network = classifier(name, h, 3)
@@ -206,31 +196,54 @@ def test_segnet_has_the_weights_of_its_paper_at_width_64() -> None:
     assert parameters(segnet) == pytest.approx(2 * 14.7e6, rel=0.01)
 
 
-def test_every_kind_can_be_built() -> None:
-    patch = LCGARSettings()
-    for kind in KINDS.values():
-        assert parameters(build(kind.network)) > 0
-        if kind.local == "local_unet":
-            local = local_unet(3, SMALL, patch).eval()
-            # grey, three one-hot labels, three logits
-            assert local(torch.rand(1, 7, 33, 47)).shape == (1, 3, 33, 47)
-        elif kind.local is not None:
-            needs(kind.local)
-            assert parameters(patch_classifier(kind.local, 4, 3, 3, patch)) > 0
+# --- names ----------------------------------------------------------------------------------------
 
 
-def test_unknown_names_are_refused() -> None:
-    with pytest.raises(InputError, match="no network 'alexnet'; choose unet"):
-        segmenter("alexnet", 1, 3, SMALL)
-    with pytest.raises(InputError, match="no local network 'svm'; choose lcgar"):
-        patch_classifier("svm", 1, 3, 0, LCGARSettings())
+def test_every_model_is_made_of_networks_that_there_are() -> None:
+    assert names()[0] == "matphase"
+    assert set(names()) == set(MODELS) >= set(SEGMENTERS)
+    for made_of in MODELS.values():
+        assert made_of.segmenter in SEGMENTERS
+        assert made_of.local in {None, "local_unet", *PATCH_CLASSIFIERS}
+    assert {made_of.segmenter for made_of in MODELS.values()} == set(SEGMENTERS)
+    assert {made_of.local for made_of in MODELS.values()} >= set(PATCH_CLASSIFIERS)
 
 
-def test_macs_of_a_convolution_are_those_counted_by_hand() -> None:
-    layer = nn.Conv2d(2, 5, kernel_size=3, padding=1)
-    assert macs(layer, torch.rand(1, 2, 7, 6)) == 7 * 6 * 5 * 2 * 3 * 3
-    assert parameters(layer) == 5 * 2 * 3 * 3 + 5
-    assert layer.training
+@pytest.mark.parametrize(
+    ("given", "meant"), [("resnet_18", "resnet18"), ("Matphase", "matphase"), ("unet++", "unet")]
+)
+def test_an_unknown_model_names_the_nearest(given: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"no model '{re.escape(given)}'; did you mean '{meant}'"):
+        composition(given)
+
+
+def test_an_unknown_model_that_is_near_to_none_lists_all() -> None:
+    with pytest.raises(InputError, match="no model 'xyz'; choose one of matphase, ugsm, ") as found:
+        composition("xyz")
+    assert all(name in str(found.value) for name in MODELS)
+    assert "did you mean" not in str(found.value)
+
+
+def test_names_can_be_listed_without_torch() -> None:
+    """`matphase train --help` would else take seconds."""
+    code = (
+        "import sys; from matphase.networks import registry; "
+        "registry.composition('matphase'); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_factory_names_a_function_and_its_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    module = types.ModuleType("matphase.networks.tiny")
+    module.build = lambda *arguments: made.append(arguments)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "matphase.networks.tiny", module)
+    Network("tiny:build").build(1, 2)
+    Network("tiny:build:18").build(1, 2)
+    assert made == [(1, 2), ("18", 1, 2)]
+
+
+# --- what the networks are made of ----------------------------------------------------------------
 
 
 def test_mirroring_only_where_it_is_needed() -> None:
@@ -253,6 +266,7 @@ def test_torchvision_can_be_imported_after_the_shim() -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("segmentation_models_pytorch", "torchvision"):
         monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(registry, "find_spec", lambda _: None)
     advice = r"pip install 'matphase\[baselines\]'"
     with pytest.raises(InputError, match=rf"segmentation_models_pytorch; .*{advice}"):
         segmenter("unetpp", 1, 3, SMALL)

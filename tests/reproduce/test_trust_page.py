@@ -4,9 +4,9 @@ import json
 import pytest
 from fake_results import PHASES, TRUTHS, ceiling, leave, tables_in, trust
 
-from matphase.reproduce.pages import trust_summary, write_trust
 from matphase.reproduce.rows import MATPHASE
-from matphase.reproduce.summary import NOTHING, Spread
+from matphase.reproduce.spread import NOTHING, Spread
+from matphase.reproduce.trust_page import trust_summary, write_trust
 
 
 def done(out, seeds=(0, 1), phases=PHASES, truths=TRUTHS, units=("ugsm", MATPHASE, "out_of_fold")):

@@ -1,4 +1,4 @@
-"""What is learned from and tested on: one seed of one split."""
+"""The slices that are learned from and tested on: one seed of one split."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.images import formats
+from matphase.images.annotations import Annotations
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
 from matphase.images.volume import Volume
 from matphase.learning.augment import row_removal
-from matphase.learning.pairs import Pairs
+from matphase.learning.pool import Pool
 from matphase.learning.splits import PAPER_UNSEEN_SLICES, blocked_split, paper_split
 from matphase.reproduce.protocol import Protocol, SplitName
+from matphase.support.errors import InputError
 from matphase.support.seeds import fingerprint, mix
 from matphase.virtual import VirtualElectrode
 
@@ -58,27 +60,26 @@ class UserSlices:
         return Source(formats.open(self.images), formats.open(self.labels), None, phases)
 
     def record(self) -> dict[str, str]:
-        """What tells these slices from others: the label map, and a checksum of both volumes."""
+        """The identity of these slices: their label map, and a checksum of both volumes."""
         source = self.read()
         data = fingerprint(source.images.to_array(), source.measured.to_array())
         return {"label_map": self.label_map, "data": data}
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One seed of one split.
+class SplitData:
+    """The training and test part of one seed of one split.
 
     Attributes:
         pool: training images and labels, prepared.
-        images: (n, height, width) or (n, slices, height, width) float32, test images scaled to
-            [-1, 1].
+        images: (n, slices, height, width) float32, test images scaled to [-1, 1].
         measured: (n, height, width) uint8, their labels as measured.
         exact: the same as they are; none for real slices.
         phases: names of the phases.
         groups: slices of the stack of test images that the bootstrap draws together.
     """
 
-    pool: Pairs
+    pool: Pool
     images: NDArray[np.float32]
     measured: NDArray[np.uint8]
     exact: NDArray[np.uint8] | None
@@ -111,7 +112,7 @@ def electrode(protocol: Protocol, seed: int, folder: Path) -> Source:
     )
 
 
-def trial(source: Source, split: SplitName, seed: int, protocol: Protocol) -> Trial:
+def split_data(source: Source, split: SplitName, seed: int, protocol: Protocol) -> SplitData:
     """Split the slices, before anything is done to them, and prepare both parts.
 
     `blocked` tests a block of depth that training never sees, apart by guard slices. `paper` tests
@@ -127,8 +128,8 @@ def trial(source: Source, split: SplitName, seed: int, protocol: Protocol) -> Tr
         parts = blocked_split(n)
         tested = parts.test[:: protocol.test_every]
         scale = IntensityScale.of(_volume(source.images, parts.train), data.scale)
-        everything = _pairs(source, scale, protocol)
-        pool, _ = everything.take(parts.train).prepared(data, source.phases)
+        everything = _pool(source, scale, protocol)
+        pool, _ = everything.take(parts.train).prepared(data)
         test = everything.take(tested)
         exact = None if source.exact is None else source.exact[tested]
         groups = protocol.block[0]
@@ -136,10 +137,10 @@ def trial(source: Source, split: SplitName, seed: int, protocol: Protocol) -> Tr
         paper = paper_split(n, COPIES, seed=mix(seed, "paper split"))
         seen = np.setdiff1d(np.arange(n), paper.unseen)
         scale = IntensityScale.of(_volume(source.images, seen), data.scale)
-        everything = _pairs(source, scale, protocol)
+        everything = _pool(source, scale, protocol)
         copies = everything.copied(COPIES)
         train = copies.take(paper.train[:, 0] * COPIES + paper.train[:, 1])
-        pool, _ = train.smoothed(data, source.phases)
+        pool, _ = train.smoothed(data)
         # the unseen slices in front, so that their ten copies each make a group of the bootstrap
         leaky = ~np.isin(paper.test[:, 0], paper.unseen)
         order = paper.test[np.argsort(leaky, kind="stable")]
@@ -147,8 +148,9 @@ def trial(source: Source, split: SplitName, seed: int, protocol: Protocol) -> Tr
         exact = None if source.exact is None else _copies(source.exact, order)
         assert len(paper.unseen) == PAPER_UNSEEN_SLICES
         groups = COPIES
-    pool.require_every_phase(source.phases, f"{source.measured.name}, training part of {split}")
-    return Trial(pool, test.images, test.labels, exact, source.phases, groups)
+    pool.require_every_phase(f"{source.measured.name}, training part of {split}")
+    images, labels = test.images[:], test.labels[:]
+    return SplitData(pool, images, labels, exact, source.phases, groups)
 
 
 def check_source(source: Source) -> None:
@@ -161,9 +163,18 @@ def check_source(source: Source) -> None:
     paper_split(source.images.n_slices, COPIES, seed=0)
 
 
-def _pairs(source: Source, scale: IntensityScale, protocol: Protocol) -> Pairs:
-    slices = protocol.settings.slices
-    return Pairs.read(source.images, source.measured, source.phases, scale, slices=slices)
+def _pool(source: Source, scale: IntensityScale, protocol: Protocol) -> Pool:
+    """All slices with their labels.
+
+    Raises:
+        InputError: they cannot be used, or a slice has no known pixel.
+    """
+    annotations = Annotations.of(source.images, source.measured, source.phases)
+    if len(annotations) < source.images.n_slices:
+        raise InputError(
+            f"{source.measured.name} has slices in which no pixel is known; leave these out"
+        )
+    return Pool.read(source.images, annotations, scale, protocol.settings.slices)
 
 
 def _volume(images: Volume, chosen: NDArray[np.int64]) -> Volume:

@@ -6,24 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from matphase.reproduce.machine import described, machines_of
+from matphase.reproduce.page import cell, grid, write_page
 from matphase.reproduce.protocol import SplitName
+from matphase.reproduce.results import Result, conditions_of
 from matphase.reproduce.rows import MATPHASE, TRUST_UNITS
-from matphase.reproduce.summary import (
-    NOTHING,
-    Result,
-    Results,
-    Spread,
-    conditions_of,
-    results_of,
-)
-from matphase.reproduce.tables import (
-    cell,
-    conditions_text,
-    grid,
-    seeds_text,
-    split_text,
-    write_files,
-)
+from matphase.reproduce.spread import NOTHING, Spread
+from matphase.reproduce.summary import Results, results_of
+from matphase.reproduce.tables import conditions_text, seeds_text, split_text
 from matphase.scores.anatomy import BOUNDARY_WIDTH
 
 NAME = "trust"
@@ -41,7 +30,7 @@ _DETECTORS = {
 
 @dataclass(frozen=True)
 class TrustUnit:
-    """What one unit says of trust.
+    """The numbers on trust of one unit.
 
     Attributes:
         seeds: that are done.
@@ -63,7 +52,7 @@ class TrustUnit:
         return value if isinstance(value, Spread) else NOTHING
 
     def names(self, *place: str) -> list[str]:
-        """What there is at a place in `found`."""
+        """The names at a place in `found`."""
         value: Any = self.found
         for name in place:
             value = value.get(name, {})
@@ -76,7 +65,7 @@ class TrustSummary:
 
     Attributes:
         seeds: that were asked for.
-        conditions: what `runner.claim` noted; None where it is not there.
+        conditions: what `conditions.claim` noted; None where it is not there.
         machines: that the results came from, see `machine.facts`.
         truths: labels that were scored against.
         units: by name.
@@ -108,13 +97,12 @@ def write_trust(out: Path, seeds: Sequence[int]) -> list[Path]:
     """
     summary = trust_summary(out, seeds)
     header = ["unit", "section", "truth", "measure", "mean", "sd", "n_seeds"]
-    return write_files(
-        out / NAME, trust_markdown(summary), header, _csv_lines(summary), summary.to_json()
-    )
+    table = (header, _csv_lines(summary))
+    return write_page(out / NAME, trust_markdown(summary), summary.to_json(), table)
 
 
 def trust_summary(out: Path, seeds: Sequence[int]) -> TrustSummary:
-    """What is known of trust, over the seeds that are done."""
+    """The numbers on trust, over the seeds that are done."""
     found = {name: results_of(name, SPLIT, out, seeds) for name in TRUST_UNITS}
     first = next((result for results in found.values() for result in results.values()), None)
     return TrustSummary(
@@ -138,7 +126,7 @@ def _unit(results: Results, seeds: Sequence[int]) -> TrustUnit:
 
 
 def _sections(result: Result) -> dict[str, Any]:
-    """What a result says of trust, by section and truth."""
+    """The numbers on trust of one result, by section and truth."""
     places, truths = result["anatomy"], list(result["scores"])
     sections: dict[str, Any] = {
         "detectors": result.get("detectors", {}),
@@ -312,7 +300,7 @@ def _ceiling(summary: TrustSummary) -> list[str]:
         )
 
     text = (
-        "The oracle takes, in each IDK pixel, whichever of UGSM's and LCGAR's label is right. The "
+        "The oracle takes, in each IDK pixel, whichever of UGSM's and LCGAR's labels is right. The "
         "shares are of the IDK pixels."
     )
     return ["## How much LCGAR gains, and could gain", text, *_by_truth(summary, table)]
