@@ -180,7 +180,9 @@ def test_axes_in_another_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["0.3", "0.6", "1.0"])
 def test_other_versions(tmp_path: Path, zarr_format: int, version: str) -> None:
     path = written(tmp_path / "a.zarr", zarr_format=zarr_format, version=version)
-    with pytest.raises(FormatError, match=f"is OME-Zarr {version}; only 0.4 and 0.5 can be read.*/s0"):
+    with pytest.raises(
+        FormatError, match=f"is OME-Zarr {version}; only 0.4 and 0.5 can be read.*/s0"
+    ):
         formats.open(path)
 
 
