@@ -65,6 +65,8 @@ def test_a_bilevel_mask(tmp_path: Path) -> None:
     mask = STACK > 30_000
     tifffile.imwrite(tmp_path / "a.tif", mask)
     np.testing.assert_array_equal(formats.open(tmp_path / "a.tif").to_array(), mask)
+    tifffile.imwrite(tmp_path / "b.tif", mask, rowsperstrip=5, compression="packbits")
+    np.testing.assert_array_equal(formats.open(tmp_path / "b.tif")[2, 3:14, 5:], mask[2, 3:14, 5:])
 
 
 @pytest.mark.parametrize("unit", [None, "NONE", "INCH", "CENTIMETER"])
