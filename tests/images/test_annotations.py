@@ -177,7 +177,7 @@ def test_labels_of_some_slices_find_theirs_by_number_or_by_distance() -> None:
 @pytest.mark.parametrize(
     ("there", "chosen", "says"),
     [
-        (9, None, r"say which slices of the images are labelled \(label_slices\)"),
+        (9, None, r"say which slices of the images are labelled \(label_slices="),
         (9, [0, 1], "got 2 slice numbers for known, which has 3"),
         (9, [0, 1, 9], "slices 0, 1, 9 of grey, which has slices 0 to 8"),
         (9, [-1, 1, 2], "slices -1, 1, 2 of grey"),
