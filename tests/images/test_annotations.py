@@ -16,17 +16,15 @@ PHASES = PhaseTable.parse("pore=0,carbon=10,nickel=20,ignore=99")
 class Counted:
     """Voxels that note which slices were read."""
 
-    chunk_depth = 1
-
     def __init__(self, array: np.ndarray) -> None:
         self._array = array
         self.shape = array.shape
         self.dtype = array.dtype
         self.read: list[int] = []
 
-    def read_block(self, z: slice, rows: slice, columns: slice) -> np.ndarray:
-        self.read.extend(range(z.start, z.stop))
-        return self._array[z, rows, columns]
+    def __getitem__(self, windows: tuple[slice, ...]) -> np.ndarray:
+        self.read.extend(range(windows[0].start, windows[0].stop))
+        return self._array[windows]
 
 
 def stack(n: int, **known: Any) -> Volume:
@@ -134,8 +132,8 @@ def test_phases_that_are_lacking_are_named() -> None:
 def test_each_slice_of_the_labels_is_looked_at_once_and_read_again_when_asked_for() -> None:
     source = Counted(strokes(8, {2: 20, 5: 0}))
     grey = Counted(stack(8).to_array())
-    labels = Volume.from_source(source, name="known")
-    found = Annotations.of(Volume.from_source(grey, name="grey"), labels, PHASES)
+    labels = Volume.from_array(source, name="known")
+    found = Annotations.of(Volume.from_array(grey, name="grey"), labels, PHASES)
     assert source.read == list(range(8))
     assert grey.read == []
     source.read.clear()
@@ -179,7 +177,7 @@ def test_labels_of_some_slices_find_theirs_by_number_or_by_distance() -> None:
 @pytest.mark.parametrize(
     ("there", "chosen", "says"),
     [
-        (9, None, r"say which slices of the images are labelled \(label_slices\)"),
+        (9, None, r"say which slices of the images are labelled \(label_slices="),
         (9, [0, 1], "got 2 slice numbers for known, which has 3"),
         (9, [0, 1, 9], "slices 0, 1, 9 of grey, which has slices 0 to 8"),
         (9, [-1, 1, 2], "slices -1, 1, 2 of grey"),

@@ -107,8 +107,8 @@ def test_other_kinds_of_index_are_refused(index: Any, inside: bool) -> None:
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        (7, "7 voxels along z, so no index 7"),
-        ((0, -9), "8 voxels along y, so no index -9"),
+        (7, "index 7 is out of range: axis 0 of scan has length 7"),
+        ((0, -9), "index -9 is out of range: axis 1 of scan has length 8"),
         ((0, 0, 0, 0), "3 axes, got 4 indices"),
         ((..., 0, ...), "more than one Ellipsis"),
         (slice(None, None, 0), "step of a slice of scan is 0"),

@@ -19,17 +19,15 @@ PHASES = PhaseTable.from_names(("pore", "carbon"))
 class Counted:
     """Voxels that note which slices were read."""
 
-    chunk_depth = 1
-
     def __init__(self, array: np.ndarray) -> None:
         self._array = array
         self.shape = array.shape
         self.dtype = array.dtype
         self.read: list[int] = []
 
-    def read_block(self, z: slice, rows: slice, columns: slice) -> np.ndarray:
-        self.read.extend(range(z.start, z.stop))
-        return self._array[z, rows, columns]
+    def __getitem__(self, windows: tuple[slice, ...]) -> np.ndarray:
+        self.read.extend(range(windows[0].start, windows[0].stop))
+        return self._array[windows]
 
 
 def stack(n: int) -> Volume:
@@ -59,7 +57,7 @@ def test_an_image_lies_between_its_neighbours_and_the_ends_repeat() -> None:
 
 def test_each_slice_of_a_tile_is_read_once() -> None:
     source = Counted(stack(8).to_array())
-    volume = Volume.from_source(source)
+    volume = Volume.from_array(source)
     images_of(volume, 2, 5, 3)
     assert sorted(source.read) == [1, 2, 3, 4, 5]
 
@@ -85,7 +83,7 @@ def test_pools_of_sparse_labels_keep_neighbours_through_augmentation() -> None:
 
 def test_a_pool_reads_its_slices_and_their_neighbours_alone() -> None:
     source = Counted(stack(40).to_array())
-    grey = Volume.from_source(source)
+    grey = Volume.from_array(source)
     annotations = Annotations.of(grey, Volume.from_array(np.zeros((2, 32, 34))), PHASES, [7, 30])
     assert source.read == []
     Pool.read(grey, annotations, SCALE, slices=3)

@@ -113,33 +113,34 @@ def chunks_of(array: ArrayLike) -> tuple[int, ...] | None:
     return tuple(int(one[0] if isinstance(one, tuple) else one) for one in chunks)
 
 
+def is_basic(index: Any) -> bool:
+    """Tell whether an index consists of integers, slices and Ellipsis only."""
+    return all(map(_is_basic, index if isinstance(index, tuple) else (index,)))
+
+
 def completed(index: Any, shape: tuple[int, ...], name: str) -> tuple[int | slice, ...]:
     """Complete an index to one integer or slice per axis, by the rules of NumPy's basic indexing.
 
     Args:
-        index: whole numbers, slices and at most one Ellipsis, in a tuple or alone.
+        index: integers, slices and at most one Ellipsis, in a tuple or alone.
         shape: of the array.
         name: what to call the array in messages.
 
     Returns:
-        Whole numbers are at least 0; slices stay as they are.
+        Integers are at least 0; slices stay as they are.
 
     Raises:
-        OutOfRange: a whole number beyond an end, or more entries than axes.
+        OutOfRange: an integer beyond an end, or more entries than axes.
         InputError: another kind of index.
     """
     given = list(index) if isinstance(index, tuple) else [index]
     for one in given:
-        if one is Ellipsis or _is_whole(one):
-            continue
-        if not isinstance(one, slice) or not all(
-            bound is None or _is_whole(bound) for bound in (one.start, one.stop, one.step)
-        ):
+        if not _is_basic(one):
             raise InputError(
                 f"{name} takes integers and slices as an index, got {_short(one)}; for other "
                 "kinds, read all of it first: np.asarray(volume)[...]"
             )
-        if one.step == 0:
+        if isinstance(one, slice) and one.step == 0:
             raise InputError(f"the step of a slice of {name} is 0; give another one")
     dots = [place for place, one in enumerate(given) if one is Ellipsis]
     if len(dots) > 1:
@@ -151,18 +152,25 @@ def completed(index: Any, shape: tuple[int, ...], name: str) -> tuple[int | slic
         raise OutOfRange(f"{name} has {len(shape)} axes, got {len(given) - 1} indices")
     given[dots[0] : dots[0] + 1] = [slice(None)] * missing
     return tuple(
-        one if isinstance(one, slice) else _place(int(one), side, axis, name)
-        for one, side, axis in zip(given, shape, "zyx"[-len(shape) :], strict=True)
+        one if isinstance(one, slice) else _place(int(one), axis, side, name)
+        for axis, (one, side) in enumerate(zip(given, shape, strict=True))
     )
 
 
-def _is_whole(one: Any) -> bool:
+def _is_basic(one: Any) -> bool:
+    if isinstance(one, slice):
+        bounds = one.start, one.stop, one.step
+        return all(bound is None or _is_integer(bound) for bound in bounds)
+    return one is Ellipsis or _is_integer(one)
+
+
+def _is_integer(one: Any) -> bool:
     return isinstance(one, int | np.integer) and not isinstance(one, bool)
 
 
-def _place(one: int, side: int, axis: str, name: str) -> int:
+def _place(one: int, axis: int, side: int, name: str) -> int:
     if not -side <= one < side:
-        raise OutOfRange(f"{name} has {side} voxels along {axis}, so no index {one}")
+        raise OutOfRange(f"index {one} is out of range: axis {axis} of {name} has length {side}")
     return one % side
 
 
@@ -178,7 +186,7 @@ def read(array: ArrayLike, index: Sequence[int | slice], dtype: np.dtype[Any]) -
 
     Args:
         array: any array.
-        index: a whole number, whose axis is dropped, or a slice, for each axis.
+        index: an integer, whose axis is dropped, or a slice, for each axis.
         dtype: type of the result.
 
     Returns:

@@ -170,7 +170,7 @@ class Volume:
         """Read a part, and of a file only the chunks it lies in; with NumPy's basic indexing.
 
         Args:
-            index: whole numbers, which drop their axis, slices with any step, and Ellipsis;
+            index: integers, which drop their axis, slices with any step, and Ellipsis;
                 negative numbers count from the end.
 
         Returns:

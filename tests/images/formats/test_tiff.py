@@ -65,6 +65,8 @@ def test_a_bilevel_mask(tmp_path: Path) -> None:
     mask = STACK > 30_000
     tifffile.imwrite(tmp_path / "a.tif", mask)
     np.testing.assert_array_equal(formats.open(tmp_path / "a.tif").to_array(), mask)
+    tifffile.imwrite(tmp_path / "b.tif", mask, rowsperstrip=5, compression="packbits")
+    np.testing.assert_array_equal(formats.open(tmp_path / "b.tif")[2, 3:14, 5:], mask[2, 3:14, 5:])
 
 
 @pytest.mark.parametrize("unit", [None, "NONE", "INCH", "CENTIMETER"])
@@ -193,7 +195,7 @@ def test_an_ome_file_whose_other_files_are_not_here(tmp_path: Path) -> None:
         f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>'
     )
     tifffile.imwrite(tmp_path / "0.tif", STACK[0], description=xml, metadata=None)
-    with pytest.raises(FormatError, match="a part of an image of several files"):
+    with pytest.raises(FormatError, match="one part of an image in several files"):
         formats.open(tmp_path / "0.tif")
 
 

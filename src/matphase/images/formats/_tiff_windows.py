@@ -18,7 +18,13 @@ def segment_shape(page: tifffile.TiffPage) -> tuple[int, int]:
 
 
 def read_window(page: tifffile.TiffPage, rows: slice, columns: slice) -> NDArray[Any]:
-    """Read a window (y, x) of a page of one grey channel, in the byte order of this machine."""
+    """Read a window (y, x) of a page of one grey channel, in the byte order of this machine.
+
+    Raises:
+        ValueError: a page of several planes or channels; a decoder may raise other errors.
+    """
+    if page.imagedepth != 1 or page.samplesperpixel != 1:
+        raise ValueError("a page has several planes or channels")
     shape = page.imagelength, page.imagewidth
     dtype = np.dtype(page.dtype)
     if page.is_memmappable:
