@@ -117,7 +117,7 @@ def draw(shown: Shown) -> Figure:
         shown: what to draw.
     """
     figure = Figure(figsize=(13, 3.9), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(3, 1.12)).ravel()
+    left, right = figure.subfigures(1, 2, width_ratios=(3, 1.12))
     panels = left.subplots(1, 3)
     for panel, title in zip(panels, ("scan", "predicted phases", "uncertainty"), strict=True):
         panel.set_title(title, fontsize=15)
