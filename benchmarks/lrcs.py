@@ -192,10 +192,13 @@ def matphase(split: Electrode, preset: str, seed: int) -> dict[str, Row]:
     if "alignment" in record:
         found["alignment"] = record["alignment"]
     answer = mp.open_prediction(out)
-    probabilities = np.moveaxis(np.asarray(answer.probabilities), 0, 1)
+    # a single slice is predicted as one, without an axis z
+    stack = (-1, *answer.shape[-2:])
+    labels, alone = (np.reshape(part, stack) for part in (answer.indices, answer.global_indices))
+    shares = np.reshape(answer.probabilities, (len(split.phases), *stack))
     return {
-        "UGSM": scored(split, np.asarray(answer.global_indices)),
-        "MatPhase": {**scored(split, np.asarray(answer.indices), probabilities), **found},
+        "UGSM": scored(split, alone),
+        "MatPhase": {**scored(split, labels, np.moveaxis(shares, 0, 1)), **found},
     }
 
 

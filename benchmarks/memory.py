@@ -1,14 +1,16 @@
 """Whether prediction keeps to its memory limit, and how memory and time go with the volume.
 
-    python benchmarks/memory.py
+    python benchmarks/memory.py [prediction]
+    python benchmarks/memory.py training [--quick]
 
-Two parts, each case in a process of its own, on one thread, with random weights. Several networks,
-volumes and limits, with voxels that are drawn as they are read, so that no file takes memory; the
-peak counts from after one small prediction, which loads libraries and weights, and from after the
-grey scale was measured. Then cubes of .1, 1 and 8 billion voxels as OME-Zarr files, of which a few
-blocks are predicted into a store as `matphase predict` does; the peak counts from after the small
-prediction, grey scale and all. Peaks are of resident memory; Linux only. Writes
-benchmarks/results/memory.json and .md.
+The part training is described in training_memory.py. Prediction has two tables, each case in a
+process of its own, on one thread, with random weights. First several networks, volumes and limits,
+with voxels that are drawn as they are read, so that no file takes memory; the peak counts from
+after one small prediction, which loads libraries and weights, and from after the grey scale was
+measured. Then cubes of .1, 1 and 8 billion voxels as OME-Zarr files, of which a few blocks are
+predicted into a store as `matphase predict` does; the peak counts from after the small prediction,
+grey scale and all. Peaks are of resident memory; Linux only. Writes benchmarks/results/memory.json
+and .md.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import training_memory
 from common import in_a_process, publish
 from numpy.typing import NDArray
 
@@ -300,7 +303,16 @@ def main() -> None:
         part, case = {"limited": limited, "cube": cube}[sys.argv[1]], json.loads(sys.argv[2])
         print(json.dumps(part(case)))
         return
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    if sys.argv[1:2] == ["train"]:
+        print(json.dumps(training_memory.train(*json.loads(sys.argv[2]))))
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", nargs="?", choices=("prediction", "training"), default="prediction")
+    parser.add_argument("--quick", action="store_true", help="train with fewer steps and samples")
+    arguments = parser.parse_args()
+    if arguments.part == "training":
+        training_memory.measure(arguments.quick)
+        return
     limits, first = table_of_limits()
     cubes, second = table_of_cubes()
     text = (
