@@ -142,10 +142,10 @@ def fitted(
         slices; the labels of the former; and the classifier.
     """
     settings = stages.settings
-    chosen, learned = stages.predictions_to_learn_from(network)
+    chosen, learned = stages.training_predictions(network)
     classifier, split = stages.fit_idk(chosen, learned)
     answerer = stages.fit_local(chosen, learned, split)
-    before = Asked(learned, *stages.local_answers_to_learn_from(chosen, learned, split, answerer))
+    before = Asked(learned, *stages.local_training_answers(chosen, learned, split, answerer))
     chooser = deferral.fit(
         learned, before.where, before.said, chosen.labels, settings.idk, stages.run
     )
@@ -171,7 +171,7 @@ def of_both(asked: Asked, score: NDArray[np.float32], data: SplitData) -> dict[s
     inside = asked.where.idk
     found: dict[str, Any] = {
         "asked": float(inside.mean()),
-        "answers_by_gain": float((score >= deferral.ENOUGH).sum() / inside.size),
+        "answers_by_gain": float((score >= deferral.MIN_SCORE).sum() / inside.size),
     }
     for name, truth in data.truths:
         better = asked.said.labels == truth[inside]
@@ -190,7 +190,7 @@ def at_equal_share(
     """LCGAR's answer at the same number of pixels, those of the highest score of either kind."""
     whole = asked.where.idk.size
     sizes = {f"{100 * share:g} %": round(share * whole) for share in SHARES}
-    sizes["as gain chooses"] = int((score >= deferral.ENOUGH).sum())
+    sizes["as gain chooses"] = int((score >= deferral.MIN_SCORE).sum())
     found: dict[str, Any] = {}
     for share, size in sizes.items():
         found[share] = {"pixels": min(size, len(score)) / whole}
