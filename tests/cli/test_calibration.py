@@ -40,7 +40,7 @@ def test_from_training_to_the_share_of_trusted_pixels(
     assert (trained.exit_code, trained.stderr) == (0, "")
     assert "probabilities are scaled by temperature" in trained.stdout
     assert "at risk 0.2, " in trained.stdout
-    assert {"scaling.json", "promise.json"} <= {path.name for path in Path("model").iterdir()}
+    assert {"scaling.json", "guarantee.json"} <= {path.name for path in Path("model").iterdir()}
 
     predict = ["predict", "model", "unseen.tif", "--out", "out.tif"]
     predicted = call(*predict)
