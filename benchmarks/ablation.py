@@ -51,7 +51,7 @@ from matphase.scores.metrics.confusion import confusion_matrix, mean_iou
 from matphase.settings import AlignSettings
 from matphase.support.checked import merged
 from matphase.support.files import remove
-from matphase.support.scratch import mapped
+from matphase.support.scratch import as_array
 from matphase.virtual import VirtualElectrode
 from matphase.virtual.recipes import Recipe
 
@@ -392,7 +392,7 @@ def of_alignment(model: Model, volumes: dict[str, Volume], split: Split) -> dict
     exact = labels_of(volumes["exact"], split.train)
     moved = align_labels(pool, model.segmenter, settings, Run(model.seed, settings.precision))
     quality = {
-        when: miou(exact, mapped(labels))
+        when: miou(exact, as_array(labels))
         for when, labels in (("before", pool.labels), ("after", moved.labels))
     }
     return {"alignment": moved.summary(pool.labels, PHASES.names), "training labels mIU": quality}

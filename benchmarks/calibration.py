@@ -28,7 +28,7 @@ from matphase.scores.evaluation import score_trusted
 from matphase.scores.metrics.calibration import expected_calibration_error
 from matphase.settings import CalibrationSettings, Settings
 from matphase.support.files import remove
-from matphase.support.scratch import mapped
+from matphase.support.scratch import as_array
 from matphase.virtual import VirtualElectrode
 
 RISKS = (0.02, 0.05)
@@ -78,7 +78,7 @@ def draw(shape: tuple[int, int, int], steps: int, case: Case, folder: Path) -> d
     other = VirtualElectrode.simulate("paper", unseen, OTHER_ELECTRODES + seed)
     chosen, known = split.validation, electrode.measured_labels[split.validation]
     answer, said = answers(model, electrode, chosen)
-    moved = mapped(model.align(electrode.image[chosen], known).labels)
+    moved = as_array(model.align(electrode.image[chosen], known).labels)
     aligned = np.where(moved < len(electrode.phases), moved, np.uint8(IGNORE_INDEX))
     scalings = {
         "temperature": scaling.fit(said, known, "temperature", seed),

@@ -43,7 +43,7 @@ from matphase.scores.metrics.calibration import expected_calibration_error
 from matphase.scores.metrics.confusion import metric_by_name
 from matphase.scores.metrics.detection import auroc
 from matphase.scores.trust import oracle_ceiling
-from matphase.support.scratch import mapped
+from matphase.support.scratch import as_array
 
 LEARNINGS = ("in-sample", "out-of-fold")
 SHARES = (0.02, 0.05, 0.1, 0.2)
@@ -144,13 +144,13 @@ def fitted(
         both answers on the slices that the deferral classifier learns from, and on the test
         slices; the labels of the former; and the classifier.
     """
-    chosen, learned = stages.predictions_to_learn_from(network)
+    chosen, learned = stages.training_predictions(network)
     classifier, split = stages.fit_idk(chosen, learned)
     answerer = stages.fit_local(chosen, learned, split)
     chooser, where, said = stages.fit_deferral(chosen, learned, split, answerer)
     there = stages.predict_local(answerer, known, stages.partition(classifier, known))
     before, tested = Asked(learned, where, said), Asked(known, there.asked, there.local)
-    return before, tested, mapped(chosen.labels), chooser
+    return before, tested, as_array(chosen.labels), chooser
 
 
 def counts(answer: Answer, data: SplitData, protocol: Protocol) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def of_both(asked: Asked, score: NDArray[np.float32], data: SplitData) -> dict[s
     inside = asked.where.idk
     found: dict[str, Any] = {
         "asked": float(inside.mean()),
-        "answers_by_gain": float((score >= deferral.ENOUGH).sum() / inside.size),
+        "answers_by_gain": float((score >= deferral.MIN_SCORE).sum() / inside.size),
     }
     for name, truth in data.truths:
         better = asked.said.labels == truth[inside]
@@ -189,7 +189,7 @@ def at_equal_share(
     """LCGAR's answer at the same number of pixels, those of the highest score of either kind."""
     whole = asked.where.idk.size
     sizes = {f"{100 * share:g} %": round(share * whole) for share in SHARES}
-    sizes["as gain chooses"] = int((score >= deferral.ENOUGH).sum())
+    sizes["as gain chooses"] = int((score >= deferral.MIN_SCORE).sum())
     found: dict[str, Any] = {}
     for share, size in sizes.items():
         found[share] = {"pixels": min(size, len(score)) / whole}

@@ -61,7 +61,7 @@ def operations(h: int) -> dict[str, float]:
         "h": h,
         "paper": cost.macs(lcgar.build(3, settings), patch, logits),
         "patches": counted.patch,
-        "whole": counted.least(pixels) / pixels,
+        "whole": counted.cheapest(pixels) / pixels,
         "share_from_which_whole": counted.maps / (counted.patch - counted.pixel) / pixels,
     }
 

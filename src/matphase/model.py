@@ -17,7 +17,7 @@ from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
 from matphase.learning.pool import Pool
-from matphase.learning.team import Alone, Team, join
+from matphase.learning.team import SingleProcess, Team, join
 from matphase.learning.trainer import Run
 from matphase.method import folder as model_folder
 from matphase.method.conformal import RiskGuarantee
@@ -80,7 +80,7 @@ class MatPhase:
         self.settings = settings or Settings.preset(preset)
         registry.composition(self.settings.model)  # a model that there is
         self.seed = seed
-        self.team: Team = Alone()
+        self.team: Team = SingleProcess()
         self._trained: Model | None = None
         self._saved: tuple[Model | None, Path | None] = None, None
         """What was saved to, or loaded from, which folder."""

@@ -205,7 +205,7 @@ def test_maps_of_another_prediction(predicted: Path, refused: Refused, sample: S
     mp.save("out_idk.tif", mp.Volume.from_array(sample.labels[:2]), overwrite=True)
     refused(
         *["evaluate", "out.tif", "labels.tif"],
-        says=["out_idk.tif has shape (2, 48, 56)", "not of one prediction"],
+        says=["out_idk.tif has shape (2, 48, 56)", "do not belong to one prediction"],
     )
 
 

@@ -192,7 +192,7 @@ def test_another_grey_scale_is_refused_and_can_be_set(
     predict: list[str], refused: Refused, call: Call, sample: Sample
 ) -> None:
     write_stack("images.tif", sample.images * 50 + 1000)
-    refused(*predict, says=["images.tif", "the model was trained on", "intensity 'volume'"])
+    refused(*predict, says=["images.tif", "the model was trained on", "--intensity volume"])
     assert call(*predict, "--intensity", "volume").exit_code == 0
 
 
@@ -321,7 +321,7 @@ def test_slices_of_the_input_are_not_replaced(
 def test_nothing_is_written_into_a_model(
     copied: Path, predict: list[str], refused: Refused
 ) -> None:
-    refused(*predict, "--out", "model/out.tif", says=["model holds a model and nothing else"])
+    refused(*predict, "--out", "model/out.tif", says=["model is a model folder"])
 
 
 def test_a_folder_that_cannot_be_written(

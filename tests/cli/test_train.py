@@ -530,13 +530,13 @@ def test_resume_with_something_else_is_refused(
 ) -> None:
     keep = "continue with the same, or remove that folder"
     resume = [*TRAIN, "--resume"]
-    refused(*resume, "--seed", "1", says=["begun with other seed", keep])
+    refused(*resume, "--seed", "1", says=["started with other seed", keep])
     renamed = "void=0,carbon=1,nickel=2"
-    refused(*resume, "--label-map", renamed, says=["begun with other phases", keep])
+    refused(*resume, "--label-map", renamed, says=["started with other phases", keep])
     Path("other.toml").write_text("[lcgar]\nepochs = 7\n", "utf-8")
-    refused(*resume, "--config", "other.toml", says=["begun with other settings", keep])
+    refused(*resume, "--config", "other.toml", says=["started with other settings", keep])
     write_stack("other.tif", sample.images[::-1].copy())
-    refused(*resume, "--images", "other.tif", says=["begun with other data", keep])
+    refused(*resume, "--images", "other.tif", says=["started with other data", keep])
     assert stopped.exists()
 
 
@@ -549,7 +549,7 @@ def test_a_damaged_record_of_a_training(stopped: Path, refused: Refused, text: s
 def test_a_partial_folder_of_somebody_elses_stays(refused: Refused) -> None:
     Path("model.partial").mkdir()
     Path("model.partial/notes.txt").write_text("mine", "utf-8")
-    refused(*TRAIN, "--overwrite", says=["model.partial holds no training but something else"])
+    refused(*TRAIN, "--overwrite", says=["model.partial holds other files, not a training"])
 
 
 def test_an_interrupted_training_stays_when_the_new_one_cannot_begin(refused: Refused) -> None:

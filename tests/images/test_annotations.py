@@ -118,7 +118,7 @@ def test_some_of_them_by_number_or_mask() -> None:
 
 def test_phases_that_are_lacking_are_named() -> None:
     found = of(stack(8), strokes(8, {2: 20, 5: 0}))
-    assert [phase.name for phase in found.lacking()] == ["carbon"]
+    assert [phase.name for phase in found.missing_phases()] == ["carbon"]
     with pytest.raises(InputError, match=r"known: the phase 'carbon' \(value 10\) never occurs"):
         found.require_every_phase()
     with pytest.raises(InputError, match="my strokes: the phase 'carbon'"):
@@ -177,7 +177,7 @@ def test_labels_of_some_slices_find_theirs_by_number_or_by_distance() -> None:
 @pytest.mark.parametrize(
     ("there", "chosen", "says"),
     [
-        (9, None, r"say which slices of the images are labelled \(label_slices="),
+        (9, None, r"give the numbers of the labelled slices \(label_slices=\)"),
         (9, [0, 1], "got 2 slice numbers for known, which has 3"),
         (9, [0, 1, 9], "slices 0, 1, 9 of grey, which has slices 0 to 8"),
         (9, [-1, 1, 2], "slices -1, 1, 2 of grey"),

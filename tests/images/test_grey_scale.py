@@ -53,7 +53,7 @@ def test_another_grey_scale_is_refused(other: tuple[float, float], fits: bool) -
     if fits:
         scale.check_fits(IntensityScale(*other), "scan.tif")
     else:
-        with pytest.raises(InputError, match=r"scan\.tif.*intensity 'volume'"):
+        with pytest.raises(InputError, match=r"scan\.tif.*intensity='volume'"):
             scale.check_fits(IntensityScale(*other), "scan.tif")
 
 

@@ -166,6 +166,6 @@ def test_whole_slices_where_they_fit_and_rectangles_where_not() -> None:
 def test_too_little_memory_says_what_would_do() -> None:
     with pytest.raises(InputError, match=r"it: the smallest tile .* takes 350kB of .* to 350kB"):
         planned(10**5)
-    with pytest.raises(InputError, match="it looks at whole slices, and one of 200 x 300 px"):
+    with pytest.raises(InputError, match="it needs whole slices, and one of 200 x 300 px"):
         planned(10**6, halo=None)
     assert {one.shape for one in planned(110 * 200 * 300, halo=None)} == {(1, 200, 300)}

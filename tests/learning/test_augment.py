@@ -88,7 +88,7 @@ def test_impossible_number_of_copies(copies):
 
 def test_image_and_labels_must_be_a_pair():
     image, labels = pair()
-    with pytest.raises(InputError, match="no pair"):
+    with pytest.raises(InputError, match="do not match"):
         row_removal(image, labels[:-1], 2)
-    with pytest.raises(InputError, match="no pair"):
+    with pytest.raises(InputError, match="do not match"):
         row_removal(image[None], labels[None], 2)

@@ -62,7 +62,7 @@ def test_slices_read_in_tiles_equal_whole_ones(
     sample: Sample, monkeypatch: pytest.MonkeyPatch, at_once: int, per_slice: bool
 ) -> None:
     """From one row to a whole slice at a time, with neighbours, at both ends of the stack."""
-    monkeypatch.setattr(pools, "READ_AT_ONCE", at_once)
+    monkeypatch.setattr(pools, "PIXELS_PER_READ", at_once)
     scale = IntensityScale(0, 100, per_slice)
     pool = read(sample.images, sample.labels[[0, 2, 5]], scale, 3, [0, 2, 5])
     planes = [scale.apply(one) for one in sample.images]

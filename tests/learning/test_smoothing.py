@@ -122,7 +122,7 @@ def test_slices_do_not_see_each_other():
         (np.zeros((4, 4), np.uint8), 6, "4, 8, 12, 20, 24"),
         (np.zeros((4, 4), np.int64), 8, "uint8"),
         (np.zeros(4, np.uint8), 8, "shape"),
-        (np.full((4, 4), 3, np.uint8), 8, "index 3 is no phase"),
+        (np.full((4, 4), 3, np.uint8), 8, "index 3 is not a phase"),
     ],
 )
 def test_bad_input(labels, neighbors, words):
@@ -131,7 +131,7 @@ def test_bad_input(labels, neighbors, words):
 
 
 def test_phases_left_alone_must_exist():
-    with pytest.raises(InputError, match="index 3 is no phase"):
+    with pytest.raises(InputError, match="index 3 is not a phase"):
         smooth_labels(field(NICKEL), 3, keep=[3])
 
 

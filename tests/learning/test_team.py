@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 import matphase as mp
 from matphase.cli import app
-from matphase.learning.team import Alone, join
-from matphase.learning.trainer import Run, Shuffled, _Draws, train
+from matphase.learning.team import SingleProcess, join
+from matphase.learning.trainer import Run, Shuffled, _BatchSampler, train
 from matphase.support.errors import InputError
 from matphase.support.seeds import mix
 from samples import Sample
@@ -52,7 +52,7 @@ os.write(1, f"process {team.rank} heard {said}\\n".encode())
 """
 
 
-class Member(Alone):
+class Member(SingleProcess):
     """One of several, which here need not be there."""
 
     def __init__(self, rank: int, devices: int) -> None:
@@ -61,8 +61,8 @@ class Member(Alone):
 
 def test_the_processes_share_each_batch() -> None:
     order = Shuffled(24, 6, seed=3)
-    alone = [set(draw.indices) for draw in _Draws(order, 4, 0, Alone())]
-    parts = [list(_Draws(order, 4, mix(0, rank), Member(rank, 3))) for rank in range(3)]
+    alone = [set(draw.indices) for draw in _BatchSampler(order, 4, 0, SingleProcess())]
+    parts = [list(_BatchSampler(order, 4, mix(0, rank), Member(rank, 3))) for rank in range(3)]
     for step, together in enumerate(alone):
         shares = [set(part[step].indices) for part in parts]
         assert [len(share) for share in shares] == [2, 2, 2]

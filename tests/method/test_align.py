@@ -15,7 +15,7 @@ from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
 from matphase.method import align as align_module
 from matphase.method import scaling
-from matphase.method.align import Alignment, _by_parts, _nearest, align
+from matphase.method.align import Alignment, _field_by_tiles, _warp_labels, align
 from matphase.method.fit import align_labels, segmenter_of
 from matphase.method.scaling import Scaling
 from matphase.networks import registry
@@ -163,16 +163,16 @@ def test_a_large_slice_is_aligned_in_parts_as_in_one(monkeypatch: pytest.MonkeyP
     """
     truth = phases(1, (112, 400))
     labels, _ = displaced(truth, 3, 1.5)
-    whole = _by_parts(seen(truth), labels, ON)
-    monkeypatch.setattr(align_module, "PART", 128)
-    parts = _by_parts(seen(truth), labels, ON)
+    whole = _field_by_tiles(seen(truth), labels, ON)
+    monkeypatch.setattr(align_module, "TILE_SIDE", 128)
+    parts = _field_by_tiles(seen(truth), labels, ON)
     apart = np.hypot(*(whole - parts))
     assert 0 < apart.mean() < 0.15
     for near in (np.s_[:], np.s_[:, 118:138], np.s_[:, 246:266]):
         assert np.quantile(apart[near], 0.95) < 0.5
     middle = np.s_[:, 128:256]  # a part between others
     assert np.quantile(apart[middle], 0.99) < 0.5
-    moved, expected = (_nearest(labels, field) for field in (parts, whole))
+    moved, expected = (_warp_labels(labels, field) for field in (parts, whole))
     assert np.mean(moved != expected) < 0.015
     assert (
         np.mean(moved != truth) < 1.1 * np.mean(expected != truth) < 0.4 * np.mean(labels != truth)

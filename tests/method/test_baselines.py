@@ -147,14 +147,14 @@ def test_a_missing_package_is_told_before_anything_is_written(
 
 
 def test_no_local_part_to_train_again(sample: Sample, plain_unet: tuple[mp.MatPhase, Path]) -> None:
-    with pytest.raises(InputError, match="model unet has no local part"):
+    with pytest.raises(InputError, match="model unet has no local network"):
         plain_unet[0].refit_local(sample.images, sample.labels)
 
 
 def test_no_threshold_without_idk(sample: Sample, tiny_settings: Settings) -> None:
     settings = settings_of("unet", tiny_settings).updated({"idk": {"tune_recall": 0.9}})
     pair = sample.images, sample.labels
-    with pytest.raises(InputError, match="model unet, which calls no pixel uncertain"):
+    with pytest.raises(InputError, match="model unet, which marks no pixel as uncertain"):
         mp.MatPhase(settings=settings).fit(*pair, NAMES, validation=pair)
 
 
@@ -162,7 +162,7 @@ def test_a_folder_of_another_model(
     sample: Sample, tiny_settings: Settings, plain_unet: tuple[mp.MatPhase, Path]
 ) -> None:
     other = mp.MatPhase(settings=settings_of("fcn", tiny_settings))
-    with pytest.raises(InputError, match="begun with other settings"):
+    with pytest.raises(InputError, match="started with other settings"):
         other.fit(sample.images[:2], sample.labels[:2], NAMES, folder=plain_unet[1])
 
 

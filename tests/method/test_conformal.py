@@ -187,17 +187,17 @@ def test_errors_that_come_in_blocks_break_a_guarantee_made_pixel_by_pixel() -> N
 
 def test_too_few_blocks_are_told_before_the_work() -> None:
     shape, every = (4, 64, 64), 4 * 64 * 64
-    conformal.check_enough(every, shape, settings(0.2, (4, 32, 32)))
+    conformal.check_enough_blocks(every, shape, settings(0.2, (4, 32, 32)))
     with pytest.raises(InputError, match=r"at least 49 blocks of 8 x 32 x 32 .* got 4; give more"):
-        conformal.check_enough(every, shape, settings(0.02, (8, 32, 32)))
+        conformal.check_enough_blocks(every, shape, settings(0.02, (8, 32, 32)))
     # of half the pixels the phase is not known
     with pytest.raises(InputError, match=r"at least 4 blocks of 4 x 32 x 32 pixels, got 2;"):
-        conformal.check_enough(every // 2, shape, settings(0.2, (4, 32, 32)))
+        conformal.check_enough_blocks(every // 2, shape, settings(0.2, (4, 32, 32)))
 
 
 def test_slices_that_pass_can_keep_the_guarantee_if_all_is_right() -> None:
     labels = np.zeros((49, SIDE, SIDE), np.uint8)
-    conformal.check_enough(labels.size, labels.shape, settings(0.02))
+    conformal.check_enough_blocks(labels.size, labels.shape, settings(0.02))
     found = fitted(slices(np.ones(labels.shape), labels), settings(0.02))
     assert found.trusted == labels.size
 

@@ -97,7 +97,7 @@ def test_learns_only_where_exactly_one_is_right() -> None:
     )
     local = LocalPrediction(answers, np.full((5, 3), 1 / 3, np.float32))
     asked = Partition(idk, idk.astype(np.float32))
-    chosen, right = deferral._decisive(known, asked, local, truth[0])
+    chosen, right = deferral._decisive_pixels(known, asked, local, truth[0])
     np.testing.assert_array_equal(chosen, [0, 1])  # the third and fourth: both wrong
     np.testing.assert_array_equal(right, [False, True])
 

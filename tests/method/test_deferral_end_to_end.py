@@ -218,7 +218,7 @@ def test_a_fold_answers_without_having_seen_its_labels(gaining: Settings, folds:
         weights = np.ones(3, np.float32)
         # without folds the network answers that learned from all of them
         whole = local.fit(*data, weights, gaining, Run())
-        asked, said = hcl.answers_to_learn_from(*data, weights, whole, number, gaining, Run())
+        asked, said = hcl.training_answers(*data, weights, whole, number, gaining, Run())
         np.testing.assert_array_equal(np.concatenate([one.idk for one in asked]), idk)
         return np.concatenate([one.probabilities for one in said])
 

@@ -48,14 +48,14 @@ def numbered(n: int = 4) -> tuple[GlobalPrediction, np.ndarray]:
 def test_training_pixels_are_balanced_and_ignored_ones_left_out() -> None:
     known, truth = numbered()
     truth[:, :10] = IGNORE_INDEX
-    values, wrong = hcl_idk._balanced(stack_of(known), truth, 0, seed=0)
+    values, wrong = hcl_idk._balanced_pixels(stack_of(known), truth, 0, seed=0)
     assert wrong.mean() == 0.5
     pixels = values[:, -1].astype(int)
     assert len(np.unique(pixels)) == len(pixels)
     assert (truth.ravel()[pixels] != IGNORE_INDEX).all()
     np.testing.assert_array_equal((known.labels != truth).ravel()[pixels], wrong)
     np.testing.assert_array_equal(values, hcl_idk.features(known)[pixels])
-    few, _ = hcl_idk._balanced(stack_of(known), truth, 10, seed=0)
+    few, _ = hcl_idk._balanced_pixels(stack_of(known), truth, 10, seed=0)
     assert len(few) == 4 * 10
     assert np.bincount(few[:, -1].astype(int) // 1600).tolist() == [10] * 4
 
@@ -63,7 +63,7 @@ def test_training_pixels_are_balanced_and_ignored_ones_left_out() -> None:
 def test_pixels_are_drawn_from_the_whole_image_by_the_seed() -> None:
     known, truth = numbered(1)
     drawn = [
-        hcl_idk._balanced(stack_of(known), truth, 100, seed)[0][:, -1].astype(int)
+        hcl_idk._balanced_pixels(stack_of(known), truth, 100, seed)[0][:, -1].astype(int)
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(drawn[0], drawn[1])

@@ -110,15 +110,15 @@ def test_only_known_idk_pixels_take_part(
     truth = known.labels.copy()
     truth[0, :20] = IGNORE_INDEX
     pool, split = pool_of(images, truth), split_of(partition)
-    pixels = lcgar._chosen(pool, split, 0, seed=0, everywhere=False)
+    pixels = lcgar._training_pixels(pool, split, 0, seed=0, everywhere=False)
     assert partition.idk[pixels].all()
     assert (truth[pixels] != IGNORE_INDEX).all()
     hard = partition.idk & (truth != IGNORE_INDEX)
-    assert len(pixels[0]) == hard.sum() == lcgar.count_hard(pool, split)
-    few = lcgar._chosen(pool, split, 50, seed=0, everywhere=False)
+    assert len(pixels[0]) == hard.sum() == lcgar.count_hard_pixels(pool, split)
+    few = lcgar._training_pixels(pool, split, 50, seed=0, everywhere=False)
     assert np.bincount(few[0]).tolist() == [50, 50]
     assert partition.idk.any()
-    every = lcgar._chosen(pool, split, 0, seed=0, everywhere=True)
+    every = lcgar._training_pixels(pool, split, 0, seed=0, everywhere=True)
     assert len(every[0]) == np.count_nonzero(truth != IGNORE_INDEX)
     assert (truth[every] != IGNORE_INDEX).all()
 

@@ -183,7 +183,7 @@ def test_resume_after_sigkill(
 def test_a_folder_of_another_training_is_refused(fit: Fit, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         fit(tmp_path / "run", Killer("train ugsm", 2))
-    with pytest.raises(InputError, match="begun with other settings"):
+    with pytest.raises(InputError, match="started with other settings"):
         fit(tmp_path / "run", lcgar={"h": 5})
 
 

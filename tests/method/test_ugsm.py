@@ -88,10 +88,10 @@ def test_memory_limit_changes_the_batches_only(
 def test_batches_fit_the_memory_they_are_given(network: UNet) -> None:
     one = cost.pass_bytes(network, 64, 64)
     for memory, slices, samples in ((1, 1, 1), (3, 3, 1), (17, 8, 2), (47, 8, 5)):
-        batch = ready(network)._batching((64, 64), 8, 5, memory * one)
+        batch = ready(network)._batch_size((64, 64), 8, 5, memory * one)
         assert (batch.slices, batch.samples) == (slices, samples)
     with pytest.raises(InputError, match="one pass over a slice of 64 x 64 px"):
-        ready(network)._batching((64, 64), 8, 5, one - 1)
+        ready(network)._batch_size((64, 64), 8, 5, one - 1)
 
 
 def test_without_dropout_all_passes_agree(images: np.ndarray) -> None:

@@ -67,7 +67,7 @@ def test_only_the_pixels_asked_for_are_answered() -> None:
 
 
 def test_a_network_that_pads_with_zeros_has_no_dense_form() -> None:
-    with pytest.raises(ValueError, match="zeros at the rim"):
+    with pytest.raises(ValueError, match="zero padding of each patch"):
         DenseLCGAR(LCGAR(2, 3, padded=True))
 
 
@@ -86,7 +86,7 @@ def test_costs_are_those_counted_by_hand() -> None:
 def test_a_slice_costs_a_sixtieth_of_table_4_on_patches() -> None:
     paper = macs(LCGAR(4, 3, 11, 3), torch.zeros(1, 4, 11, 11), torch.zeros(1, 3))
     side = 512
-    dense = costs(LCGARSettings(padding="image"), 3, side, side).least(side**2) / side**2
+    dense = costs(LCGARSettings(padding="image"), 3, side, side).cheapest(side**2) / side**2
     assert paper / dense == pytest.approx(60, rel=0.05)
 
 
@@ -94,7 +94,7 @@ def test_few_pixels_are_cheaper_one_by_one() -> None:
     counted = Costs(patch=100, maps=5000, pixel=10)
     asked = np.array([0, 1, 55, 56, 1000])
     assert counted.whole_is_cheaper(asked).tolist() == [False, False, False, True, True]
-    assert [counted.least(n) for n in asked] == [0, 100, 5500, 5560, 15000]
+    assert [counted.cheapest(n) for n in asked] == [0, 100, 5500, 5560, 15000]
 
 
 def test_more_memory_allows_more_rows() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from matphase.networks import reach, registry
-from matphase.networks.reach import Reach, pyramid
+from matphase.networks.reach import Reach, pyramid_reach
 from matphase.settings import UGSMSettings
 
 NETWORKS = [("unet", 1), ("unet", 3), ("mcd_unet", 4), ("fcn", 4), ("segnet", 4)]
@@ -68,8 +68,8 @@ def test_an_answer_sees_as_far_as_the_radius_and_no_farther(
 
 def test_radii_worked_out_by_hand() -> None:
     # two convolutions, pooling, two convolutions, back, two convolutions: 2 + 4 + 2
-    assert pyramid([2], 2, [2]) == Reach(8, 2)
-    assert pyramid([], 3, []) == Reach(3, 1)
+    assert pyramid_reach([2], 2, [2]) == Reach(8, 2)
+    assert pyramid_reach([], 3, []) == Reach(3, 1)
     assert reach_of(build("unet", 4)) == Reach(94, 16)
 
 

@@ -144,7 +144,7 @@ def test_a_scheduler_that_goes_while_blocks_are_predicted(
                 client.cluster.close()
 
         crew = cluster.Cluster(client, model_folder)
-        with pytest.raises(MatPhaseError, match="the Dask scheduler is gone; start one again"):
+        with pytest.raises(MatPhaseError, match="the Dask scheduler has stopped; start one again"):
             predicted(model_folder, scan, tmp_path / "out.tif", crew, Closing())
     found = predicted(model_folder, scan, tmp_path / "out.tif", None)
     for one, other in zip(found, undisturbed, strict=True):
@@ -183,7 +183,7 @@ def test_workers_with_another_version_or_model(model_folder: Path) -> None:
     with pytest.raises(InputError, match="install the same version"):
         cluster._work(("0.0.0", here), model_folder, checksum, None, None)  # type: ignore[arg-type]
     other = version("matphase"), "bfloat16 on a machine of its own"
-    with pytest.raises(InputError, match="take workers of one kind"):
+    with pytest.raises(InputError, match="use workers of one kind"):
         cluster._work(other, model_folder, checksum, None, None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="sees another model"):
         cluster._model(model_folder, "of another")

@@ -206,7 +206,7 @@ def test_places_are_checked_for_each_file(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=f"{path.name} exists"):
             check_places(out, layers, overwrite=False)
         check_places(out, layers, overwrite=True)
-        with pytest.raises(OutputError, match=f"would replace .*{path.name}, which is read"):
+        with pytest.raises(OutputError, match=f"would replace the input .*{path.name}; choose"):
             check_places(out, layers, overwrite=True, sources=[path])
         path.unlink()
         path.mkdir()
@@ -264,5 +264,5 @@ def test_a_record_that_is_none(tmp_path: Path, content: bytes) -> None:
 
 def test_labels_without_a_record_need_phases(tmp_path: Path) -> None:
     mp.save(tmp_path / "out.tif", mp.Volume.from_array(np.zeros((32, 32), np.uint8)))
-    with pytest.raises(InputError, match=r"no record lies beside .* name its phases"):
+    with pytest.raises(InputError, match=r"has no record; name its phases"):
         open_stored(tmp_path / "out.tif")

@@ -164,7 +164,7 @@ def test_a_file_that_went_is_named(tmp_path: Path, memory: mp.Prediction) -> Non
     with pytest.raises(InputError, match=r"out_sample_02\.tif is missing, .* predict again"):
         _ = opened.samples
     mp.save(tmp_path / "out_idk.tif", mp.Volume.from_array(np.zeros((32, 40))), overwrite=True)
-    with pytest.raises(InputError, match="not of one prediction"):
+    with pytest.raises(InputError, match="do not belong to one prediction"):
         _ = opened.idk
 
 
@@ -222,7 +222,7 @@ def test_arguments_that_do_not_fit_together(
     for wrong in ({"workers": 2}, {"scheduler": "tcp://x:1"}, {"overwrite": True}):
         with pytest.raises(InputError, match="give out="):
             model.predict(sample.images, **wrong)
-    with pytest.raises(InputError, match="exclude each other"):
+    with pytest.raises(InputError, match="got both workers= and scheduler="):
         model.predict(sample.images, out=tmp_path / "o.tif", workers=1, scheduler="tcp://x:1")
     with pytest.raises(InputError, match=r"so it has to be a file; save it \(mp\.save\)"):
         model.predict(sample.images, out=tmp_path / "o.tif", workers=1)
@@ -264,7 +264,7 @@ def test_plot_draws_a_slice(disk: mp.Prediction, memory: mp.Prediction) -> None:
     # the scan of this one is not to be found
     alone = [panel.get_title() for panel in disk.plot(2).axes if panel.get_title()]
     assert alone == ["phases", "entropy in nats"]
-    with pytest.raises(InputError, match="has slices 0 to 2, so no slice 3"):
+    with pytest.raises(InputError, match="got slice 3, but the prediction has slices 0 to 2"):
         memory.plot(3)
 
 

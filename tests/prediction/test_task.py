@@ -328,5 +328,5 @@ def test_a_network_that_looks_at_whole_slices_says_so() -> None:
     pytest.importorskip("segmentation_models_pytorch")
     model = model_of(model="manet")
     assert len(plan(model, (1, 64, 64), 0, 10**9)) == 1
-    with pytest.raises(InputError, match=r"manet looks at whole slices, and one of 64 x 64 px"):
+    with pytest.raises(InputError, match=r"manet needs whole slices, and one of 64 x 64 px"):
         plan(model, (3, 64, 64), 0, 10**6)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from matphase.support.scratch import Chosen, DiskArray, gathered, mapped
+from matphase.support.scratch import DiskArray, Subset, as_array, gather
 from matphase.support.seeds import fingerprint
 
 VALUES = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
@@ -41,7 +41,7 @@ def test_it_is_written_as_an_array_is(stored: DiskArray, key: object) -> None:
 
 def test_what_was_read_is_a_copy(stored: DiskArray) -> None:
     stored[0][...] = 9
-    stored.mapped()[...] = 9
+    stored.as_array()[...] = 9
     np.testing.assert_array_equal(stored[...], VALUES)
 
 
@@ -85,28 +85,28 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_some_entries_of_a_stack(stored: DiskArray, on_disk: bool) -> None:
-    some = Chosen(stored if on_disk else VALUES, np.array([3, 0, 3]))
+    some = Subset(stored if on_disk else VALUES, np.array([3, 0, 3]))
     expected = VALUES[[3, 0, 3]]
     assert (some.shape, some.dtype, len(some)) == ((3, 5, 6), np.float32, 3)
     for key in (1, np.s_[2, 1:3], np.s_[0, :, 4], np.s_[1:], np.s_[:, 2, :2]):
         np.testing.assert_array_equal(some[key], expected[key])
     np.testing.assert_array_equal(list(some), expected)
-    twice = Chosen(some, np.array([1]))
+    twice = Subset(some, np.array([1]))
     np.testing.assert_array_equal(twice[0], VALUES[0])
 
 
 def test_single_values_are_gathered_without_reading_the_rest(stored: DiskArray) -> None:
     numbers, columns = np.array([3, 0, 3]), np.array([5, 1, 0])
-    some = Chosen(Chosen(stored, np.array([2, 0, 3, 1])), np.array([1, 2, 0, 2]))
+    some = Subset(Subset(stored, np.array([2, 0, 3, 1])), np.array([1, 2, 0, 2]))
     expected = VALUES[[0, 3, 2, 3]]
     for stack, values in ((VALUES, VALUES), (stored, VALUES), (some, expected)):
-        found = gathered(stack, numbers, slice(None), columns)
+        found = gather(stack, numbers, slice(None), columns)
         np.testing.assert_array_equal(found, values[numbers, :, columns])
 
 
 def test_as_one_array(stored: DiskArray) -> None:
-    np.testing.assert_array_equal(mapped(stored), VALUES)
-    assert mapped(VALUES) is VALUES
+    np.testing.assert_array_equal(as_array(stored), VALUES)
+    assert as_array(VALUES) is VALUES
 
 
 def test_a_fingerprint_is_of_shape_type_and_content_wherever_it_lies(stored: DiskArray) -> None:

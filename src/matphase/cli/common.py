@@ -105,7 +105,7 @@ def with_options(message: str, verb: Callable[..., Any]) -> str:
     if "label_map" in options:
         options["phases"] = options["label_map"]
     if "validation_images" in options:
-        options["validation"] = "--validation-images and --validation-labels"
+        options["validation"] = f"{options['validation_images']} and {options['validation_labels']}"
 
     def replaced(found: re.Match[str]) -> str:
         name, value = found.groups()

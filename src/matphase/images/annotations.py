@@ -1,4 +1,4 @@
-"""Known pixels on a volume: some of its slices, labelled densely, or strokes on them."""
+"""Annotations: known pixels of a volume, from densely labelled slices or from strokes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from matphase.support.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Which pixels of which slices are known, and their phases; read when asked for.
+    """Known pixels of a volume and their phases, read from the labels when needed.
 
-    A dense slice is one whose pixels are all known. Slices without a known pixel are left out.
+    In a densely labelled slice all pixels are known. Slices without known pixels are left out.
 
     Attributes:
-        z: (n,) rising numbers of the annotated slices in the volume that they belong to, from 0.
-        counts: (n, phases) known pixels of each phase in each of them.
-        labels: label values of the annotated slices and perhaps others.
-        planes: (n,) which slices of `labels` these are.
-        phases: meaning of the values.
+        z: (n,) numbers of the annotated slices in the volume, from 0, rising.
+        counts: (n, phases) number of known pixels of each phase in each annotated slice.
+        labels: label values of the annotated slices, and possibly of others.
+        planes: (n,) numbers of the annotated slices in `labels`.
+        phases: names and label values of the phases.
     """
 
     z: NDArray[np.int64]
@@ -44,13 +44,13 @@ class Annotations:
 
         Args:
             images: grey values.
-            labels: phases of the same pixels, of all slices or of some.
-            phases: their values; pixels of the ignore value are not known.
+            labels: phases of the same pixels, for all slices or some of them.
+            phases: their label values; pixels with the ignore value are not known.
             label_slices: see `labelled_slices`.
 
         Raises:
-            InputError: images and labels differ in size, it is not known which of the slices are
-                labelled, a label value is not in the table, or no pixel is known.
+            InputError: slices of images and labels differ in size, the numbers of the labelled
+                slices are not known, a label value is not in the table, or no pixel is known.
         """
         numbers = labelled_slices(images, labels, label_slices)
         if images.shape[-2:] != labels.shape[-2:]:
@@ -67,7 +67,7 @@ class Annotations:
         if not len(planes):
             raise InputError(
                 f"{labels.name}: every pixel has the ignore value {phases.ignore}; give labels "
-                "that name phases"
+                "that contain phases"
             )
         planes = planes[np.argsort(numbers[planes], kind="stable")]
         return cls(numbers[planes], found[planes], labels, planes, phases)
@@ -76,7 +76,7 @@ class Annotations:
         return len(self.z)
 
     def plane(self, number: int) -> NDArray[np.uint8]:
-        """Phase indices (y, x) of one annotated slice; `IGNORE_INDEX` where not known."""
+        """Phase indices (y, x) uint8 of one annotated slice; `IGNORE_INDEX` where not known."""
         plane = int(self.planes[number])
         where = f"{self.labels.name}, slice {plane}"
         return self.phases.encode(self.labels.slice(plane), where=where)
@@ -85,13 +85,13 @@ class Annotations:
         return (self.plane(number) for number in range(len(self)))
 
     def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Annotations":
-        """Those of some of the annotated slices, by number or by mask."""
+        """Select annotated slices by number or by mask."""
         return Annotations(
             self.z[chosen], self.counts[chosen], self.labels, self.planes[chosen], self.phases
         )
 
-    def lacking(self) -> list[Phase]:
-        """The phases of which no pixel is known."""
+    def missing_phases(self) -> list[Phase]:
+        """Phases without a known pixel."""
         totals = self.counts.sum(axis=0)
         return [
             phase for phase, count in zip(self.phases.phases, totals, strict=True) if count == 0
@@ -101,10 +101,10 @@ class Annotations:
         """Refuse labels in which a phase never occurs.
 
         Args:
-            name: what to call the labels in the message.
+            name: name of the labels for the message.
 
         Raises:
-            InputError: naming the phase.
+            InputError: a phase never occurs; the message names it.
         """
         require_every_phase(self.counts.sum(axis=0), self.phases, name or self.labels.name)
 
@@ -113,39 +113,39 @@ def require_every_phase(counts: NDArray[np.int64], phases: PhaseTable, name: str
     """Refuse labels in which a phase never occurs.
 
     Args:
-        counts: (phases,) known pixels of each.
-        phases: their names.
-        name: what to call the labels in the message.
+        counts: (phases,) number of known pixels of each phase.
+        phases: names of the phases.
+        name: name of the labels for the message.
 
     Raises:
-        InputError: naming the phase.
+        InputError: a phase never occurs; the message names it.
     """
     for phase, count in zip(phases.phases, counts, strict=True):
         if count == 0:
             raise InputError(
                 f"{name}: the phase {phase.name!r} (value {phase.value}) never occurs; "
-                "remove it from the label map, or add slices that show it"
+                "remove it from the label map, or add slices that contain it"
             )
 
 
 def labelled_slices(
     images: Volume, labels: Volume, chosen: Sequence[int] | None
 ) -> NDArray[np.int64]:
-    """Which slice of the images each slice of the labels belongs to.
+    """Number of the image slice that each slice of the labels belongs to.
 
-    As many images as labels are pairs in their order. Where there are more images, the numbers are
-    inferred from the slice spacings, if both volumes have one; both then begin at the same place.
+    Equal numbers of image and label slices are matched in order. Otherwise the numbers are inferred
+    from the slice spacings of both volumes, which then have to begin at the same slice.
 
     Args:
         images: grey values.
-        labels: of some of their slices.
-        chosen: the numbers (from 0), if the caller knows them.
+        labels: labels of all slices or some of them.
+        chosen: numbers given by the user, from 0.
 
     Returns:
         (slices of the labels,) numbers from 0.
 
     Raises:
-        InputError: they cannot be told, or there are no such slices.
+        InputError: the numbers are needed and cannot be inferred, or are not valid.
     """
     n, there = labels.n_slices, images.n_slices
     if chosen is not None:
@@ -175,7 +175,7 @@ def _by_spacing(images: Volume, labels: Volume) -> NDArray[np.int64]:
         if length is None or volume.unit is None:
             raise InputError(
                 f"{images.name} has {images.n_slices} slices but {labels.name} has "
-                f"{labels.n_slices}; say which slices of the images are labelled (label_slices=), "
+                f"{labels.n_slices}; give the numbers of the labelled slices (label_slices=), "
                 "or record the slice spacing in both files"
             )
         lengths.append(converted(length, volume.unit, "mm"))

@@ -1,4 +1,4 @@
-"""Grey values on one scale: what the networks see lies in [-1, 1]."""
+"""Intensity scale: maps grey values to [-1, 1], the input range of the networks."""
 
 import math
 from collections.abc import Iterable
@@ -14,19 +14,19 @@ from matphase.support.errors import InputError
 SLICES_TO_SAMPLE = 64
 PIXELS_TO_SAMPLE = 250_000
 TAIL_PERCENT = 0.1
-DRIFT = 0.05
-"""Scatter of the slices' own scales, in parts of the volume's, from which a stack counts as
-drifting. Of two real stacks one (.076) gains from scales of its slices, the other (.049) does not
-(`benchmarks/results/grey_scale.md`)."""
+MAX_DRIFT = 0.05
+"""Standard deviation of the slices' own scales, relative to the scale of the volume, above which
+each slice is scaled by itself. Of two real stacks this helps one (0.076), and not the other (0.049;
+`benchmarks/results/grey_scale.md`)."""
 
 
 @dataclass(frozen=True)
 class IntensityScale:
-    """The grey values that map to -1 and 1: low and high percentiles of a volume, or of a slice.
+    """Intensity scale: the low and high percentiles, of a volume or a slice, that map to -1 and 1.
 
-    One scale for a whole volume is best where grey values mean the same in all of it: slices with
-    other phase fractions then still show a material in the same grey. Where brightness drifts
-    along the stack, each slice is scaled by its own percentiles. Blocks of a slice never are.
+    One scale for the whole volume is best if a material has the same grey value everywhere, since
+    it does not depend on the phase fractions of a slice. If the brightness drifts along the stack,
+    each slice is scaled by its own percentiles.
 
     Attributes:
         low: grey value at the low percentile of the volume.
@@ -46,8 +46,8 @@ class IntensityScale:
 
         Args:
             volume: grey values.
-            mode: one scale for the volume, one a slice, or `auto`: one a slice where the slices'
-                own percentiles scatter (standard deviation) by more than 5 % of the scale.
+            mode: one scale per `volume`, or per `slice`; `auto`: per slice if the standard
+                deviation of the slices' own percentiles is more than 5 % of the volume's scale.
 
         Raises:
             InputError: a pixel is NaN or infinite, a slice is smaller than 32 px, or all pixels
@@ -55,35 +55,35 @@ class IntensityScale:
         """
         step = math.ceil(volume.n_slices / SLICES_TO_SAMPLE)
         sample = np.stack(
-            [_thinned(checked_slice(volume, z)) for z in range(0, volume.n_slices, step)]
+            [_subsample(checked_slice(volume, z)) for z in range(0, volume.n_slices, step)]
         )
-        low, high = _ends(sample)
+        low, high = _percentiles(sample)
         if low == high:
             raise InputError(
-                f"{volume.name}: all pixels have the value {low:g}, so there is nothing to "
-                "tell phases apart by; check that this is the image"
+                f"{volume.name}: all pixels have the value {low:g}, so phases cannot be "
+                "distinguished; check that this is the image"
             )
         per_slice = mode == "slice"
         if mode == "auto":
-            per_slice = drift(sample, low, high) > DRIFT
+            per_slice = drift(sample, low, high) > MAX_DRIFT
         return cls(low, high, per_slice)
 
     def apply(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scale a slice (height, width) to [-1, 1]; what lies beyond the percentiles is clipped."""
-        return scaled(image, *(_ends(image) if self.per_slice else (self.low, self.high)))
+        """Scale a slice (height, width) to [-1, 1]; values beyond the percentiles are clipped."""
+        return scaled(image, *(_percentiles(image) if self.per_slice else (self.low, self.high)))
 
     def of_slices(
         self, volume: Volume, numbers: NDArray[np.int64] | None = None, neighbours: int = 1
     ) -> NDArray[np.float64]:
-        """The grey values that map to -1 and 1 in each slice, (n, 2).
+        """Grey values that map to -1 and 1 in each slice, (n_slices, 2).
 
-        A part of a slice is scaled as the whole slice is, so where each slice has a scale of its
-        own, the slices are read once for it.
+        Parts of a slice are scaled like the whole slice, so with a scale per slice the slices are
+        read once here.
 
         Args:
             volume: grey values.
-            numbers: of the slices that are needed; all by default. The others are NaN.
-            neighbours: slices around each of them, itself among them, that are needed, too.
+            numbers: numbers of the slices that are needed; all by default. The others are NaN.
+            neighbours: number of slices needed around each of these, including itself; odd.
 
         Raises:
             InputError: a slice cannot be used.
@@ -91,18 +91,19 @@ class IntensityScale:
         if not self.per_slice:
             return np.full((volume.n_slices, 2), (self.low, self.high))
         if numbers is None:
-            return np.array([_ends(plane) for plane in checked_slices(volume)])
+            return np.array([_percentiles(plane) for plane in checked_slices(volume)])
         ends = np.full((volume.n_slices, 2), np.nan)
         around = numbers[:, None] + np.arange(neighbours) - neighbours // 2
         for z in np.unique(np.clip(around, 0, volume.n_slices - 1)):
-            ends[z] = _ends(checked_slice(volume, int(z)))
+            ends[z] = _percentiles(checked_slice(volume, int(z)))
         return ends
 
     def check_fits(self, other: "IntensityScale", name: str) -> None:
-        """Refuse a volume whose grey values lie far from those of the training slices.
+        """Refuse a volume whose grey values are far from those of the training slices.
 
         Raises:
-            InputError: one end of the scale of `other` is off by more than half of this scale.
+            InputError: a percentile of `other` differs by more than half of the range of this
+                scale.
         """
         span = self.high - self.low
         if self.per_slice:
@@ -110,14 +111,14 @@ class IntensityScale:
         if abs(other.low - self.low) > span / 2 or abs(other.high - self.high) > span / 2:
             raise InputError(
                 f"{name}: grey values run from {other.low:.4g} to {other.high:.4g}, but the model "
-                f"was trained on {self.low:.4g} to {self.high:.4g}; bring them to one scale, or "
-                "let the volume set its own with intensity 'volume'"
+                f"was trained on {self.low:.4g} to {self.high:.4g}; rescale the volume, or use "
+                "its own grey scale (intensity='volume')"
             )
 
 
 def scaled(image: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
-    """Bring `low` to -1 and `high` to 1; what lies beyond is clipped. Any shape."""
-    if low == high:  # a slice of one value, as outside of the sample
+    """Map `low` to -1 and `high` to 1 in an image of any shape; values beyond are clipped."""
+    if low == high:  # a constant slice, for example outside the sample
         return np.zeros_like(image, dtype=np.float32)
     linear = (image - np.float32(low)) * np.float32(2 / (high - low)) - 1
     clipped: NDArray[np.float32] = np.clip(linear, -1, 1, dtype=np.float32)
@@ -125,27 +126,27 @@ def scaled(image: NDArray[np.float32], low: float, high: float) -> NDArray[np.fl
 
 
 def drift(slices: Iterable[NDArray[np.float32]], low: float, high: float) -> float:
-    """Scatter of the slices' own percentiles (the larger standard deviation of the two ends).
+    """Drift of the brightness: standard deviation of the slices' own percentiles.
 
     Args:
-        slices: grey values.
-        low: grey value at the low percentile of all.
-        high: grey value at the high percentile of all.
+        slices: grey values of each slice.
+        low: low percentile of the volume.
+        high: high percentile of the volume.
 
     Returns:
-        the scatter in parts of `high - low`.
+        the larger standard deviation of both percentiles, relative to `high - low`.
     """
-    return float(np.std([_ends(one) for one in slices], axis=0).max() / (high - low))
+    return float(np.std([_percentiles(one) for one in slices], axis=0).max() / (high - low))
 
 
-def _thinned(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Evenly spaced pixels of a slice, at most 250,000: enough for percentiles."""
+def _subsample(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Evenly spaced pixels of a slice, about 250,000 at most, which is enough for percentiles."""
     step = math.ceil(math.sqrt(plane.size / PIXELS_TO_SAMPLE))
     return plane[::step, ::step].copy()
 
 
-def _ends(values: NDArray[np.float32]) -> tuple[float, float]:
-    """The percentiles; where too few pixels stand out to move them, the extremes."""
+def _percentiles(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Low and high percentile; minimum and maximum if the percentiles are equal."""
     low, high = np.percentile(values, [TAIL_PERCENT, 100 - TAIL_PERCENT])
     if low == high:
         low, high = values.min(), values.max()

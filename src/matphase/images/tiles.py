@@ -1,9 +1,9 @@
-"""Tiles: which voxels are answered for at a time, and which have to be looked at for that.
+"""Tiles: parts of a volume that are processed one at a time.
 
-A tile answers for its core: several slices, and a rectangle of each. It looks at its window: the
-core with a halo around it, on all three axes. Cores cover the volume once. Windows begin and end at
-multiples of what the networks pool, or at the border of the slice, so that pooling meets the same
-pixels as on the whole.
+A tile gives the result for its core: a rectangle of one or more slices. Its networks see its
+window: the core with a halo, on all three axes. The cores cover the volume exactly once. Windows
+begin and end at multiples of the pooling of the networks, or at the border of the slice, so that
+pooling combines the same pixels as in the whole slice.
 """
 
 import math
@@ -27,21 +27,22 @@ Maps = dict[str, NDArray[Any]]
 """Maps of a tile or a volume by name: (z, y, x), or (phases or samples, z, y, x); phases are
 indices."""
 
-MOST_SLICES = 16
-"""Of a tile of whole slices: more of them would gain nothing, and be lost to a kill."""
+MAX_SLICES = 16
+"""Maximum number of slices of a tile of whole slices. Larger tiles are not faster, and more work is
+lost if the process is killed."""
 DEPTHS = (8, 4, 2, 1)
-"""Slices of tiles that are rectangles. Files are often stored in chunks several slices deep, which
-are decoded for each tile that has one of the slices; so thin tiles come last."""
+"""Numbers of slices to try for tiles that are parts of slices, best first. Files often have chunks
+of several slices, each decoded for every tile that needs one of them, so thin tiles are slow."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a volume that is looked at by itself.
+    """A part of a volume that is processed by itself.
 
     Attributes:
         number: from 0, in the order of z, then y, then x.
-        core: (z, rows, columns) of the volume that it answers for.
-        window: (z, rows, columns) of the volume that it looks at, core included.
+        core: (z, rows, columns) of the volume for which the tile gives the result.
+        window: (z, rows, columns) of the volume that the networks see, including the core.
     """
 
     number: int
@@ -55,7 +56,7 @@ class Tile:
 
     @property
     def inner(self) -> tuple[slice, slice]:
-        """Rows and columns of the core, counted from the window's first."""
+        """Rows and columns of the core, relative to the window."""
         rows, columns = (
             slice(core.start - window.start, core.stop - window.start)
             for core, window in zip(self.core[1:], self.window[1:], strict=True)
@@ -64,30 +65,30 @@ class Tile:
 
     @property
     def shape(self) -> Shape:
-        """Of the core, in voxels."""
+        """Shape (z, y, x) of the core, in voxels."""
         z, rows, columns = (part.stop - part.start for part in self.core)
         return z, rows, columns
 
     @property
     def voxels(self) -> int:
-        """Of the core."""
+        """Number of voxels of the core."""
         return math.prod(self.shape)
 
     @property
     def pixels_seen(self) -> int:
-        """Pixels of the window in all slices of the core: what the work grows with."""
+        """Number of pixels of the window in all slices of the core, which determines the work."""
         rows, columns = (side.stop - side.start for side in self.window[1:])
         return int(self.shape[0] * rows * columns)
 
 
 @dataclass(frozen=True)
 class Halo:
-    """What a tile has to see around its core.
+    """Surroundings of a core that a tile has to see.
 
     Attributes:
         radius: pixels in y and x.
-        multiple: windows begin and end at multiples of it, in pixels, or at the border.
-        slices: above and below.
+        multiple: windows begin and end at multiples of this number of pixels, or at the border.
+        slices: number of slices above and below.
     """
 
     radius: int = 0
@@ -100,11 +101,11 @@ def tiles(shape: Shape, core: Shape, halo: Halo = Halo()) -> list[Tile]:
 
     Args:
         shape: (z, y, x) of the volume.
-        core: (z, y, x) of the cores; those at the far ends are as large as what is left.
-        halo: around each core, unless the volume ends.
+        core: (z, y, x) of the cores; the last ones along each axis may be smaller.
+        halo: halo around each core, limited by the volume.
 
     Raises:
-        ValueError: a core is empty, or cores would not begin at multiples.
+        ValueError: a core is empty, or cores would not begin at multiples of `halo.multiple`.
     """
     for length, side in zip(core[1:], shape[1:], strict=True):
         if length < side and length % halo.multiple:
@@ -112,7 +113,7 @@ def tiles(shape: Shape, core: Shape, halo: Halo = Halo()) -> list[Tile]:
                 f"tiles of {length} px do not begin at multiples of {halo.multiple} px"
             )
     if min(core) < 1 or halo.radius < 0:
-        raise ValueError(f"there is no tile of {core} with a halo of {halo}")
+        raise ValueError(f"there is no tile with core {core} and {halo}")
     z, rows, columns = (_pieces(side, length) for side, length in zip(shape, core, strict=True))
     halos = ((halo.slices, 1), (halo.radius, halo.multiple), (halo.radius, halo.multiple))
     found = []
@@ -128,16 +129,16 @@ def tiles(shape: Shape, core: Shape, halo: Halo = Halo()) -> list[Tile]:
 def read_tile(
     volume: Volume, ends: NDArray[np.float64], tile: Tile, slices: int
 ) -> NDArray[np.float32]:
-    """What networks see of a volume for one tile: scaled grey values with neighbouring slices.
+    """Read the network input of one tile: scaled grey values with neighbouring slices.
 
     Args:
         volume: grey values.
-        ends: (n_slices, 2) what maps to -1 and 1 in each slice (`IntensityScale.of_slices`).
-        tile: whose window is read; above and below the volume its last slices are repeated.
-        slices: that a network sees at once, odd.
+        ends: (n_slices, 2) grey values that map to -1 and 1 (`IntensityScale.of_slices`).
+        tile: tile whose window is read; beyond the ends of the volume its last slice is repeated.
+        slices: number of slices that a network sees at once, odd.
 
     Returns:
-        (dz, slices, dy, dx), a stack of `slices` for each slice of the core.
+        (dz, slices, dy, dx) float32: `slices` slices for each slice of the core.
 
     Raises:
         InputError: the slices cannot be used.
@@ -159,32 +160,32 @@ def plan_tiles(
     memory: int,
     *,
     name: str,
-    most_slices: int = MOST_SLICES,
+    max_slices: int = MAX_SLICES,
 ) -> list[Tile]:
-    """Cut a volume into tiles that fit into memory: whole slices where they do, else rectangles.
+    """Cut a volume into tiles that fit into memory: whole slices if they fit, else rectangles.
 
     Args:
         shape: (z, y, x) of the volume.
-        halo: that networks need; None where they look at whole slices.
-        pass_bytes: what one pass over a slice of (height, width) takes.
-        pixel_bytes: what else a pixel of a window takes in each of the tile's slices.
+        halo: halo that the networks need; None if they need whole slices.
+        pass_bytes: memory of one pass over a slice of (height, width).
+        pixel_bytes: further memory per pixel of a window and slice of the tile.
         memory: bytes that a tile may take.
-        name: of what is computed, for the message.
-        most_slices: of a tile of whole slices.
+        name: name of the computation for the message.
+        max_slices: maximum number of slices of a tile of whole slices.
 
     Raises:
-        InputError: not even the smallest tile fits; it says what would.
+        InputError: not even the smallest tile fits; the message says how much memory is needed.
     """
     z, height, width = shape
     each = pixel_bytes * height * width
     once = pass_bytes(height, width)
     if once + each <= memory:
-        # half of the memory for passes, which are quicker in batches
+        # half of the memory for passes, which are faster in batches
         depth = min(memory // 2, memory - once) // each
-        return tiles(shape, (max(1, min(depth, most_slices, z)), height, width))
+        return tiles(shape, (max(1, min(depth, max_slices, z)), height, width))
     if halo is None:
         raise InputError(
-            f"{name} looks at whole slices, and one of {height} x {width} px takes "
+            f"{name} needs whole slices, and one of {height} x {width} px takes "
             f"{amount_text(once + each)} of memory, but the limit is {amount_text(memory)}; raise "
             f"the memory limit to {amount_text(once + each)}"
         )
@@ -205,22 +206,22 @@ def plan_tiles(
 
 
 def window_side(core: int, side: int, halo: Halo) -> int:
-    """The longest side that the window of a core of so many pixels can have."""
+    """Maximum side of the window of a core with side `core`, in pixels."""
     if core >= side:
         return side
     return min(side, core + 2 * (-(-halo.radius // halo.multiple) * halo.multiple))
 
 
 def largest_core(shape: Shape, halo: Halo, fits: Callable[[Shape], bool]) -> Shape | None:
-    """The shape of the largest cores whose windows fit: parts of slices, few slices deep.
+    """Shape of the largest cores whose windows fit: parts of a few slices.
 
     Args:
         shape: (z, y, x) of the volume.
-        halo: of the tiles.
-        fits: whether windows of such a shape (z, y, x) fit; if one does, so do smaller ones.
+        halo: halo of the tiles.
+        fits: whether a window of shape (z, y, x) fits; if it does, smaller ones fit, too.
 
     Returns:
-        (z, y, x), or None where not even the smallest fits.
+        (z, y, x), or None if not even the smallest fits.
     """
     z, height, width = shape
 
@@ -232,7 +233,7 @@ def largest_core(shape: Shape, halo: Halo, fits: Callable[[Shape], bool]) -> Sha
     cells = 0
     for depth in DEPTHS:
         cells = bisect_right(sizes, False, key=lambda cells: too_large(cells, depth))
-        # a window then is at most four times its core, three parts of it halo
+        # the window then has at most four times the pixels of its core
         if cells * halo.multiple >= 2 * halo.radius:
             break
     if cells == 0:
@@ -242,7 +243,7 @@ def largest_core(shape: Shape, halo: Halo, fits: Callable[[Shape], bool]) -> Sha
 
 
 def _even(side: int, length: int, multiple: int) -> int:
-    """As few pieces as pieces of `length` would be, but of one length, which a sliver is not."""
+    """Length of equal pieces, as few as pieces of `length`, so that the last one is not thin."""
     pieces = -(-side // length)
     return -(-side // (pieces * multiple)) * multiple
 

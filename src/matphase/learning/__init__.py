@@ -1,1 +1,1 @@
-"""How any network is trained: examples, augmentation, splits, the training loop."""
+"""Training of any network: examples, augmentation, splits, the training loop."""

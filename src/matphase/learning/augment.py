@@ -1,4 +1,4 @@
-"""The paper's augmentation: leave out rows at the top and stretch the rest to full size."""
+"""The paper's augmentation: remove rows at the top and stretch the rest to full size."""
 
 from typing import Any
 
@@ -12,33 +12,34 @@ from matphase.support.errors import InputError
 def row_removal(
     image: NDArray[np.floating[Any]], labels: NDArray[np.uint8], copies: int = 10
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Make `copies` of an image and its labels, copy i without its top i rows (appendix 6.3).
+    """Make copies of an image and its labels, where copy i lacks the top i rows (appendix 6.3).
 
-    What is left is resized to full size, the image bilinearly, the labels to the nearest pixel.
-    Both are sampled at the same points, pixel centres at half integers, so that an edge in the
-    image and the same edge in the labels stay together. Copy 0 is the original, unchanged.
+    The remaining rows are resized to full size: bilinear for the image, nearest neighbour for the
+    labels. Both are sampled at the same points, with pixel centres at half integers, so that edges
+    in image and labels still coincide. Copy 0 is the original.
 
     Args:
         image: grey values, shape (h, w), or (slices, h, w) with neighbours of the labelled slice.
         labels: phase indices or the ignore index, uint8, shape (h, w).
-        copies: number of copies k, the original among them; the paper takes 10.
+        copies: number of copies k, including the original; the paper uses 10.
 
     Returns:
-        Images as float32 of shape (copies, ..., h, w) and labels as uint8 of shape (copies, h, w).
+        images as float32 of shape (copies, ..., h, w) and labels as uint8 of shape (copies, h, w).
 
     Raises:
-        InputError: image and labels are not 2D of one shape, or there are not rows enough.
+        InputError: image and labels do not have the same height and width, or there are fewer rows
+            than copies.
     """
     if image.ndim not in (2, 3) or image.shape[-2:] != labels.shape:
         raise InputError(
-            f"an image of shape {image.shape} and labels of shape {labels.shape} are no pair; "
+            f"image of shape {image.shape} and labels of shape {labels.shape} do not match; "
             "give both as (h, w)"
         )
     height = image.shape[-2]
     if not 1 <= copies <= height:
         raise InputError(
-            f"{copies} copies cannot be made of an image with {height} rows, each losing one row "
-            f"more; give 1 to {height} copies"
+            f"cannot make {copies} copies of an image with {height} rows, since each copy loses "
+            f"one row more; give 1 to {height} copies"
         )
     images = np.empty((copies, *image.shape), dtype=np.float32)
     stretched = np.empty((copies, *labels.shape), dtype=np.uint8)
@@ -49,10 +50,10 @@ def row_removal(
 
 
 def _to_height(rows: NDArray[Any], height: int, order: int) -> NDArray[Any]:
-    """Stretch to `height` rows by the spline of `order` (0 nearest, 1 bilinear), values kept."""
+    """Stretch to `height` rows, by nearest neighbour (order 0) or bilinear (order 1)."""
     if rows.shape[-2] == height:
         return rows
     factors = (*(1,) * (rows.ndim - 2), height / rows.shape[-2], 1)
-    # `grid_mode` puts pixel centres at half integers for both orders alike.
+    # grid_mode: pixel centres at half integers for both orders
     resized: NDArray[Any] = zoom(rows, factors, order=order, mode="nearest", grid_mode=True)
     return resized

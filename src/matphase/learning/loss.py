@@ -1,4 +1,4 @@
-"""The loss of networks that name phases."""
+"""The loss of networks that predict phases."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from matphase.learning.trainer import Loss
 
 
 def weighted_cross_entropy(weights: NDArray[Any]) -> Loss:
-    """Cross-entropy, each pixel weighed by its phase, as a mean over the known pixels.
+    """Weighted mean of the cross-entropy over the known pixels.
 
-    A batch without a known pixel has the loss 0, where a plain mean would be NaN.
+    The loss of a batch without known pixels is 0, where a plain mean would be NaN.
 
     Args:
-        weights: (phases,) of the phases.
+        weights: (phases,) weight of each phase.
 
     Returns:
         a function of logits (n, phases, ...) and targets (n, ...) int64.

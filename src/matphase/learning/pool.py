@@ -1,4 +1,4 @@
-"""Annotated slices as networks learn from them: scaled, augmented, on disk."""
+"""The training pool: annotated slices, scaled and augmented, on disk."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +15,10 @@ from matphase.images.volume import Volume, check_not_constant
 from matphase.learning.augment import row_removal
 from matphase.learning.smoothing import LabelChanges, changes_from_counts, smooth_labels
 from matphase.settings import DataSettings
-from matphase.support.scratch import Chosen, Stack, room_for
+from matphase.support.scratch import Stack, Subset, room_for
 
-READ_AT_ONCE = 2**22
-"""Pixels of a slice that are read at a time, with their neighbours."""
+PIXELS_PER_READ = 2**22
+"""Maximum number of pixels of a slice, with its neighbours, that are read at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Pool:
         labels: (n, height, width) uint8 phase indices, `IGNORE_INDEX` where not known.
         source: (n,) number of the annotated slice that each image was made from.
         phases: meaning of the indices.
-        folder: on the disk that holds what is made of the pool; none: the system's own.
+        folder: folder for derived arrays on disk; None: the system's folder for temporary files.
     """
 
     images: Stack
@@ -49,18 +49,18 @@ class Pool:
         slices: int = 1,
         folder: Path | None = None,
     ) -> "Pool":
-        """Read the annotated slices and their neighbours, a tile at a time.
+        """Read the annotated slices and their neighbours, one tile at a time.
 
         Args:
             images: grey values.
-            annotations: known pixels on them.
-            scale: of the grey values.
-            slices: that an image consists of, odd.
-            folder: for temporary files.
+            annotations: known pixels of these images.
+            scale: intensity scale.
+            slices: number of slices per image, odd.
+            folder: folder for temporary files.
 
         Raises:
-            InputError: a slice cannot be used, or several slices are wanted but those of the
-                volume are no neighbours.
+            InputError: a slice cannot be used, or neighbours are needed but the slices of the
+                volume are not consecutive.
         """
         for z in annotations.z:
             check_not_constant(images, int(z))
@@ -69,7 +69,7 @@ class Pool:
         grey = room_for((n, slices, height, width), np.float32, folder)
         known = room_for((n, height, width), np.uint8, folder)
         ends = scale.of_slices(images, annotations.z, slices)
-        rows = max(1, READ_AT_ONCE // width)
+        rows = max(1, PIXELS_PER_READ // width)
         every = tiles((images.n_slices, height, width), (1, rows, width), Halo(slices=slices // 2))
         per_slice = len(every) // images.n_slices
         for number, z in enumerate(annotations.z):
@@ -88,7 +88,7 @@ class Pool:
         return height, width
 
     def counts(self) -> NDArray[np.int64]:
-        """Known pixels of each phase, (phases,)."""
+        """Number of known pixels of each phase, (phases,)."""
         counts = np.zeros(len(self.phases), np.int64)
         for number in range(len(self)):
             plane = self.labels[number]
@@ -99,20 +99,20 @@ class Pool:
         """Refuse a pool in which a phase never occurs.
 
         Raises:
-            InputError: naming the phase.
+            InputError: a phase never occurs; the message names it.
         """
         require_every_phase(self.counts(), self.phases, name)
 
     def prepared(self, settings: DataSettings) -> tuple["Pool", LabelChanges | None]:
-        """Make the training pool: each slice's row-removal copies, their labels smoothed.
+        """Training pool: row-removal copies of each slice, with smoothed labels.
 
         Returns:
-            the pool, slice by slice, and what smoothing changed (None where it is off).
+            the pool, slice by slice, and the changes by smoothing (None if it is off).
         """
         return self.copied(settings.copies).smoothed(settings)
 
     def copied(self, copies: int) -> "Pool":
-        """Row-removal copies of each slice, slice by slice."""
+        """Pool of the row-removal copies of each slice, slice by slice."""
         if copies == 1:
             return self
         images = room_for((len(self) * copies, *self.images.shape[1:]), np.float32, self.folder)
@@ -125,7 +125,7 @@ class Pool:
         return replace(self, images=images, labels=labels, source=source)
 
     def smoothed(self, settings: DataSettings) -> tuple["Pool", LabelChanges | None]:
-        """The pool with smoothed labels, and what that changed (None where it is off)."""
+        """Pool with smoothed labels, and the changes (None if smoothing is off)."""
         if not settings.smooth_labels:
             return self, None
         names, n = self.phases.names, len(self.phases)
@@ -142,26 +142,26 @@ class Pool:
         return replace(self, labels=smooth), changes_from_counts(before, after, changed)
 
     def with_labels(self, labels: Stack) -> "Pool":
-        """The same images with other labels (n, height, width)."""
+        """Pool of the same images with other labels (n, height, width)."""
         return replace(self, labels=labels)
 
     def spread(self, limit: int) -> "Pool":
-        """At most `limit` of the images, evenly spaced; 0: all of them."""
+        """Select at most `limit` evenly spaced images; 0: all of them."""
         if limit == 0 or limit >= len(self):
             return self
         return self.take(np.linspace(0, len(self) - 1, limit).round().astype(np.int64))
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Pool":
-        """Some of the images, by mask or by number; nothing is copied."""
+        """Select images by mask or by number, without copying."""
         numbers = np.arange(len(self))[chosen]
         return replace(
             self,
-            images=Chosen(self.images, numbers),
-            labels=Chosen(self.labels, numbers),
+            images=Subset(self.images, numbers),
+            labels=Subset(self.labels, numbers),
             source=self.source[numbers],
         )
 
     def known(self, number: int) -> NDArray[np.bool_]:
-        """Which pixels (height, width) of an image are known."""
+        """Mask (height, width) of the known pixels of an image."""
         known: NDArray[np.bool_] = self.labels[number] != IGNORE_INDEX
         return known

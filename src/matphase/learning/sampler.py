@@ -1,4 +1,4 @@
-"""Training examples for networks that label whole images: tiles around known pixels."""
+"""Training examples of networks that segment whole images: tiles around known pixels."""
 
 import numpy as np
 import torch
@@ -11,13 +11,13 @@ from matphase.support.scratch import Stack
 
 
 class TileSampler:
-    """Slices, or random squares of them that hold a known pixel.
+    """Sampler of whole slices, or of random crops that contain a known pixel.
 
     Args:
         images: (n, channels, height, width) float32.
         labels: (n, height, width) uint8; `IGNORE_INDEX` where not known.
-        crop: side of the squares in pixels, at most the slice's sides; 0: whole slices.
-        flips: flip at random, and turn squares by quarters.
+        crop: side of the square crops in pixels, limited by the slice; 0: whole slices.
+        flips: flip at random, and rotate squares by 90 degrees.
     """
 
     def __init__(self, images: Stack, labels: Stack, crop: int, flips: bool) -> None:
@@ -27,7 +27,7 @@ class TileSampler:
         self._rows = min(crop or height, height)
         self._columns = min(crop or width, width)
         self._flips = flips
-        # as many squares a slice as it takes to see about every pixel once an epoch
+        # so many crops per slice that an epoch sees each pixel about once
         self._per_slice: int = max(1, round(height * width / (self._rows * self._columns)))
         self._known = np.array(
             [
@@ -35,7 +35,7 @@ class TileSampler:
                 for number in range(len(labels))
             ]
         )
-        """(n, height) known pixels down to and with each row."""
+        """(n, height) number of known pixels up to and including each row."""
 
     def __len__(self) -> int:
         return len(self._images) * self._per_slice
@@ -64,7 +64,7 @@ class TileSampler:
         return image, label
 
     def _corner(self, number: int, rng: np.random.Generator) -> tuple[int, int]:
-        """Where a square begins: a known pixel, drawn at random, lies anywhere in it."""
+        """Draw the corner of a crop, with a random known pixel at a random place in it."""
         height, width = self._images.shape[-2:]
         until = self._known[number]
         if until[-1] == 0 or (self._rows, self._columns) == (height, width):

@@ -1,8 +1,8 @@
-"""Which slices train, which choose, and which test.
+"""Splits into training, validation and test slices.
 
-Neighbouring slices of a tomogram show nearly the same thing, so slices drawn at random for a test
-flatter the model. `blocked_split` keeps the sets apart in depth and is the one for claims;
-`paper_split` follows the paper, leak included, for comparison with its tables.
+Neighbouring slices of a tomogram are nearly equal, so test slices drawn at random give scores that
+are too good. `blocked_split` separates the sets in depth; use it for scores that you report.
+`paper_split` follows the paper, including its leak, for comparison with its tables.
 """
 
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ PAPER_LEAKY_PAIRS = 10
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Indices of slices along depth, int64, sorted; the sets are disjoint.
+    """Split of slices into disjoint sets of sorted int64 indices.
 
     Attributes:
-        train: slices that the networks learn from.
-        validation: slices that settings are chosen by; may be empty.
-        test: slices that only the final numbers are taken from.
+        train: slices for training.
+        validation: slices for choosing settings; may be empty.
+        test: slices for the final scores only.
     """
 
     train: NDArray[np.int64]
@@ -33,13 +33,13 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class PaperSplit:
-    """Pairs (slice, copy) of the augmented pool, int64 of shape (pairs, 2), sorted; disjoint.
+    """Split of the augmented pool into disjoint, sorted pairs (slice, copy), int64 (pairs, 2).
 
     Attributes:
-        train: pairs that the networks learn from.
-        test: pairs that are tested, the unseen slices' and the leaky ones.
-        unseen: slices of which no copy is in `train`, shape (4,), sorted; test results on these
-            alone are free of the leak.
+        train: pairs for training.
+        test: test pairs: all copies of the unseen slices, and the leaky pairs.
+        unseen: slices without a copy in `train`, shape (4,), sorted; only test scores on these
+            are free of the leak.
     """
 
     train: NDArray[np.int64]
@@ -50,29 +50,28 @@ class PaperSplit:
 def blocked_split(
     n_slices: int, *, validation: float = 0.15, test: float = 0.25, guard: int = 2
 ) -> Split:
-    """Cut the depth into blocks: train, guard, validation, guard, test.
+    """Split the depth into blocks: train, guard, validation, guard, test.
 
-    Guard slices belong to no set: they keep slices that nearly repeat each other out of different
-    sets. Split before augmentation, so that copies stay with their slice.
+    Guard slices belong to no set, so that nearly equal slices do not end up in different sets.
+    Split before augmentation, so that copies stay with their slice.
 
     Args:
         n_slices: number of slices.
-        validation: share of the slices outside guards for validation, at least one slice; with 0
-            there is no such block and only one guard.
-        test: share of the slices outside guards for the test, at least one slice.
+        validation: share of validation slices, not counting guards, at least one slice; 0: no
+            validation block, and only one guard.
+        test: share of test slices, not counting guards, at least one slice.
         guard: number of unused slices between neighbouring blocks.
 
     Raises:
-        InputError: a share is outside [0, 1) (test: not above 0), nothing is left to train on, or
-            `guard` is negative.
+        InputError: the shares are invalid, no training slices are left, or `guard` is negative.
     """
     if not (0 <= validation < 1 and 0 < test < 1 and validation + test < 1):
         raise InputError(
-            f"shares of {validation:g} for validation and {test:g} for test leave no split; give "
-            "a test share above 0, no negative one, and a sum below 1"
+            f"shares of {validation:g} for validation and {test:g} for test are invalid; give "
+            "a test share above 0, a validation share of 0 or more, and a sum below 1"
         )
     if guard < 0:
-        raise InputError(f"a guard of {guard} slices is negative; give 0 or more")
+        raise InputError(f"guard is {guard}; give 0 slices or more")
     guards = 2 if validation > 0 else 1
     usable = n_slices - guards * guard
     n_test = max(1, round(test * usable))
@@ -93,29 +92,28 @@ def blocked_split(
 
 
 def paper_split(n_slices: int, copies: int = 10, *, seed: int) -> PaperSplit:
-    """Split the augmented pool as the paper does (appendix 6.3), which leaks by construction.
+    """Split the augmented pool as in the paper (appendix 6.3), with its leak.
 
-    Of the n_slices x copies pairs, the test takes all copies of 4 slices drawn at random, which
-    training never sees, and 10 pairs drawn from the copies of the other slices. These 10 leave the
-    training set, but their sibling copies, the same slice shifted by some rows, stay in it; and the
-    neighbours in depth of all test slices are there too. With 133 slices and 10 copies: 1330 pairs,
-    1280 to train and 50 to test.
+    The test set has all copies of 4 random slices, which are not in the training set, and 10 random
+    pairs of other slices. The other copies of these 10 pairs, shifted by some rows, stay in the
+    training set, as do the neighbours in depth of all test slices. With 133 slices and 10 copies:
+    1330 pairs, 1280 for training and 50 for the test.
 
     Args:
         n_slices: number of slices before augmentation.
         copies: copies of each slice, see `matphase.learning.augment.row_removal`.
-        seed: seed of the draw; equal seeds give equal splits.
+        seed: random seed; equal seeds give equal splits.
 
     Raises:
-        InputError: `copies` is below 1, or the slices are too few to leave a training set.
+        InputError: `copies` is below 1, or there are too few slices to leave a training set.
     """
     if copies < 1:
-        raise InputError(f"{copies} copies of each slice make no pool; give at least 1")
+        raise InputError(f"copies is {copies}; give at least 1")
     if (n_slices - PAPER_UNSEEN_SLICES) * copies <= PAPER_LEAKY_PAIRS:
         raise InputError(
             f"{n_slices} slices with {copies} copies each are too few for the paper's split, which "
-            f"tests on all copies of {PAPER_UNSEEN_SLICES} slices and {PAPER_LEAKY_PAIRS} pairs "
-            "more; give more slices or take the blocked split"
+            f"tests on all copies of {PAPER_UNSEEN_SLICES} slices and {PAPER_LEAKY_PAIRS} more "
+            "pairs; give more slices, or use the blocked split"
         )
     random = np.random.default_rng(seed)
     unseen = np.sort(random.choice(n_slices, size=PAPER_UNSEEN_SLICES, replace=False))

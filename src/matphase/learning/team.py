@@ -1,9 +1,9 @@
-"""Processes that train one model together: several devices, on one machine or on many.
+"""Data-parallel training: processes on one or more devices and machines train one model.
 
-Every process runs the whole program, with the same data. They share each training step's batch
-and average their gradients (data-parallel training, by Lightning); all else each does for itself,
-but for what `Team.first` does once for all: writing files, and whatever decides how long a
-training is, since processes that disagree on that would wait for each other forever.
+Every process runs the whole program with the same data. The processes share the batch of each
+training step and average their gradients, by Lightning. Everything else runs in each process,
+except for calls of `Team.first`, which run in the first one: writing files, and decisions about the
+length of a training, since processes that disagree would wait for each other forever.
 """
 
 import logging
@@ -21,12 +21,12 @@ Result = TypeVar("Result")
 
 
 class Team(Protocol):
-    """The processes that train together.
+    """Group of processes that train one model together.
 
     Attributes:
-        devices: of each machine.
-        nodes: machines.
-        rank: of this process, from 0; the first one writes and reports.
+        devices: number of devices of each machine.
+        nodes: number of machines.
+        rank: number of this process, from 0; the first process writes and reports.
     """
 
     devices: int
@@ -38,15 +38,15 @@ class Team(Protocol):
         """Number of processes."""
 
     def first(self, work: Callable[[], Result]) -> Result:
-        """Let the first process do it, and give its result to all.
+        """Run `work` in the first process, and return its result in all processes.
 
         Raises:
-            EndedElsewhere: in the other processes, where it failed in the first.
+            EndedElsewhere: in the other processes, if `work` failed in the first.
         """
 
 
-class Alone:
-    """A team of one."""
+class SingleProcess:
+    """Team of a single process."""
 
     devices = 1
     nodes = 1
@@ -54,15 +54,15 @@ class Alone:
     size = 1
 
     def first(self, work: Callable[[], Result]) -> Result:
-        """Do it."""
+        """Run `work`."""
         return work()
 
 
-class Together:
-    """A team of several, which is there once all its processes are.
+class MultiProcess:
+    """Team of several processes; creating it waits until all of them have started.
 
-    On one machine the first process starts the others: it calls the program once more for each,
-    with the same arguments. Under SLURM or torchrun all are started from outside.
+    On one machine the first process starts the others by running the program again with the same
+    arguments. SLURM and torchrun start all processes themselves.
     """
 
     def __init__(self, devices: int, nodes: int) -> None:
@@ -74,7 +74,7 @@ class Together:
         accelerator = best_device().type
         self._fabric = Fabric(
             accelerator=accelerator,
-            # the others wait while the first does what it does for all, however long that takes
+            # the other processes may wait long for `first`
             strategy=DDPStrategy(timeout=timedelta(days=30)),
             devices=devices,
             num_nodes=nodes,
@@ -91,11 +91,11 @@ class Together:
         if self.rank > 0:
             results: list[Result] = self._fabric.broadcast([])
             if not results:
-                raise EndedElsewhere("the first process failed; it says why")
+                raise EndedElsewhere("the first process failed; see its message")
             return results[0]
         try:
             result = work()
-        except BaseException:  # whatever it is, the others must not wait for a result
+        except BaseException:  # after any error the others must not wait for a result
             self._fabric.broadcast([])
             raise
         self._fabric.broadcast([result])
@@ -103,24 +103,26 @@ class Together:
 
 
 def join(devices: int = 1, nodes: int = 1) -> Team:
-    """The team of this process; call it once, before anything is written.
+    """Join the team of this process; call it once, before anything is written.
 
     Args:
-        devices: processes on each machine, one a GPU, or one a part of the CPU's cores.
-        nodes: machines.
+        devices: processes per machine: one per GPU, or each with a part of the CPU's cores.
+        nodes: number of machines.
 
     Raises:
-        InputError: there are no such devices, or the processes cannot find each other.
+        InputError: the devices do not exist, or the processes cannot connect.
     """
     if devices < 1 or nodes < 1:
-        raise InputError(f"{devices} devices on {nodes} nodes train nothing; give at least one")
+        raise InputError(
+            f"got {devices} devices and {nodes} nodes; give at least one of each (devices=, nodes=)"
+        )
     if devices * nodes == 1:
-        return Alone()
+        return SingleProcess()
     make_torchvision_importable()
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
-        return Together(devices, nodes)
+        return MultiProcess(devices, nodes)
     except (MisconfigurationException, RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
@@ -130,7 +132,7 @@ def join(devices: int = 1, nodes: int = 1) -> Team:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's advertisements and hints, which concern no user of ours."""
+    """Silence Lightning's hints, which do not concern users of MatPhase."""
     loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,8 +1,7 @@
-"""One training loop for every network here, on Lightning: resumable and reproducible.
+"""The training loop of all networks, on Lightning: resumable and reproducible.
 
-All that is random is drawn from seeds that name the network, the epoch and the step. So a
-training that was killed and goes on from its last checkpoint ends in the same weights, bit for
-bit, as one that was not disturbed.
+Random seeds are derived from the network, the epoch and the step. A training that was killed and
+resumes from its last checkpoint therefore ends with bit-identical weights.
 """
 
 import math
@@ -19,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from matphase.learning.team import Alone, Team, quiet_lightning
+from matphase.learning.team import SingleProcess, Team, quiet_lightning
 from matphase.networks.torchvision_shim import make_torchvision_importable
 from matphase.support.device import PrecisionSetting, best_device, resolve
 from matphase.support.errors import InputError, Interrupted, ModelError
@@ -43,35 +42,35 @@ WARM_UP = 0.05
 
 @dataclass(frozen=True)
 class Draw:
-    """Which examples make up one batch, and the seed of all that is random about them."""
+    """Examples of one batch, and the random seed of their augmentation."""
 
     indices: Indices
     seed: int
 
 
 class Examples(Protocol):
-    """Training examples that come a batch at a time, gathered without a loop over them."""
+    """Training examples, gathered batch by batch."""
 
     def __len__(self) -> int:
         """Number of examples."""
 
     def batch(self, draw: Draw) -> tuple[Tensor, ...]:
-        """The network's inputs for these examples, and behind them the target."""
+        """Inputs of the network for these examples, followed by the target."""
 
 
 class Order(Protocol):
-    """Decides which examples each step sees."""
+    """Order in which training sees the examples."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
 
     def epoch(self, number: int) -> Iterator[Indices]:
-        """The batches of one epoch, as index arrays."""
+        """Batches of one epoch, as index arrays."""
 
 
 class Shuffled:
-    """Every example once an epoch, in an order drawn anew each epoch."""
+    """Order in which each epoch sees every example once, newly shuffled."""
 
     def __init__(self, n_examples: int, batch_size: int, seed: int) -> None:
         self._n = n_examples
@@ -80,8 +79,8 @@ class Shuffled:
 
     @property
     def steps_per_epoch(self) -> int:
-        # a last batch that is not full is left out: batch norm fails on single examples, and
-        # over the epochs every example is seen
+        # an incomplete last batch is left out: batch norm fails on single examples, and later
+        # epochs see the examples left out
         return self._n // self._size
 
     def epoch(self, number: int) -> Iterator[Indices]:
@@ -92,16 +91,16 @@ class Shuffled:
 
 @dataclass(frozen=True)
 class Run:
-    """Where and how a training runs; the same for all networks of a model.
+    """Options of a training that all networks of a model share.
 
     Args:
-        seed: names every random draw.
+        seed: random seed.
         precision: see `Settings.precision`.
-        folder: keeps checkpoints and finished weights, so that a second call goes on where the
-            first one stopped; none: nothing is kept.
-        reporter: is told of progress.
-        tensorboard: folder for TensorBoard logs, or none.
-        restart: throw away what `folder` holds of an earlier training.
+        folder: folder for checkpoints and finished weights, from which a second call resumes;
+            None: nothing is kept.
+        reporter: receives progress.
+        tensorboard: folder for TensorBoard logs; None: no logs.
+        restart: delete an earlier training in `folder`.
         team: processes that train together.
     """
 
@@ -111,15 +110,15 @@ class Run:
     reporter: Reporter = field(default_factory=Silent)
     tensorboard: Path | None = None
     restart: bool = False
-    team: Team = field(default_factory=Alone)
+    team: Team = field(default_factory=SingleProcess)
 
     def in_full_precision(self) -> "Run":
-        """The same run in float32."""
+        """Same run in float32."""
         return replace(self, precision="float32")
 
 
 def epochs_needed(epochs: int, min_steps: int, steps_per_epoch: int) -> int:
-    """`epochs`, or as many as it takes for `min_steps` optimiser steps."""
+    """Number of epochs: `epochs`, or more if `min_steps` optimiser steps need more."""
     return max(epochs, math.ceil(min_steps / steps_per_epoch))
 
 
@@ -135,24 +134,24 @@ def train(
     run: Run,
     max_steps: int = 0,
 ) -> None:
-    """Train `network` in place by Adam, the rate rising briefly and falling as a cosine.
+    """Train `network` in place by Adam, with linear warm-up and cosine decay of the rate.
 
-    With `run.folder`, weights that are there already are loaded instead, and a training that
-    was stopped goes on from its last checkpoint.
+    With `run.folder`, finished weights are loaded instead, and an interrupted training resumes
+    from its last checkpoint.
 
     Args:
-        network: is left in evaluation mode, on the CPU.
-        examples: what it learns from.
-        order: which examples each step sees.
+        network: network to train; afterwards in evaluation mode, on the CPU.
+        examples: training examples.
+        order: order of the examples.
         loss: maps output and target to a scalar.
-        name: of the stage; names its files and its progress bar.
+        name: name of the stage, for its files and progress bar.
         epochs: passes over the examples.
-        learning_rate: highest learning rate of Adam.
+        learning_rate: maximum learning rate of Adam.
         run: seed, precision, folder, reporter.
-        max_steps: stop after so many optimiser steps, in the middle of an epoch; 0: do not.
+        max_steps: maximum number of optimiser steps; 0: no limit.
 
     Raises:
-        InputError: a batch has fewer than two examples for each process of the team.
+        InputError: a batch has fewer than two examples per process of the team.
         Interrupted: the user stopped it; the message names the checkpoint that was kept.
     """
     team = run.team
@@ -168,10 +167,9 @@ def train(
         if batch < 2 * team.size:
             raise InputError(
                 f"a batch of {batch} examples of {name} is too small for {team.size} processes, "
-                "which need two each; raise its batch_size, or train with fewer devices where "
-                "there are no more examples"
+                "which need two examples each; raise its batch_size, or use fewer devices"
             )
-        # each process augments its own examples, and drops its own activations
+        # augmentation and dropout differ between processes
         seed = mix(seed, "process", team.rank)
     steps = epochs * order.steps_per_epoch
     if max_steps:
@@ -180,16 +178,16 @@ def train(
     module = _Supervised(network, loss, learning_rate, steps, seed)
     module.to(memory_format=torch.channels_last)
     loader: DataLoader[Any] = DataLoader(
-        _Batches(examples), sampler=_Draws(order, steps, seed, team), batch_size=None
+        _Batches(examples), sampler=_BatchSampler(order, steps, seed, team), batch_size=None
     )
     with quiet_lightning():
         trainer = _trainer(name, epochs, steps, run, checkpoint)
         resume = checkpoint if checkpoint is not None and team.first(checkpoint.exists) else None
         try:
-            # weights_only: a checkpoint is read as data; nothing in it can run code
+            # weights_only: a checkpoint is read as data, so it cannot run code
             trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
         except SystemExit as error:  # Lightning turns Ctrl-C into exit(1)
-            raise Interrupted(f"stopped during {name}; {_kept(checkpoint)}") from error
+            raise Interrupted(f"stopped during {name}; {_kept_text(checkpoint)}") from error
     network.cpu().eval()
     if finished is not None and checkpoint is not None:
         written, stale = finished, checkpoint
@@ -205,12 +203,12 @@ def save_weights(network: nn.Module, path: Path, *, overwrite: bool = False) -> 
     """Write a network's weights and buffers as safetensors."""
     tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
     with atomic_write(path, overwrite=overwrite) as beside:
-        # its own writer turns a full disk into an error of another kind, and lets nobody else read
+        # safetensors' own writer hides a full disk, and makes files that only the owner can read
         beside.write_bytes(save(tensors))
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Read weights that `save_weights` wrote into a network of the same shape.
+    """Load weights that `save_weights` wrote into a network of the same shape.
 
     Raises:
         ModelError: the file is missing, damaged, or belongs to another network.
@@ -222,15 +220,15 @@ def load_weights(network: nn.Module, path: Path) -> None:
     except Exception as error:  # safetensors and torch raise several kinds for damaged files
         raise ModelError(
             f"{path} does not hold the weights that its settings describe; "
-            "copy the model folder again or train anew"
+            "copy the model folder again, or train again"
         ) from error
 
 
 def _trainer(name: str, epochs: int, steps: int, run: Run, checkpoint: Path | None) -> L.Trainer:
     device = best_device()
-    callbacks: list[L.Callback] = [_Report(name, steps, run.reporter)]
+    callbacks: list[L.Callback] = [_ReportProgress(name, steps, run.reporter)]
     if checkpoint is not None:
-        callbacks.append(_KeepGoing(checkpoint, run.team))
+        callbacks.append(_SaveCheckpoints(checkpoint, run.team))
     logger: Logger | bool = False
     if run.tensorboard is not None:
         logger = TensorBoardLogger(run.tensorboard, name=name, version="")
@@ -251,7 +249,7 @@ def _trainer(name: str, epochs: int, steps: int, run: Run, checkpoint: Path | No
     )
 
 
-def _kept(checkpoint: Path | None) -> str:
+def _kept_text(checkpoint: Path | None) -> str:
     if checkpoint is None:
         return "nothing was kept, since no folder was given"
     if checkpoint.exists():
@@ -276,8 +274,8 @@ class _Supervised(L.LightningModule):
         self._seed = seed
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # dropout draws from the global generator: naming its state by the step makes a resumed
-        # training draw what an undisturbed one would have drawn
+        # dropout uses the global generator: seeding it at each step makes a resumed training
+        # bit-identical
         torch.manual_seed(mix(self._seed, self.current_epoch, batch_idx))
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
@@ -306,7 +304,7 @@ class _Supervised(L.LightningModule):
 
 
 class _Batches(Dataset[tuple[Tensor, ...]]):
-    """Makes `Examples` look like a dataset whose item is a whole batch."""
+    """Dataset whose items are whole batches of `Examples`."""
 
     def __init__(self, examples: Examples) -> None:
         self._examples = examples
@@ -318,11 +316,11 @@ class _Batches(Dataset[tuple[Tensor, ...]]):
         return self._examples.batch(draw)
 
 
-class _Draws(Sampler[Draw]):
-    """Hands out the batches of the epoch that Lightning sets, also after a resume.
+class _BatchSampler(Sampler[Draw]):
+    """Sampler of the batches of the current epoch, also after resuming.
 
-    Of each batch the processes of a team take turns. The last epoch ends when all `steps` are
-    done. (Lightning's own `max_steps` would repeat an epoch after a resume.)
+    The processes of a team share the examples of each batch. The last epoch ends when all `steps`
+    are done. (Lightning's own `max_steps` would repeat an epoch after resuming.)
     """
 
     def __init__(self, order: Order, steps: int, seed: int, team: Team) -> None:
@@ -347,7 +345,7 @@ class _Draws(Sampler[Draw]):
             yield Draw(own, mix(self._seed, "draw", self._epoch, step))
 
 
-class _Report(L.Callback):
+class _ReportProgress(L.Callback):
     def __init__(self, name: str, steps: int, reporter: Reporter) -> None:
         self._name = name
         self._steps = steps
@@ -365,8 +363,8 @@ class _Report(L.Callback):
         self._reporter.finish()
 
 
-class _KeepGoing(Checkpoint):
-    """Saves at the end of an epoch, now and then; the file is always a whole one."""
+class _SaveCheckpoints(Checkpoint):
+    """Callback that saves a checkpoint at the end of an epoch, but not too often."""
 
     def __init__(self, path: Path, team: Team) -> None:
         super().__init__()
@@ -375,7 +373,7 @@ class _KeepGoing(Checkpoint):
         self._saved = time.monotonic()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # clocks differ, but all have to take part in it
+        # all processes have to take part, but their clocks differ
         if not self._team.first(
             lambda: time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS
         ):

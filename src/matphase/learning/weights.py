@@ -1,4 +1,4 @@
-"""Loss weights that make up for how much of each phase there is."""
+"""Weights of the loss that compensate for unequal phase fractions."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ def phase_fractions(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Volume fraction of each phase among the known pixels.
 
     Args:
-        counts: (phases,) known pixels of each phase.
+        counts: (phases,) number of known pixels of each phase.
 
     Returns:
-        (phases,), sums to 1.
+        (phases,), with sum 1.
 
     Raises:
         InputError: no pixel is known.
     """
     if not counts.sum():
-        raise InputError("every pixel of the labels is ignored; give labels that name phases")
+        raise InputError("every pixel of the labels is ignored; give labels that contain phases")
     fractions: NDArray[np.float64] = counts / counts.sum()
     return fractions
 
@@ -29,14 +29,14 @@ def phase_fractions(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 def phase_weights(
     counts: NDArray[np.int64], names: Sequence[str] | None = None
 ) -> NDArray[np.float32]:
-    """Inverse phase frequencies, scaled to mean 1: the weights of the cross-entropy (appendix 6.3).
+    """Weights of the cross-entropy: inverse phase frequencies, scaled to mean 1 (appendix 6.3).
 
     Args:
-        counts: (phases,) known training pixels of each phase.
+        counts: (phases,) number of known training pixels of each phase.
         names: names of the phases for messages; their indices by default.
 
     Returns:
-        float32 of shape (phases,).
+        (phases,) float32.
 
     Raises:
         InputError: a phase never occurs, or no pixel is known.
@@ -48,8 +48,8 @@ def phase_weights(
             f"{index} ({names[index]})" if names else f"{index}" for index in missing
         )
         raise InputError(
-            f"the training labels have no pixel of phase {listed}; add slices that show it, or "
-            "leave it out of the phases"
+            f"the training labels have no pixel of phase {listed}; add slices that contain it, or "
+            "remove it from the phases"
         )
     inverse = 1 / fractions
     weights: NDArray[np.float32] = (inverse / inverse.mean()).astype(np.float32)

@@ -1,1 +1,1 @@
-"""The method of the paper (section 3), one module a box of its figure 4, left to right."""
+"""The paper's method (section 3): one module for each box of its figure 4."""

@@ -1,7 +1,7 @@
-"""The aggregator: local answers where UGSM does not know, global ones elsewhere.
+"""The aggregator: local predictions in the IDK set, UGSM's predictions elsewhere.
 
-That is the paper's. Beyond it, a weight w in [0, 1] can say at each pixel asked for how much the
-local answer counts there: p = w p_L + (1 - w) p_G.
+This is the paper's rule. Optionally, a weight w in [0, 1] per pixel blends both predictions:
+p = w p_L + (1 - w) p_G.
 """
 
 import numpy as np
@@ -20,40 +20,41 @@ def aggregate(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Fuse both predictions: Y = Y_L where IDK, Y_G elsewhere (paper section 3.4).
 
-    The equation printed in the paper has the two the other way round, against its own text and
-    figure 4: it would keep UGSM's answers just where UGSM is said to be wrong. No pixel outside
-    the IDK set differs from UGSM's answer.
+    The equation printed in the paper swaps the two, against its own text and figure 4: it would
+    keep UGSM's predictions exactly where UGSM is likely wrong. Pixels outside the IDK set always
+    keep UGSM's prediction.
 
     Args:
         known: UGSM's prediction.
-        partition: where the local network was asked.
-        local: its answers there.
-        weight: (pixels,) of its answers, from 0, where UGSM's stays as it is, to 1; none: 1.
+        partition: pixels that the local network predicted.
+        local: its prediction of these pixels.
+        weight: (pixels,) weight of the local prediction: 0 keeps UGSM's, 1 replaces it. None
+            means 1 everywhere.
 
     Returns:
         labels (n, height, width), phase indices, and probabilities (n, phases, height, width).
     """
     labels, probabilities = known.labels.copy(), known.probabilities.copy()
-    changed, fused = _fused(known, partition, local, weight)
+    changed, fused = _fuse(known, partition, local, weight)
     labels[changed] = local.labels if weight is None else fused.argmax(axis=1)
     np.moveaxis(probabilities, 1, -1)[changed] = fused
     return labels, probabilities
 
 
-def _fused(
+def _fuse(
     known: GlobalPrediction,
     partition: Partition,
     local: LocalPrediction,
     weight: NDArray[np.float32] | None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Where the local answer counts at all, and the probabilities (pixels, phases) there."""
+    """Mask of the pixels that change, and their fused probabilities (pixels, phases)."""
     if weight is None:
         return partition.idk, local.probabilities
     counts = weight > 0
     changed = partition.idk.copy()
     changed[partition.idk] = counts
     share = weight[counts, None]
-    # in place: of a large volume these are large
+    # in place, to save memory: these arrays are large for large volumes
     fused: NDArray[np.float32] = np.moveaxis(known.probabilities, 1, -1)[changed]
     fused *= 1 - share
     fused += share * local.probabilities[counts]
@@ -67,28 +68,27 @@ def sample_labels(
     scaling: Scaling | None = None,
     weight: NDArray[np.float32] | None = None,
 ) -> NDArray[np.uint8]:
-    """One label map for each dropout sample of UGSM, the local answers included.
+    """Label maps of all dropout samples, including the local predictions.
 
-    The local network is asked once, at the mean of the samples, and its answer weighed once, as in
-    `aggregate`. In sample t the log-probabilities of the answer move by what the logits of UGSM
-    move, F_t - F: without this all samples would agree in the IDK set, which is where they differ
-    most. The moves are as smooth in space as UGSM's maps are,
-    so volume means of the samples spread as one network's would. A scaling that changes the answer
-    changes each sample's alike.
+    The local network predicts once, from the mean over the samples, and is weighted once, as in
+    `aggregate`. In sample t, the log-probabilities shift by as much as UGSM's logits do, F_t - F.
+    Without this shift all samples would agree in the IDK set, where UGSM's samples differ most.
+    The shifts are as smooth in space as UGSM's maps, so the volume means of the samples vary like
+    those of a single network. A scaling that can change labels is applied to each sample.
 
     Returns:
-        (samples, n, height, width) phase indices.
+        labels (samples, n, height, width), phase indices.
     """
     assert known.samples is not None
     center = known.logits.copy()
-    changed, fused = _fused(known, partition, local, weight)
-    # the smallest normal number keeps a probability that was rounded to 0 finite
+    changed, fused = _fuse(known, partition, local, weight)
+    # probabilities may be rounded to 0, whose logarithm would be infinite
     answers = np.log(np.maximum(fused, np.finfo(np.float32).tiny))
     np.moveaxis(center, 1, -1)[changed] = answers
     drawn = []
     for moved in known.samples:
         scores = center + moved
-        if scaling is not None and scaling.moves_answers:
+        if scaling is not None and scaling.changes_labels:
             scores = scaling.apply(softmax(scores, axis=1))
         drawn.append(scores.argmax(axis=1).astype(np.uint8))
     return np.stack(drawn)

@@ -1,10 +1,10 @@
-"""Label alignment: moves labels that are misregistered with the image to where it shows them.
+"""Label alignment: corrects labels that are misregistered with the image.
 
-Labels from FIB-SEM and EDS are registered to a tomogram with errors of a pixel or two that vary
-smoothly over a slice. They differ from slice to slice, so a network that learns from many slices
-learns where boundaries really are; each slice's labels are then moved, by a smooth displacement
-field, to where the network sees their phases (deformable registration of a segmentation to
-probabilities, by cross-entropy). The network goes on learning from labels that fit better.
+Labels from FIB-SEM and EDS are registered to a tomogram with errors of one or two pixels that vary
+smoothly over a slice. The errors differ from slice to slice, so a network trained on many slices
+still learns the true boundaries. The labels of each slice are then moved by a smooth displacement
+field to match the network's probabilities (deformable registration, minimising the cross-entropy),
+and training continues with the corrected labels.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,33 +26,33 @@ from matphase.support.progress import Reporter, Silent
 from matphase.support.scratch import Stack, room_for
 
 SAMPLES = 4
-"""So many dropout samples show well enough where a boundary is."""
+"""Number of dropout samples, enough to locate boundaries."""
 STEPS = 60
-"""Steps of the optimiser for each slice, and for each part of the displacement."""
-STAYS = 0.1
-"""Mean displacement in pixels of a slice under which its labels stay as they are: they are as good
-already, and to move a few of them only makes another training, by chance a worse one."""
-PART, PART_HALO = 1024, 64
-"""Sides in pixels of the parts in which a large slice is aligned, and what they see around them."""
-SAMPLED = 2**16
-"""Pixels of a slice that quantiles of displacements look at."""
-_RATE = 0.15
-"""Its learning rate, in pixels a step."""
-_BLUR = 9
-"""Side of the mean, in pixels, through which the affine part sees first; odd."""
-_LEAST = 1e-4
-"""Probabilities are not taken below this, so that one sure mistake moves no boundary far."""
+"""Optimiser steps for each slice and each part of the displacement (affine, dense)."""
+MIN_DISPLACEMENT = 0.1
+"""Mean displacement of a slice, in pixels, below which its labels stay unchanged: they already fit,
+and moving a few pixels only adds noise to the training."""
+TILE_SIDE, TILE_HALO = 1024, 64
+"""Side and halo, in pixels, of the tiles in which a large slice is aligned."""
+QUANTILE_PIXELS = 2**16
+"""Maximum number of pixels per slice from which quantiles of displacements are computed."""
+_LEARNING_RATE = 0.15
+"""Learning rate of the optimiser, in pixels per step."""
+_BLUR_SIDE = 9
+"""Side in pixels, odd, of the mean filter used when the affine part is first fitted."""
+_MIN_PROBABILITY = 1e-4
+"""Lower limit of probabilities, so that one confident mistake does not move a boundary far."""
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """Labels that were moved.
+    """Aligned labels and their displacements.
 
     Attributes:
-        labels: (n, height, width) uint8, aligned; `IGNORE_INDEX` where what was moved there lay
-            outside of the slice, or was ignored.
-        fields: (n, 2, height, width) float32 in pixels, along y and x: the label at a pixel was
-            before at the pixel plus the field.
+        labels: (n, height, width) uint8, aligned phase indices; `IGNORE_INDEX` where the label
+            came from outside the slice, or was ignored.
+        fields: (n, 2, height, width) float32, displacement in pixels along y and x: the label at
+            a pixel was taken from the pixel plus the field.
     """
 
     labels: Stack
@@ -65,18 +65,17 @@ class Alignment:
         pixel: tuple[float, float] | None = None,
         unit: str | None = None,
     ) -> dict[str, Any]:
-        """How far labels moved, and what that did to the phases; ready for JSON.
+        """Summary of the displacements and of the changed volume fractions, for JSON.
 
         Args:
-            before: (n, height, width), the labels as they were.
-            names: of the phases.
-            pixel: its lengths along y and x, where they are known; then displacements are given
-                in `unit`, too.
-            unit: of `pixel`.
+            before: (n, height, width) phase indices before alignment.
+            names: names of the phases.
+            pixel: pixel size along y and x; if given, displacements are also reported in `unit`.
+            unit: unit of `pixel`.
         """
         n = len(names)
-        moved = _Lengths()
-        measured = _Lengths()
+        moved = _LengthStatistics()
+        measured = _LengthStatistics()
         counts = np.zeros((2, n), np.int64)
         changed, pixels = 0, 0
         for number in range(len(self.labels)):
@@ -109,8 +108,8 @@ class Alignment:
         }
 
 
-class _Lengths:
-    """Mean and quantiles of many lengths; the quantiles of a sample of each slice."""
+class _LengthStatistics:
+    """Mean of all lengths, and quantiles estimated from a sample of each slice."""
 
     def __init__(self) -> None:
         self._sum, self._count = 0.0, 0
@@ -119,7 +118,7 @@ class _Lengths:
     def add(self, lengths: NDArray[np.float32]) -> None:
         self._sum += float(lengths.sum(dtype=np.float64))
         self._count += lengths.size
-        step = -(-lengths.size // SAMPLED)
+        step = -(-lengths.size // QUANTILE_PIXELS)
         self._sample.append(lengths.ravel()[::step])
 
     @property
@@ -137,17 +136,17 @@ def align(
     reporter: Reporter | None = None,
     folder: Path | None = None,
 ) -> Alignment:
-    """Move the labels of each slice to where the probabilities show their phases.
+    """Move the labels of each slice to match the predicted probabilities.
 
-    A slice whose labels would move by less than `STAYS` on average keeps them.
+    Labels that would move by less than `MIN_DISPLACEMENT` on average stay unchanged.
 
     Args:
-        probabilities: (phases, height, width) of each slice, by a network that has learned from
-            many slices.
-        labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels take no part.
-        settings: nodes of the field, and the penalties of its roughness and its size.
-        reporter: advanced by one for each slice.
-        folder: for the results, which are kept on disk.
+        probabilities: (phases, height, width) of each slice, predicted by a network that was
+            trained on many slices.
+        labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels are not used.
+        settings: grid of the field, and the penalties on its roughness and size.
+        reporter: receives progress, in slices.
+        folder: folder for the results, which are kept on disk.
     """
     reporter = reporter or Silent()
     n, height, width = labels.shape
@@ -155,25 +154,25 @@ def align(
     fields = room_for((n, 2, height, width), np.float32, folder)
     for number, shown in enumerate(probabilities):
         known = labels[number]
-        field = _by_parts(shown, known, settings)
-        if np.hypot(*field).mean() < STAYS:
+        field = _field_by_tiles(shown, known, settings)
+        if np.hypot(*field).mean() < MIN_DISPLACEMENT:
             field = np.zeros_like(field)
-        moved[number] = _nearest(known, field)
+        moved[number] = _warp_labels(known, field)
         fields[number] = field
         reporter.advance()
     return Alignment(moved, fields)
 
 
-def _by_parts(
+def _field_by_tiles(
     shown: NDArray[np.float32], known: NDArray[np.uint8], settings: AlignSettings
 ) -> NDArray[np.float32]:
-    """The field (2, height, width) of a slice; of a large one from overlapping parts.
+    """Displacement field (2, height, width) of one slice, computed tile by tile if it is large.
 
-    A field is local: where its nodes are far apart they do not know of each other.
+    This is possible because distant nodes of a field do not influence each other.
     """
     height, width = known.shape
     field = np.empty((2, height, width), np.float32)
-    for tile in tiles((1, height, width), (1, PART, PART), Halo(PART_HALO)):
+    for tile in tiles((1, height, width), (1, TILE_SIDE, TILE_SIDE), Halo(TILE_HALO)):
         rows, columns = tile.window[1:]
         part = _displacement(
             torch.from_numpy(np.ascontiguousarray(shown[:, rows, columns])),
@@ -187,67 +186,72 @@ def _by_parts(
 def _displacement(
     probabilities: Tensor, labels: NDArray[np.uint8], settings: AlignSettings
 ) -> NDArray[np.float32]:
-    """The field (2, height, width) of one slice, along y and x."""
+    """Displacement field (2, height, width) of one tile, along y and x."""
     n_phases, height, width = probabilities.shape
-    surprise = -probabilities.float().clamp_min(_LEAST).log()
-    # an ignored pixel is of no phase: it costs nothing, wherever it is moved
+    nll = -probabilities.float().clamp_min(_MIN_PROBABILITY).log()
+    # ignored pixels belong to no phase, so they do not contribute to the cost
     phases = torch.from_numpy(labels.astype(np.int64))
     known = torch.stack([(phases == index).float() for index in range(n_phases)])[None]
     field = torch.zeros(1, 2, height, width)
     if settings.affine:
-        # seen through a blur, boundaries attract those that lie farther off
-        wide = F.avg_pool2d(surprise, _BLUR, stride=1, padding=_BLUR // 2, count_include_pad=False)
-        for shown in (wide, surprise):
+        # blurred first, so that boundaries which are far apart still attract each other
+        wide = F.avg_pool2d(
+            nll, _BLUR_SIDE, stride=1, padding=_BLUR_SIDE // 2, count_include_pad=False
+        )
+        for shown in (wide, nll):
             six = torch.zeros(1, 2, 3)
-            field = _fitted(six, lambda six: _affine(six, height, width), field, shown, known)
+            field = _fit_field(
+                six, lambda six: _affine_field(six, height, width), field, shown, known
+            )
 
     def penalty(nodes: Tensor) -> Tensor:
         rough = (nodes.diff(dim=2) ** 2).mean() + (nodes.diff(dim=3) ** 2).mean()
         return settings.smoothness * rough + settings.size * (nodes**2).mean()
 
     nodes = torch.zeros(1, 2, height // settings.grid + 2, width // settings.grid + 2)
-    moved = _fitted(
-        nodes, lambda nodes: _dense(nodes, height, width), field, surprise, known, penalty
+    moved = _fit_field(
+        nodes, lambda nodes: _dense_field(nodes, height, width), field, nll, known, penalty
     )
     result: NDArray[np.float32] = moved[0].numpy()
     return result
 
 
-def _fitted(
+def _fit_field(
     parameters: Tensor,
     field_of: Callable[[Tensor], Tensor],
     start: Tensor,
-    surprise: Tensor,
+    nll: Tensor,
     known: Tensor,
     penalty: Callable[[Tensor], Tensor] = lambda _: torch.zeros(()),
 ) -> Tensor:
-    """The field (1, 2, height, width) that moves labels to where they surprise least.
+    """Fit the field (1, 2, height, width) that minimises the cross-entropy of the moved labels.
 
     Args:
-        parameters: of the field, where the search starts.
-        field_of: what they add to the field.
-        start: (1, 2, height, width), the field without them.
-        surprise: (phases, height, width), negative logarithm of what the network sees.
-        known: (1, phases, height, width), the labels, one-hot.
-        penalty: of the parameters.
+        parameters: initial parameters of the field.
+        field_of: computes from the parameters the field that is added to `start`.
+        start: (1, 2, height, width) initial field.
+        nll: (phases, height, width) negative logarithm of the predicted probabilities.
+        known: (1, phases, height, width) labels, one-hot.
+        penalty: penalty on the parameters.
     """
     parameters.requires_grad_()
-    optimiser = torch.optim.Adam([parameters], lr=_RATE)
+    optimiser = torch.optim.Adam([parameters], lr=_LEARNING_RATE)
     for _ in range(STEPS):
-        where = _sampling(start + field_of(parameters))
+        where = _sampling_grid(start + field_of(parameters))
         warped = F.grid_sample(known, where, padding_mode="border", align_corners=True)[0]
-        cost = (warped * surprise).sum() / warped.sum().clamp_min(1)
+        cost = (warped * nll).sum() / warped.sum().clamp_min(1)
         (parameters.grad,) = torch.autograd.grad(cost + penalty(parameters), parameters)
         optimiser.step()
     with torch.no_grad():
         return start + field_of(parameters)
 
 
-def _affine(six: Tensor, height: int, width: int) -> Tensor:
-    """A field (1, 2, height, width): a shift, and what the slice's sides are off by beyond it.
+def _affine_field(six: Tensor, height: int, width: int) -> Tensor:
+    """Affine displacement field (1, 2, height, width).
 
     Args:
-        six: (1, 2, 3) in pixels, along y and x: shift, growth towards the lower, the right side.
+        six: (1, 2, 3) parameters in pixels, along y and x: shift of the centre, and further
+            displacement at the lower and at the right border.
         height: of the slice in pixels.
         width: of the slice in pixels.
     """
@@ -256,13 +260,13 @@ def _affine(six: Tensor, height: int, width: int) -> Tensor:
     return shift + down * rows + right * columns
 
 
-def _dense(nodes: Tensor, height: int, width: int) -> Tensor:
-    """The field at every pixel, from that at the nodes."""
+def _dense_field(nodes: Tensor, height: int, width: int) -> Tensor:
+    """Field at every pixel, interpolated from its nodes."""
     return F.interpolate(nodes, size=(height, width), mode="bicubic", align_corners=True)
 
 
-def _sampling(field: Tensor) -> Tensor:
-    """Where each pixel's label comes from, as `grid_sample` wants it: x first, sides at -1, 1."""
+def _sampling_grid(field: Tensor) -> Tensor:
+    """Source of each pixel's label in the form of `grid_sample`: x first, borders at -1 and 1."""
     height, width = field.shape[-2:]
     rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
     x = columns + field[:, 1] * 2 / max(1, width - 1)
@@ -270,8 +274,8 @@ def _sampling(field: Tensor) -> Tensor:
     return torch.stack([x, y], dim=-1)
 
 
-def _nearest(labels: NDArray[np.uint8], field: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Labels moved by a field; of pixels, none is mixed."""
+def _warp_labels(labels: NDArray[np.uint8], field: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Labels moved by a field, by nearest-neighbour interpolation."""
     height, width = labels.shape
     rows = np.rint(np.arange(height)[:, None] + field[0]).astype(np.int64)
     columns = np.rint(np.arange(width) + field[1]).astype(np.int64)

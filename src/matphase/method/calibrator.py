@@ -1,4 +1,4 @@
-"""The calibrator: what validation slices say of the final answer (beyond the paper)."""
+"""The calibrator: calibrated probabilities and trusted pixels (beyond the paper)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from matphase.support.scratch import Stack, room_for
 
 @dataclass(frozen=True)
 class Calibrator:
-    """Scales probabilities, and says which pixels can be trusted; sees only the final answer.
+    """Calibrator of the final prediction: scales probabilities and selects trusted pixels.
 
     Attributes:
-        scaling: of the probabilities; None leaves them as they are.
-        guarantee: about pixels that can be trusted; None: none is given.
+        scaling: scaling of the probabilities; None leaves them unchanged.
+        guarantee: risk guarantee for trusted pixels; None where there is none.
     """
 
     scaling: Scaling | None = None
@@ -30,9 +30,9 @@ class Calibrator:
     def apply(
         self, labels: NDArray[np.uint8], probabilities: NDArray[np.float32]
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_] | None]:
-        """Labels (n, height, width) and probabilities (n, phases, ...) scaled, and what to trust.
+        """Calibrated labels (n, height, width), probabilities (n, phases, ...) and trusted mask.
 
-        The mask of trusted pixels is None where nothing is guaranteed.
+        The mask (n, height, width) is None without a risk guarantee.
         """
         if self.scaling is not None:
             labels, probabilities = self.scaling.answer(labels, probabilities)
@@ -50,19 +50,20 @@ def fit(
     seed: int,
     folder: Path | None = None,
 ) -> tuple[Calibrator, Stack]:
-    """Learn from slices that no network learned from.
+    """Fit the calibrator on validation slices, which no network was trained on.
 
     Args:
-        answers: for each slice labels (height, width) and probabilities (phases, height, width).
-        truth: (n, height, width) known phase indices, which the guarantee is about.
-        learned_from: the labels that the scaling learns from: these, or aligned ones.
+        answers: predicted labels (height, width) and probabilities (phases, height, width) of
+            each slice.
+        truth: (n, height, width) true phase indices, for which the guarantee holds.
+        learned_from: labels to which the scaling is fitted: `truth`, or aligned labels.
         n_phases: number of phases.
-        settings: what is asked for; `scaling` is not "auto" any more.
+        settings: calibration settings; `scaling` is no longer "auto".
         seed: random seed.
-        folder: for temporary files.
+        folder: folder for temporary files.
 
     Returns:
-        the calibrator, and the labels (n, height, width) that the calibrated model gives.
+        the calibrator, and the calibrated labels (n, height, width).
     """
     n, height, width = truth.shape
     labels = room_for((n, height, width), np.uint8, folder)

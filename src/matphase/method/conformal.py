@@ -1,26 +1,26 @@
-"""Which pixels may be trusted: conformal risk control (Angelopoulos et al. 2022, arXiv 2208.02814).
+"""Trusted pixels by conformal risk control (Angelopoulos et al. 2022, arXiv 2208.02814).
 
-A pixel is trusted if the highest probability of its answer, scaled where it is, reaches a
-threshold. That score exists for every model and is of the final answer, where the IDK score asks
-about UGSM's. (Strictly, a scaling should be fitted on other slices than the threshold is chosen
-on; it is a number or two a phase, and labelled slices are scarce.)
+A pixel is trusted if its highest (scaled) probability reaches a threshold. This score exists for
+every model and describes the final prediction, while the IDK score describes UGSM's. (Strictly,
+scaling and threshold need different slices; but a scaling has only one or two parameters per phase,
+and labelled slices are scarce.)
 
-Pixels near each other are wrong together, so what is exchangeable are blocks of them. With W_i(t)
-wrong and A_i(t) trusted pixels in block i at threshold t, risk r, and b pixels in a block, the
-threshold is the lowest t for which the n validation blocks have
+Errors of neighbouring pixels are correlated, so blocks of pixels are treated as exchangeable. With
+W_i(t) wrong and A_i(t) trusted pixels in block i at threshold t, risk r, and b pixels in a block,
+the threshold is the lowest t for which the n validation blocks have
 
     sum_i W_i(t) + (1 - r) b <= r sum_i A_i(t),
 
-as if one more block were trusted everywhere and wrong everywhere. Then for a new block, if the
-n + 1 are exchangeable and t* is the threshold that all of them together have without the reserve,
+as if one more block were trusted and wrong everywhere. Take a new block such that all n + 1 blocks
+are exchangeable, and let t* be the threshold of all of them together without this reserve. Then
 t* <= t, and since W rises as t falls,
 
     E[W(t)] <= E[W(t*)] <= r E[A(t*)] <= r b.
 
-So the share of pixels that are trusted and wrong, a loss that is monotone and at most 1, is at
-most r in expectation: exactly, in finite samples. The share of wrong pixels among the trusted is
-not monotone and has no such bound; it is E[W(t)] / E[A(t)] <= r E[A(t*)] / E[A(t)], where the
-factor behind r tends to 1 as blocks are added.
+So the share of pixels that are both trusted and wrong, a monotone loss of at most 1, is at most r
+in expectation, also for few blocks. The share of wrong pixels among the trusted ones is not
+monotone and has no such bound: it is E[W(t)] / E[A(t)] <= r E[A(t*)] / E[A(t)], where the factor
+after r tends to 1 as blocks are added.
 """
 
 import math
@@ -36,15 +36,15 @@ from matphase.support.errors import InputError
 
 @dataclass(frozen=True)
 class RiskGuarantee:
-    """The risk that is guaranteed for trusted pixels, and what it was on the validation slices.
+    """Risk guarantee of trusted pixels, with its counts on the validation slices.
 
     Attributes:
-        risk: greatest share of wrong pixels, r.
-        threshold: that the highest probability must reach; None if no pixel can be trusted.
-        block: pixels of a block, b.
-        labelled: validation pixels whose phase is known.
-        trusted: how many of them are trusted.
-        wrong: how many of the trusted are wrong.
+        risk: maximum share of wrong pixels, r.
+        threshold: minimum highest probability of a trusted pixel; None if no pixel can be trusted.
+        block: number of pixels in a block, b.
+        labelled: number of labelled validation pixels.
+        trusted: number of these that are trusted.
+        wrong: number of the trusted pixels that are wrong.
     """
 
     risk: float
@@ -55,21 +55,21 @@ class RiskGuarantee:
     wrong: int
 
     def trusts(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which pixels are trusted, (n, height, width).
+        """Mask of the trusted pixels, (n, height, width).
 
         Args:
-            probabilities: (n, phases, height, width) of the answer, scaled where it is.
+            probabilities: (n, phases, height, width) of the final prediction.
         """
-        least = math.inf if self.threshold is None else self.threshold
-        trusted: NDArray[np.bool_] = probabilities.max(axis=1) >= least
+        threshold = math.inf if self.threshold is None else self.threshold
+        trusted: NDArray[np.bool_] = probabilities.max(axis=1) >= threshold
         return trusted
 
     def text(self) -> str:
-        """What was found, in one line."""
+        """Summary in one line."""
         if self.threshold is None:
             return (
-                f"no pixel can be trusted at risk {self.risk:g}: too many of the surest pixels of "
-                "the validation slices are wrong, or the slices are too few"
+                f"no pixel can be trusted at risk {self.risk:g}: too many of the most certain "
+                "validation pixels are wrong, or there are too few validation slices"
             )
         return (
             f"at risk {self.risk:g}, {100 * self.trusted / self.labelled:.1f} % of the pixels of "
@@ -78,7 +78,7 @@ class RiskGuarantee:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Content for JSON."""
         return asdict(self)
 
     @classmethod
@@ -86,7 +86,7 @@ class RiskGuarantee:
         """Read what `to_json` wrote.
 
         Raises:
-            InputError: it is something else.
+            InputError: the content is invalid.
         """
         try:
             threshold = content["threshold"]
@@ -101,18 +101,18 @@ class RiskGuarantee:
 def fit(
     sure: NDArray[np.float32], wrong: NDArray[np.bool_], block: int, settings: CalibrationSettings
 ) -> RiskGuarantee:
-    """Choose the lowest threshold that keeps the guarantee; see the head of this module.
+    """Choose the lowest threshold that keeps the guarantee (see the module docstring).
 
     Args:
-        sure: (pixels,) highest probability of the answer, scaled where it is, at the known pixels
-            of slices that no network learned from.
-        wrong: (pixels,) whether the answer there is wrong.
-        block: pixels of a block (`block_pixels`).
-        settings: risk.
+        sure: (pixels,) highest (scaled) probability of each labelled pixel, in slices that no
+            network was trained on.
+        wrong: (pixels,) whether the predicted phase is wrong.
+        block: number of pixels in a block (`block_pixels`).
+        settings: gives the risk.
     """
     order = np.argsort(-sure)
     sure, wrong = sure[order], wrong[order]
-    # pixels that are equally sure are trusted together
+    # pixels of equal probability are trusted together
     last = np.append(sure[1:] != sure[:-1], True)
     wrongs, trusted = np.cumsum(wrong)[last], np.arange(1, len(sure) + 1)[last]
     risk = settings.risk
@@ -130,16 +130,18 @@ def fit(
     )
 
 
-def check_enough(known: int, shape: tuple[int, ...], settings: CalibrationSettings) -> None:
-    """See that the guarantee could be kept if no pixel were wrong, before anything is trained.
+def check_enough_blocks(known: int, shape: tuple[int, ...], settings: CalibrationSettings) -> None:
+    """Check before training that the validation slices suffice for the risk.
+
+    They suffice if the guarantee can be kept when no pixel is wrong.
 
     Args:
-        known: pixels of the validation slices whose phase is known.
+        known: number of labelled pixels in the validation slices.
         shape: (n, height, width) of these slices.
         settings: risk and block.
 
     Raises:
-        InputError: there are too few blocks for so small a risk.
+        InputError: there are too few blocks for this risk.
     """
     there = known / block_pixels(shape, settings)
     needed = (1 - settings.risk) / settings.risk
@@ -148,11 +150,11 @@ def check_enough(known: int, shape: tuple[int, ...], settings: CalibrationSettin
         raise InputError(
             f"calibration.risk {settings.risk:g} needs validation slices of at least "
             f"{math.ceil(needed)} blocks of {size} pixels, got {there:.3g}; give more "
-            "of them, allow more risk, or set smaller blocks (calibration.block)"
+            "validation slices, allow more risk, or set smaller blocks (calibration.block)"
         )
 
 
 def block_pixels(shape: tuple[int, ...], settings: CalibrationSettings) -> int:
-    """Pixels of a block within slices of this shape (n, height, width)."""
+    """Number of pixels in a block, for slices of shape (n, height, width)."""
     edges = zip(settings.block, shape, strict=True)
     return math.prod(min(edge, length) for edge, length in edges)

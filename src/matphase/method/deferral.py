@@ -1,8 +1,9 @@
-"""Deferral: where LCGAR, asked for the IDK pixels, is right and UGSM wrong (not the paper's).
+"""Deferral: chooses between UGSM and LCGAR in the IDK set (beyond the paper).
 
-HCL-IDK says where UGSM is likely wrong, which is not where LCGAR does better: in most IDK pixels
-both say the same, and where they differ UGSM is right nearly as often. With `idk.target = "gain"`
-a second classifier, of the same small network, reads both answers and says which one to take.
+HCL-IDK finds the pixels where UGSM is likely wrong, but LCGAR is not always better there: in most
+IDK pixels both agree, and where they differ UGSM is right nearly as often. With
+`idk.target = "gain"` a second classifier, of the same architecture as HCL-IDK, sees both
+predictions and chooses one.
 """
 
 from collections.abc import Sequence
@@ -23,14 +24,14 @@ from matphase.support.device import running
 from matphase.support.scratch import Stack
 from matphase.support.seeds import mix
 
-FEWEST_PIXELS = 2
-"""Batch norm needs more than one example."""
-ENOUGH = 0.5
-"""The score from which on LCGAR's answer is worth more than UGSM's."""
+MIN_PIXELS = 2
+"""Minimum number of training pixels, since batch norm needs more than one."""
+MIN_SCORE = 0.5
+"""Minimum score at which LCGAR's prediction replaces UGSM's."""
 
 
 def build(n_phases: int, settings: IDKSettings) -> IDKClassifier:
-    """The untrained network for what UGSM and LCGAR say of a pixel, and how unsure each is."""
+    """Build the untrained classifier, for the predictions and uncertainties of UGSM and LCGAR."""
     return IDKClassifier(2 * (n_phases + 1), settings.dropout)
 
 
@@ -42,19 +43,19 @@ def fit(
     settings: IDKSettings,
     run: Run,
 ) -> IDKClassifier:
-    """Learn which of UGSM and LCGAR is right, from the pixels where exactly one of them is.
+    """Train the classifier on the pixels where exactly one of UGSM and LCGAR is right.
 
-    No other pixel can tell, since whichever answer is taken there is as right as the other. And
-    these are not balanced: so the score is the probability that LCGAR is the right one, and at
-    1/2 the answer that costs fewer errors is taken. Where there is no such pixel the classifier
-    never takes LCGAR's answer.
+    In all other pixels the choice makes no difference. The pixels are not balanced, so the score
+    is the probability that LCGAR is right, and a threshold of 1/2 gives the fewest errors. Without
+    such pixels the classifier never chooses LCGAR.
 
     Args:
-        known: UGSM's prediction of labelled slices.
-        asked: for each of them where LCGAR was asked.
-        local: its answers there, best of a network that did not learn from the slice.
+        known: UGSM's predictions of labelled slices.
+        asked: pixels that LCGAR predicted in each slice.
+        local: its predictions of these pixels, ideally by a network that was not trained on the
+            slice.
         labels: (n, height, width) true phase indices.
-        settings: of the classifier and its training.
+        settings: settings of the classifier and its training.
         run: seed, precision, folder, reporter.
 
     Raises:
@@ -66,7 +67,7 @@ def fit(
     inputs, targets = [], []
     for number, (where, said) in enumerate(zip(asked, local, strict=True)):
         one = known[number]
-        chosen, local_right = _decisive(one, where, said, labels[number])
+        chosen, local_right = _decisive_pixels(one, where, said, labels[number])
         if settings.pixels_per_image:
             few = rng.choice(
                 len(chosen), min(len(chosen), settings.pixels_per_image), replace=False
@@ -77,7 +78,7 @@ def fit(
         inputs.append(features(one, place, said.probabilities[chosen]))
         targets.append(local_right)
     values, right = np.concatenate(inputs), np.concatenate(targets)
-    if len(values) < FEWEST_PIXELS:
+    if len(values) < MIN_PIXELS:
         hcl_idk.disable(network)
         return network
     hcl_idk.train_on_pixels(network, values, right, settings, run, name="deferral")
@@ -87,7 +88,7 @@ def fit(
 def predict(
     network: IDKClassifier, known: GlobalPrediction, asked: Partition, local: LocalPrediction
 ) -> NDArray[np.float32]:
-    """The probability that LCGAR is the right one, if one of the two is: (pixels,), as `local`."""
+    """Probability (pixels,) that LCGAR is right, given that exactly one of both is."""
     place = np.flatnonzero(asked.idk)
     score = np.empty(len(place), np.float32)
     with running(network, "float32") as device:
@@ -105,37 +106,37 @@ def weights(
     local: LocalPrediction,
     fusion: Literal["replace", "soft"],
 ) -> NDArray[np.float32] | None:
-    """How much LCGAR's answers count, for `aggregate`: (pixels,) in [0, 1], or None for all of it.
+    """Weights of LCGAR's predictions for `aggregate`: (pixels,) in [0, 1]; None means all 1.
 
     Args:
-        network: the deferral classifier; none: LCGAR answers wherever it was asked.
+        network: deferral classifier; None: LCGAR's prediction is always used.
         known: UGSM's prediction.
-        asked: where LCGAR was asked.
-        local: its answers there.
-        fusion: `replace` takes one answer or the other, LCGAR's from a score of 1/2 on; `soft`
-            weighs both by the score, which without a deferral classifier is that of HCL-IDK.
+        asked: pixels that LCGAR predicted.
+        local: its prediction of these pixels.
+        fusion: `replace` takes LCGAR's prediction from a score of 1/2, else UGSM's; `soft` weights
+            both by the score, which is HCL-IDK's without a deferral classifier.
     """
     if network is None:
         return asked.score[asked.idk] if fusion == "soft" else None
     score = predict(network, known, asked, local)
-    return score if fusion == "soft" else (score >= ENOUGH).astype(np.float32)
+    return score if fusion == "soft" else (score >= MIN_SCORE).astype(np.float32)
 
 
 def features(
     known: GlobalPrediction, place: Indices, said: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The input of the classifier.
+    """Input features of the classifier.
 
     Args:
         known: UGSM's prediction.
-        place: (pixels,) where, as flat indices into its labels.
-        said: (pixels, phases) LCGAR's probabilities there.
+        place: (pixels,) flat indices into the labels of `known`.
+        said: (pixels, phases) LCGAR's probabilities of these pixels.
 
     Returns:
-        (pixels, 2 (phases + 1)): mean logits F and uncertainty u of UGSM, log-probabilities and
-        their entropy of LCGAR.
+        (pixels, 2 (phases + 1)): UGSM's mean logits F and uncertainty u, then LCGAR's
+        log-probabilities and their entropy.
     """
-    # the smallest normal number keeps a probability that was rounded to 0 finite
+    # probabilities may be rounded to 0, whose logarithm would be infinite
     logs = np.log(np.maximum(said, np.finfo(np.float32).tiny))
     n_slices, n_phases = known.logits.shape[:2]
     logits = known.logits.reshape(n_slices, n_phases, -1)
@@ -145,12 +146,12 @@ def features(
     )
 
 
-def _decisive(
+def _decisive_pixels(
     known: GlobalPrediction, asked: Partition, local: LocalPrediction, labels: NDArray[np.uint8]
 ) -> tuple[Indices, NDArray[np.bool_]]:
-    """Numbers, among the pixels asked for, of those where one is right; whether LCGAR is.
+    """Pixels of one slice where exactly one network is right, and whether that is LCGAR.
 
-    All of one slice, whose labels are (height, width).
+    Pixels are numbered among those that LCGAR predicted; `labels` are (height, width).
     """
     truth = labels[asked.idk[0]]
     local_right = local.labels == truth

@@ -1,4 +1,4 @@
-"""Training of all stages in their order (paper section 3.4)."""
+"""Training of all stages of a model, in order (paper section 3.4)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -30,68 +30,68 @@ from matphase.support.scratch import Stack
 def fit_model(
     annotated: Pool, held_out: Pool | None, settings: Settings, scale: IntensityScale, run: Run
 ) -> tuple[Model, Stack | None]:
-    """Train the segmenter, then the refiner on what it got wrong, then the calibrator.
+    """Train the segmenter, then the refiner on its errors, then the calibrator.
 
-    Of MatPhase these are UGSM; HCL-IDK, LCGAR under HCL-USI, and with `idk.target = "gain"` the
-    classifier that chooses between both; of a baseline what it consists of.
+    For MatPhase the segmenter is UGSM. The refiner is HCL-IDK, LCGAR with the HCL-USI curriculum,
+    and with `idk.target = "gain"` the deferral classifier.
 
     Args:
         annotated: training slices.
-        held_out: validation slices, which `idk.tune_recall` and the calibrator learn from.
-        settings: of all stages.
-        scale: that the images were brought to.
+        held_out: validation slices for `idk.tune_recall` and the calibrator.
+        settings: settings of all stages.
+        scale: intensity scale of the images.
         run: seed, precision, folder, reporter.
 
     Returns:
-        the model, and the labels (n, height, width) that it gives for the validation slices.
+        the model, and its labels (n, height, width) of the validation slices.
 
     Raises:
-        InputError: `run.folder` holds the training of other data or settings, a setting does
+        InputError: `run.folder` holds a training with other data or settings, a setting does
             not fit the data, or the model needs a package that is not installed.
         Interrupted: the user stopped it.
     """
-    made_of = registry.composition(settings.model)
-    settings = _checked(settings, held_out)
+    composition = registry.composition(settings.model)
+    settings = _resolve_settings(settings, held_out)
     registry.check_installed(settings.model)
     run.team.first(lambda: run_folder.claim(run, settings, annotated))
     stage = Stage(settings, run)
     pool, changes = annotated.prepared(settings.data)
     pool.require_every_phase("the training labels, smoothed,")
-    record = _record(annotated, pool, changes)
-    begun = None
+    record = _training_record(annotated, pool, changes)
+    first = None
     if settings.align.after:
-        begun = stage.fit_segmenter(pool, name="ugsm_before_alignment", share=settings.align.after)
-        pool, _ = stage.aligned(annotated, begun)
-    segmenter = stage.fit_segmenter(pool, start=begun, share=1 - settings.align.after)
+        first = stage.fit_segmenter(pool, name="ugsm_before_alignment", share=settings.align.after)
+        pool, _ = stage.aligned(annotated, first)
+    segmenter = stage.fit_segmenter(pool, start=first, share=1 - settings.align.after)
     if settings.align.after:
-        # from the labels as they were: the refiner learns from what this network sees
+        # aligned again from the original labels, so that the refiner learns from this network
         pool, alignment = stage.aligned(annotated, segmenter)
         record["alignment"] = alignment.summary(annotated.labels, annotated.phases.names)
     refiner = None
-    if made_of.local is not None:
-        chosen, known = stage.predictions_to_learn_from(pool, segmenter)
+    if composition.local is not None:
+        chosen, known = stage.training_predictions(pool, segmenter)
         classifier = hcl_idk.fit(known, chosen.labels, settings.idk, run)
         if held_out is not None and settings.idk.tune_recall:
-            settings = _with_tuned_threshold(held_out, segmenter, classifier, stage)
+            settings = _tune_threshold(held_out, segmenter, classifier, stage)
         folds = fold_numbers(pool, chosen, max(1, settings.idk.folds))
         refiner = hcl.fit(chosen, known, classifier, folds, settings, run)
     model = Model(
         settings, annotated.phases, scale, run.seed, segmenter, refiner, Calibrator(), record
     )
-    return (model, None) if held_out is None else _calibrated(model, held_out, stage)
+    return (model, None) if held_out is None else _calibrate(model, held_out, stage)
 
 
 def refit_local(model: Model, annotated: Pool, run: Run) -> Model:
-    """A model with the segmenter and HCL-IDK of `model`; the rest by `model.settings`, anew.
+    """Train the local network of a model again, keeping its segmenter and HCL-IDK.
 
     Raises:
-        InputError: `model` has no local part.
+        InputError: the model has no local network.
     """
     settings = model.settings
     if not isinstance(model.refiner, HCL) or not isinstance(model.segmenter, NetworkSegmenter):
         raise InputError(
-            f"the model {settings.model} has no local part that could be trained again; "
-            "fit one that has, such as matphase"
+            f"the model {settings.model} has no local network that could be trained again; "
+            "use a model that has one, such as matphase"
         )
     run.team.first(lambda: run_folder.claim(run, settings, annotated))
     stage = Stage(settings, run)
@@ -99,7 +99,7 @@ def refit_local(model: Model, annotated: Pool, run: Run) -> Model:
         pool, _ = stage.aligned(annotated, model.segmenter)
     else:
         pool, _ = annotated.prepared(settings.data)
-    chosen, known = stage.predictions_to_learn_from(pool, model.segmenter)
+    chosen, known = stage.training_predictions(pool, model.segmenter)
     folds = fold_numbers(pool, chosen, max(1, settings.idk.folds))
     refiner = hcl.fit(chosen, known, model.refiner.idk, folds, settings, run)
     return replace(model, refiner=refiner, calibrator=Calibrator(), validation=None)
@@ -108,13 +108,13 @@ def refit_local(model: Model, annotated: Pool, run: Run) -> Model:
 def align_labels(
     pool: Pool, segmenter: NetworkSegmenter, settings: Settings, run: Run
 ) -> align.Alignment:
-    """The labels of a pool, moved to where a trained segmenter sees their phases.
+    """Align the labels of a pool with the probabilities of a trained segmenter.
 
-    What it sees is first scaled to these labels: the weights of the loss make a network overrate
-    rare phases, whose boundaries would be pushed outwards.
+    The probabilities are first calibrated on these labels: the weighted loss makes a network
+    overestimate rare phases, whose boundaries would otherwise move outwards.
     """
     few = min(segmenter.settings.samples, align.SAMPLES)
-    seen = _predicted(segmenter, pool, run, samples=few)
+    seen = _predict(segmenter, pool, run, samples=few)
     lean = scaling.fit(_Probabilities(seen), pool.labels, "vector", run.seed)
     shown = (lean.apply(said.probabilities)[0] for said in seen)
     run.reporter.start("align labels", len(pool))
@@ -126,9 +126,9 @@ def align_labels(
 
 
 def fold_numbers(pool: Pool, chosen: Pool, folds: int) -> NDArray[np.int64]:
-    """To which fold of the pool's slices each of the chosen images belongs, (n,), in rising order.
+    """Number of the fold of each chosen image, (n,), in rising order.
 
-    Folds are blocks of neighbouring slices; all copies of a slice are in one.
+    Folds are blocks of neighbouring slices of the pool; all copies of a slice are in one fold.
     """
     of_slice = np.empty(int(pool.source.max()) + 1, np.int64)
     for number, block in enumerate(np.array_split(np.unique(pool.source), folds)):
@@ -138,7 +138,7 @@ def fold_numbers(pool: Pool, chosen: Pool, folds: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Stage:
-    """The stages of one training that more than one of its steps needs."""
+    """Stages of one training that several functions use."""
 
     settings: Settings
     run: Run
@@ -151,15 +151,15 @@ class Stage:
         start: NetworkSegmenter | None = None,
         share: float = 1.0,
     ) -> NetworkSegmenter:
-        """Train the segmenter of `settings.model`, or continue; see `ugsm.fit`."""
+        """Train the segmenter of `settings.model`, or continue its training; see `ugsm.fit`."""
         settings = self.settings
-        made_of = registry.composition(settings.model)
+        composition = registry.composition(settings.model)
         network = ugsm.fit(
             pool,
             settings.ugsm,
             settings.data,
             self.run,
-            network=made_of.segmenter,
+            network=composition.segmenter,
             name=name,
             start=None if start is None else start.network,
             share=share,
@@ -167,33 +167,34 @@ class Stage:
         return segmenter_of(network, len(pool.phases), settings)
 
     def aligned(self, annotated: Pool, segmenter: NetworkSegmenter) -> tuple[Pool, align.Alignment]:
-        """The pool of training images with their labels moved to where the segmenter points."""
+        """Training pool whose labels are aligned with the segmenter's probabilities."""
         alignment = align_labels(annotated, segmenter, self.settings, self.run)
         pool, _ = annotated.with_labels(alignment.labels).prepared(self.settings.data)
         pool.require_every_phase("the training labels, aligned,")
         return pool, alignment
 
-    def predictions_to_learn_from(
+    def training_predictions(
         self, pool: Pool, segmenter: NetworkSegmenter
     ) -> tuple[Pool, GlobalStack]:
-        """The images that the refiner learns from, and the segmenter's predictions of them.
+        """Training images of the refiner, and the segmenter's predictions of them.
 
-        With `data.local_images` a part of the pool; with folds, predictions of networks that did
-        not see the slice.
+        With `data.local_images` these are a part of the pool. A network makes fewer errors on its
+        training slices than on new ones, so HCL-IDK and LCGAR would be trained on a task that is
+        too easy. With `idk.folds`, each slice is therefore predicted by a network that was not
+        trained on it. Folds are blocks of neighbouring slices.
 
-        A network makes fewer errors on slices that it was trained on than on new ones, so HCL-IDK
-        and LCGAR meet an easier task in training than later. Folds are blocks of neighbouring
-        slices.
+        Raises:
+            InputError: there are more folds than slices, or the slices outside a fold lack a phase.
         """
         settings, run = self.settings, self.run
         folds = settings.idk.folds
         chosen = pool.spread(settings.data.local_images)
         if folds == 0:
-            return chosen, _predicted(segmenter, chosen, run)
+            return chosen, _predict(segmenter, chosen, run)
         n_slices = len(np.unique(pool.source))
         if folds > n_slices:
             raise InputError(
-                f"idk.folds is {folds} but there are only {n_slices} training slices; "
+                f"idk.folds is {folds}, but there are only {n_slices} training slices; "
                 "use fewer folds"
             )
         found = GlobalStack.empty(len(chosen), len(pool.phases), pool.shape, pool.folder)
@@ -203,19 +204,19 @@ class Stage:
             seen.require_every_phase(f"training slices without fold {number + 1} of {folds}")
             other = self.fit_segmenter(seen, name=f"ugsm_fold{number + 1}")
             if len(unseen):
-                parts = _predicted(other, chosen.take(unseen), run)
+                parts = _predict(other, chosen.take(unseen), run)
                 for place, part in zip(unseen.tolist(), parts, strict=True):
                     found.put(place, part, slice(None), slice(None))
         return chosen, found
 
 
 def segmenter_of(network: nn.Module, n_phases: int, settings: Settings) -> NetworkSegmenter:
-    """A trained network as the segmenter of `settings.model`."""
+    """Wrap a trained network as the segmenter of `settings.model`."""
     average = registry.composition(settings.model).average
     return NetworkSegmenter(network, settings.ugsm, n_phases, average, settings.precision)
 
 
-def _predicted(
+def _predict(
     segmenter: NetworkSegmenter, pool: Pool, run: Run, samples: int | None = None
 ) -> GlobalStack:
     run.reporter.start("UGSM on labelled slices", len(pool))
@@ -228,7 +229,7 @@ def _predicted(
 
 @dataclass(frozen=True, eq=False)
 class _Probabilities:
-    """The probabilities of a stack of predictions, computed as they are read."""
+    """Probabilities of a stack of predictions, computed when they are read."""
 
     known: GlobalStack
 
@@ -248,27 +249,27 @@ class _Probabilities:
         return probabilities
 
 
-def _checked(settings: Settings, held_out: Pool | None) -> Settings:
-    """The settings with what "auto" means for calibration.
+def _resolve_settings(settings: Settings, held_out: Pool | None) -> Settings:
+    """Settings in which the "auto" of calibration is resolved.
 
     Raises:
-        InputError: validation slices are needed and do not suffice, or the model has no refiner
-            that a setting is about.
+        InputError: validation slices are missing or too few, or a setting needs a refiner that
+            the model does not have.
     """
     has_local = registry.composition(settings.model).local is not None
     if settings.idk.tune_recall and held_out is None:
         raise InputError(
-            "idk.tune_recall needs validation slices; give some as validation=, or leave it out"
+            "idk.tune_recall needs validation slices; give some (validation=), or leave it out"
         )
     if settings.idk.tune_recall and not has_local:
         raise InputError(
-            f"idk.tune_recall has no meaning for the model {settings.model}, which calls no pixel "
-            "uncertain; leave it out"
+            f"idk.tune_recall has no meaning for the model {settings.model}, which marks no pixel "
+            "as uncertain; leave it out"
         )
     if settings.idk.target == "gain" and not has_local:
         raise InputError(
             f"idk.target 'gain' has no meaning for the model {settings.model}, which has no local "
-            "part that could be the better one; leave it out"
+            "network; leave it out"
         )
     counts = np.zeros(1) if held_out is None else held_out.counts()
     calibration = settings.calibration.given(every_phase=bool(counts.all()))
@@ -277,24 +278,24 @@ def _checked(settings: Settings, held_out: Pool | None) -> Settings:
 
 
 def _check_calibration(settings: CalibrationSettings, held_out: Pool | None) -> None:
-    """See that the validation slices suffice, before the long work starts."""
+    """Check before training that the validation slices suffice for calibration."""
     if not settings.is_on:
         return
     if held_out is None:
         raise InputError(
-            "calibration needs validation slices; give some as validation=, or leave it out"
+            "calibration needs validation slices; give some (validation=), or leave it out"
         )
     if settings.scaling == "vector":
         held_out.require_every_phase(
-            "the validation labels, which calibration.scaling 'vector' learns from"
+            "the validation labels, which calibration.scaling 'vector' is fitted to"
         )
     if settings.risk:
         known = int(held_out.counts().sum())
-        conformal.check_enough(known, held_out.labels.shape, settings)
+        conformal.check_enough_blocks(known, held_out.labels.shape, settings)
 
 
-def _record(annotated: Pool, pool: Pool, changes: LabelChanges | None) -> dict[str, Any]:
-    """What a user may want to know of the training data, for the model's config.toml."""
+def _training_record(annotated: Pool, pool: Pool, changes: LabelChanges | None) -> dict[str, Any]:
+    """Summary of the training data for the model's config.toml."""
     names = annotated.phases.names
     fractions = phase_fractions(annotated.counts()).tolist()
     record: dict[str, Any] = {
@@ -310,12 +311,12 @@ def _record(annotated: Pool, pool: Pool, changes: LabelChanges | None) -> dict[s
     return record
 
 
-def _with_tuned_threshold(
+def _tune_threshold(
     held_out: Pool, segmenter: NetworkSegmenter, classifier: Any, stage: Stage
 ) -> Settings:
     settings = stage.settings
     scores = []
-    for number, said in enumerate(_predicted(segmenter, held_out, stage.run)):
+    for number, said in enumerate(_predict(segmenter, held_out, stage.run)):
         split = hcl_idk.predict(classifier, said, settings.idk)
         truth = held_out.labels[number]
         scores.append(split.score[0][(said.labels[0] != truth) & (truth != IGNORE_INDEX)])
@@ -323,10 +324,11 @@ def _with_tuned_threshold(
     return settings.updated({"idk": {"threshold": threshold}})
 
 
-def _calibrated(model: Model, held_out: Pool, stage: Stage) -> tuple[Model, Stack]:
-    """The model with a calibrator that learned from slices which no network learned from.
+def _calibrate(model: Model, held_out: Pool, stage: Stage) -> tuple[Model, Stack]:
+    """Fit the calibrator on validation slices, which no network was trained on.
 
-    Also the labels (n, height, width) that it then gives for them.
+    Returns:
+        the model with its calibrator, and its labels (n, height, width) of these slices.
     """
     settings, run = model.settings.calibration, stage.run
     truth, n_phases = held_out.labels, len(model.phases)
@@ -341,7 +343,7 @@ def _calibrated(model: Model, held_out: Pool, stage: Stage) -> tuple[Model, Stac
 
 
 def _answers(model: Model, pool: Pool) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-    """The model's labels (height, width) and probabilities (phases, ...) of each image."""
+    """Labels (height, width) and probabilities (phases, height, width) of each image."""
     height, width = pool.shape
     shape = (1, height, width)
     halo = None if model.halo is None else replace(model.halo, slices=0)

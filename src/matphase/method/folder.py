@@ -3,11 +3,11 @@
 ```
 config.toml         settings, intensity scale, seed, version
 phases.json         names, label values and colours of the phases
-ugsm.safetensors    weights of the segmenter; likewise idk, lcgar (the local network) and
-                    deferral, which chooses between both (`idk.target = "gain"`), of the refiner
-validation.json     its scores on validation slices, where it was given any
-scaling.json        how its probabilities are scaled, where they are (`[calibration]`)
-guarantee.json      from which probability on its pixels are trusted (`calibration.risk`)
+ugsm.safetensors    weights of the segmenter; likewise, for the refiner, idk, lcgar (the local
+                    network) and deferral (only with `idk.target = "gain"`)
+validation.json     scores on the validation slices, if there were any
+scaling.json        scaling of the probabilities, if there is one (`[calibration]`)
+guarantee.json      threshold of trusted pixels, if there is one (`calibration.risk`)
 manifest.json       SHA-256 of each file above
 ```
 
@@ -51,7 +51,7 @@ GUARANTEE = "guarantee.json"
 
 
 def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
-    """Write a model folder; it appears under its name when it is complete.
+    """Write a model folder, which appears under its name only when it is complete.
 
     Raises:
         OutputError: the folder exists (and `overwrite` is off) or cannot be written.
@@ -87,8 +87,8 @@ def read(folder: Path) -> Model:
     """Read a model folder.
 
     Raises:
-        ModelError: a file is missing, altered, or does not belong there, or the folder was
-            written by a newer version.
+        ModelError: a file is missing, was altered or does not belong to the model, or the folder
+            was written by a newer version.
     """
     _check(folder)
     try:
@@ -99,7 +99,7 @@ def read(folder: Path) -> Model:
                 f"{config['format']}, but this version reads format {FORMAT}; update matphase"
             )
         settings = Settings.from_mapping(config["settings"], where=f"{folder}/config.toml")
-        registry.composition(settings.model)  # a model that there is
+        registry.composition(settings.model)  # raises for an unknown model
         phases = PhaseTable.from_json(json.loads((folder / "phases.json").read_text("utf-8")))
         ends = config["intensity"]
         scale = IntensityScale(float(ends["low"]), float(ends["high"]), bool(ends["per_slice"]))
@@ -120,25 +120,27 @@ def read(folder: Path) -> Model:
 
 
 def checksum_of(folder: Path) -> str:
-    """A checksum of a model folder that has been written whole: the same for the same model."""
+    """Checksum of a complete model folder; equal models have equal checksums."""
     return _checksum(folder / MANIFEST)
 
 
 def _part(path: Path, parse: Callable[[Any], Part]) -> Part | None:
-    """A part that a model may lack."""
+    """Parse an optional file of a model; None if it does not exist."""
     return parse(json.loads(path.read_text("utf-8"))) if path.exists() else None
 
 
 def _untrained(settings: Settings, n_phases: int) -> tuple[NetworkSegmenter, HCL | None]:
-    """Segmenter and refiner of these settings, for weights that are read next."""
-    made_of = registry.composition(settings.model)
-    network = registry.segmenter(made_of.segmenter, settings.ugsm.slices, n_phases, settings.ugsm)
-    refiner = None if made_of.local is None else HCL.untrained(n_phases, settings)
+    """Untrained segmenter and refiner, whose weights are loaded next."""
+    composition = registry.composition(settings.model)
+    network = registry.segmenter(
+        composition.segmenter, settings.ugsm.slices, n_phases, settings.ugsm
+    )
+    refiner = None if composition.local is None else HCL.untrained(n_phases, settings)
     return segmenter_of(network, n_phases, settings), refiner
 
 
 def _guarantee_file(folder: Path) -> Path:
-    """Where the risk guarantee lies; models of MatPhase 0.1 have it under another name."""
+    """File of the risk guarantee, which had another name in MatPhase 0.1."""
     before = folder / "promise.json"
     return before if before.exists() else folder / GUARANTEE
 

@@ -1,7 +1,8 @@
-"""The paper's refiner: hierarchical curriculum learning behind a segmenter (section 3.2, 3.3).
+"""The paper's refiner: hierarchical curriculum learning, HCL (sections 3.2 and 3.3).
 
-HCL-IDK finds the pixels that the segmenter does not know, and a local network, LCGAR, answers for
-these. It sees what the segmenter said and the image, and nothing of the network before it.
+HCL-IDK finds the pixels that the segmenter is likely to get wrong, and a local network (LCGAR)
+predicts them again. The refiner depends only on the image and the segmenter's prediction, not on
+the network that made it.
 """
 
 from collections.abc import Mapping
@@ -32,17 +33,17 @@ from matphase.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """A segmenter's answer with that of the local network in it.
+    """A refined prediction: the segmenter's, with the local predictions fused into it.
 
     Attributes:
         labels: (n, height, width) phase indices.
         probabilities: (n, phases, height, width).
         partition: HCL-IDK's split.
-        asked: where the local network was asked, and the same score.
-        local: its answers there.
-        weight: (pixels,) how much each of them counts; None: they replace the segmenter's.
-        deferred: (n, height, width) where they were taken, or counted at least half; None where
-            that is wherever it was asked.
+        asked: pixels that the local network predicted, with the same score.
+        local: its prediction of these pixels.
+        weight: (pixels,) weights of the local prediction; None: it replaces the segmenter's.
+        deferred: (n, height, width) pixels whose local prediction has a weight of at least 1/2;
+            None without a deferral classifier.
     """
 
     labels: NDArray[np.uint8]
@@ -56,14 +57,14 @@ class Refined:
 
 @dataclass(frozen=True, eq=False)
 class HCL:
-    """HCL-IDK and a local network, ready to refine: a Refiner.
+    """Refiner made of HCL-IDK and a local network, both trained.
 
     Attributes:
-        idk: says which pixels the segmenter does not know.
-        local: LCGAR, or what a baseline has in its place.
-        deferral: chooses between the segmenter and the local network; None: the local network
-            answers wherever it is asked.
-        settings: of all stages.
+        idk: classifier that finds the pixels which the segmenter is likely to get wrong.
+        local: LCGAR, or the local network of a baseline.
+        deferral: classifier that chooses between segmenter and local network; None: the local
+            network's prediction is always used where it exists.
+        settings: settings of all stages.
     """
 
     idk: IDKClassifier
@@ -73,7 +74,7 @@ class HCL:
 
     @classmethod
     def untrained(cls, n_phases: int, settings: Settings) -> "HCL":
-        """Networks of the right shapes, for weights that are read from files."""
+        """Build untrained networks, whose weights are then loaded from files."""
         chooser = None
         if settings.idk.target == "gain":
             chooser = deferral.build(n_phases, settings.idk)
@@ -82,22 +83,21 @@ class HCL:
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
-        """What its weights are stored as."""
+        """Its networks, by the names of their files."""
         named = {"idk": self.idk, "lcgar": self.local, "deferral": self.deferral}
         return {name: network for name, network in named.items() if network is not None}
 
     def reach(self, segmenter: Reach) -> Reach:
-        """How far the refined answers of a tile look beyond it.
-
-        Args:
-            segmenter: how far those of the segmenter do.
-        """
-        # a patch classifier sees the patch, and the segmenter's answers in it
+        """Reach of the refined prediction, given that of the segmenter."""
+        # a patch classifier sees the patch, and the segmenter's prediction in it
         own = reach_of(self.local) or Reach(self.settings.lcgar.patch_side // 2)
         return own.then(segmenter)
 
     def pass_bytes(self, height: int, width: int) -> int:
-        """What one pass over one slice takes; a patch classifier takes no more than it is given."""
+        """Maximum memory of one pass over one slice, in bytes.
+
+        It is 0 for a patch classifier, which adapts its batches to the memory given.
+        """
         if not isinstance(self.local, UNet):
             return 0
         return cost.pass_bytes(self.local, height, width)
@@ -113,8 +113,8 @@ class HCL:
 
         Args:
             images: (n, slices, height, width), scaled to [-1, 1].
-            known: the segmenter's prediction of them.
-            inner: rows and columns to answer for; the local network sees what lies around.
+            known: the segmenter's prediction of these images.
+            inner: rows and columns to refine; the local network also sees their surroundings.
             memory: bytes that the patches of a pass may take.
         """
         settings = self.settings
@@ -132,7 +132,7 @@ class HCL:
         if self.deferral is not None:
             assert weight is not None
             deferred = np.zeros_like(asked.idk)
-            deferred[asked.idk] = weight >= deferral.ENOUGH
+            deferred[asked.idk] = weight >= deferral.MIN_SCORE
         return Refined(labels, probabilities, partition, asked, answers, weight, deferred)
 
 
@@ -144,47 +144,45 @@ def fit(
     settings: Settings,
     run: Run,
 ) -> HCL:
-    """Train the local network on what HCL-IDK leaves to it, and what chooses between both.
+    """Train the local network on the IDK set, and then the deferral classifier if there is one.
 
     Args:
-        pool: images and labels to learn from.
-        known: the segmenter's prediction of them.
-        classifier: HCL-IDK, trained on that.
-        folds: (n,) number of the fold of each image, rising; all alike where there are none. With
-            folds, for each of them one local network answers that learned from the other folds,
-            for the classifier that chooses to learn from.
-        settings: of all stages.
+        pool: training images and labels.
+        known: the segmenter's predictions of these images.
+        classifier: HCL-IDK, trained on these predictions.
+        folds: (n,) number of the fold of each image, rising; all equal without folds. With folds,
+            the deferral classifier learns from predictions by local networks that were trained on
+            the other folds.
+        settings: settings of all stages.
         run: seed, precision, folder, reporter.
 
     Raises:
         Interrupted: the user stopped it.
     """
-    partition = partition_to_learn_from(classifier, pool, known, settings, run)
+    partition = training_partition(classifier, pool, known, settings, run)
     weights = phase_weights(pool.counts())
     network = local.fit(pool, known, partition, weights, settings, run)
     if settings.idk.target == "wrong":
         return HCL(classifier, network, None, settings)
-    asked, said = answers_to_learn_from(
-        pool, known, partition, weights, network, folds, settings, run
-    )
+    asked, said = training_answers(pool, known, partition, weights, network, folds, settings, run)
     chooser = deferral.fit(known, asked, said, pool.labels, settings.idk, run)
     return HCL(classifier, network, chooser, settings)
 
 
-def partition_to_learn_from(
+def training_partition(
     classifier: IDKClassifier, pool: Pool, known: GlobalStack, settings: Settings, run: Run
 ) -> PartitionStack:
-    """HCL-IDK's split of the images; a classifier that leaves nothing to learn is disabled."""
+    """HCL-IDK's split of the images; disables HCL-IDK if its IDK set is too small for training."""
     partition = run.team.first(
         lambda: hcl_idk.partition_of(classifier, known, settings.idk, pool.folder)
     )
-    if lcgar.count_hard(pool, partition) < lcgar.FEWEST_PIXELS:
-        # a local network that has nothing to learn must never be asked
+    if lcgar.count_hard_pixels(pool, partition) < lcgar.MIN_PIXELS:
+        # a local network that was not trained must not be used
         hcl_idk.disable(classifier)
     return partition
 
 
-def answers_to_learn_from(
+def training_answers(
     pool: Pool,
     known: GlobalStack,
     partition: PartitionStack,
@@ -194,7 +192,7 @@ def answers_to_learn_from(
     settings: Settings,
     run: Run,
 ) -> tuple[list[Partition], list[LocalPrediction]]:
-    """Where the local network is asked on each image, and its answers."""
+    """Pixels of each image that the local network predicts, and its predictions."""
     where: list[Partition] = []
     answers: list[LocalPrediction] = []
     numbers = np.unique(folds)

@@ -1,4 +1,4 @@
-"""HCL-IDK, the coarse curriculum: which pixels does UGSM not know? (paper section 3.2)."""
+"""HCL-IDK, the coarse curriculum: finds the pixels that UGSM gets wrong (paper section 3.2)."""
 
 from pathlib import Path
 
@@ -18,24 +18,24 @@ from matphase.support.scratch import Stack
 from matphase.support.seeds import mix
 
 PIXELS_PER_PASS = 2**14
-"""What the layers make of so many pixels is small beside a pass of UGSM."""
+"""Pixels classified at once, which needs little memory compared with a pass of UGSM."""
 
 
 def build(n_phases: int, settings: IDKSettings) -> IDKClassifier:
-    """The untrained network for `n_phases` logits and the uncertainty."""
+    """Build the untrained network for `n_phases` logits and the uncertainty."""
     return IDKClassifier(n_phases + 1, settings.dropout)
 
 
 def fit(known: GlobalStack, labels: Stack, settings: IDKSettings, run: Run) -> IDKClassifier:
-    """Learn where UGSM is wrong, from its mean logits and its uncertainty.
+    """Train a classifier that finds UGSM's errors from its mean logits and uncertainty.
 
-    In each image as many right pixels as wrong ones take part, drawn at random. Where UGSM is
-    right everywhere there is nothing to learn, and the classifier calls no pixel IDK.
+    Equal numbers of right and wrong pixels are drawn at random from each image. If UGSM is right
+    everywhere there is nothing to learn, and the classifier marks no pixel as IDK.
 
     Args:
-        known: UGSM's prediction of the training slices.
-        labels: (n, height, width) their true phase indices.
-        settings: of the classifier and its training.
+        known: UGSM's predictions of the training slices.
+        labels: (n, height, width) true phase indices.
+        settings: settings of the classifier and its training.
         run: seed, precision, folder, reporter.
 
     Raises:
@@ -43,7 +43,7 @@ def fit(known: GlobalStack, labels: Stack, settings: IDKSettings, run: Run) -> I
     """
     torch.manual_seed(mix(run.seed, "idk", "weights"))
     network = build(known.n_phases, settings)
-    values, wrong = _balanced(known, labels, settings.pixels_per_image, run.seed)
+    values, wrong = _balanced_pixels(known, labels, settings.pixels_per_image, run.seed)
     if len(values) == 0:
         disable(network)
         return network
@@ -60,15 +60,15 @@ def train_on_pixels(
     *,
     name: str,
 ) -> None:
-    """Train a classifier of pixels in place, by binary cross-entropy.
+    """Train a pixel classifier in place, by binary cross-entropy.
 
     Args:
-        network: what `build`, or `deferral.build`, made.
+        network: network made by `build` or `deferral.build`.
         values: (pixels, features).
-        target: (pixels,) such as that UGSM is wrong.
-        settings: of the training.
+        target: (pixels,) binary target, for example whether UGSM is wrong.
+        settings: settings of the training.
         run: seed, precision, folder, reporter.
-        name: of its files and of its part of the random seed.
+        name: name of the stage, for its files and random seed.
 
     Raises:
         Interrupted: the user stopped it.
@@ -82,7 +82,7 @@ def train_on_pixels(
         name=name,
         epochs=epochs_needed(settings.epochs, settings.min_steps, order.steps_per_epoch),
         learning_rate=settings.learning_rate,
-        # so small a network gains nothing from short numbers
+        # bfloat16 does not speed up such a small network
         run=run.in_full_precision(),
     )
 
@@ -102,16 +102,16 @@ def predict(network: IDKClassifier, known: GlobalPrediction, settings: IDKSettin
 def partition_of(
     network: IDKClassifier, known: GlobalStack, settings: IDKSettings, folder: Path | None
 ) -> PartitionStack:
-    """The same of many slices, kept on disk in `folder`."""
+    """Split the pixels of many slices; the result is kept on disk in `folder`."""
     parts = (predict(network, said, settings) for said in known)
     return PartitionStack.of(parts, len(known), folder)
 
 
 def tuned_threshold(score_of_wrong: NDArray[np.float32], recall: float) -> float:
-    """The highest threshold that still finds the share `recall` of the wrong pixels.
+    """Highest threshold that finds at least the share `recall` of the wrong pixels.
 
-    At least .01: a classifier that scores wrong pixels lower has not learned to find them, and a
-    lower threshold would call everything IDK.
+    It is at least 0.01: a classifier that needs a lower threshold has not learned to find wrong
+    pixels, and nearly every pixel would become IDK.
     """
     if not len(score_of_wrong):
         return 0.5
@@ -119,15 +119,15 @@ def tuned_threshold(score_of_wrong: NDArray[np.float32], recall: float) -> float
 
 
 def features(known: GlobalPrediction) -> NDArray[np.float32]:
-    """The input of the classifier: (pixels, phases + 1), mean logits F and uncertainty u."""
+    """Input features (pixels, phases + 1) of the classifier: mean logits F and uncertainty u."""
     stacked = np.concatenate([known.logits, known.entropy[:, None]], axis=1)
     return np.moveaxis(stacked, 1, -1).reshape(-1, stacked.shape[1])
 
 
-def _balanced(
+def _balanced_pixels(
     known: GlobalStack, labels: Stack, limit: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Features of the pixels to learn from, and which of them are wrong."""
+    """Features of the training pixels, and whether UGSM is wrong there."""
     rng = np.random.default_rng(mix(seed, "idk", "balance"))
     chosen, targets = [], []
     for number, said in enumerate(known):
@@ -145,7 +145,7 @@ def _balanced(
 
 
 def disable(network: IDKClassifier) -> None:
-    """Make the classifier call no pixel IDK, where LCGAR has nothing to learn from."""
+    """Make the classifier mark no pixel as IDK, so that the local network is never used."""
     last = network.layers[-1]
     assert isinstance(last, torch.nn.Linear)
     torch.nn.init.zeros_(last.weight)
@@ -154,7 +154,7 @@ def disable(network: IDKClassifier) -> None:
 
 
 class _Pixels:
-    """Pixels with their features and a binary target, such as that UGSM is wrong."""
+    """Pixels with their features and a binary target, for example whether UGSM is wrong."""
 
     def __init__(self, values: NDArray[np.float32], target: NDArray[np.bool_]) -> None:
         self._values = torch.from_numpy(values)

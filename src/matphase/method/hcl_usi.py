@@ -1,8 +1,8 @@
-"""HCL-USI, the fine curriculum: hard pixels from certain to uncertain, at a pace.
+"""HCL-USI, the fine curriculum: presents hard pixels from certain to uncertain.
 
-Section 3.2 of the paper orders the IDK pixels by rising uncertainty of UGSM; the pacing
-functions are those of Wu, Dyer and Neyshabur, "When do curricula work?" (ICLR 2021), as are the
-controls (random order, falling order, no curriculum).
+Section 3.2 of the paper orders the IDK pixels by rising uncertainty of UGSM. The pacing functions
+and the controls (random order, falling order, no curriculum) are those of Wu, Dyer and Neyshabur,
+"When do curricula work?" (ICLR 2021).
 """
 
 import math
@@ -17,15 +17,15 @@ from matphase.support.seeds import mix
 
 
 def admitted_share(settings: USISettings, progress: float) -> float:
-    """Share of the ordered pixels that training may draw from.
+    """Share of the ordered pixels that may be drawn at this point of the training.
 
     Args:
-        settings: pacing family, share at the start b, and share of training a at which all
-            pixels are admitted.
+        settings: pacing function, initial share b, and progress a at which all pixels are
+            admitted.
         progress: share of the training steps done, 0 to 1.
 
     Returns:
-        a number that rises from b at progress 0 to 1 at progress a, and stays there.
+        the share, which rises from b at progress 0 to 1 at progress a.
     """
     start, t = settings.start, progress / settings.full_at
     if t >= 1:
@@ -46,15 +46,15 @@ def admitted_share(settings: USISettings, progress: float) -> float:
     return start + (1 - start) * min(max(growth, 0.0), 1.0)
 
 
-class Paced:
-    """Batches drawn at random from the first pixels of an ordering, ever more of them.
+class PacedOrder:
+    """Batches drawn at random from a growing first part of the ordered examples.
 
     Args:
-        ranking: indices of all examples, the ones to meet first in front.
-        batch_size: examples a step.
-        epochs: of the training, each `len(ranking) // batch_size` steps long.
+        ranking: indices of all examples, in the order of the curriculum.
+        batch_size: examples per step.
+        epochs: number of epochs, each `len(ranking) // batch_size` steps long.
         settings: pacing.
-        seed: names the draws.
+        seed: random seed.
     """
 
     def __init__(
@@ -85,20 +85,20 @@ def curriculum(
     epochs: int,
     settings: USISettings,
     seed: int,
-) -> "Paced":
-    """The order in which LCGAR meets the hard pixels D2.
+) -> PacedOrder:
+    """Order in which LCGAR is trained on the hard pixels D2.
 
     Args:
         uncertainty: (pixels,) u of each pixel of D2.
-        batch_size: pixels a step.
-        epochs: of the training of LCGAR.
+        batch_size: pixels per step.
+        epochs: number of training epochs.
         settings: order and pacing.
-        seed: names the draws.
+        seed: random seed.
     """
     n = len(uncertainty)
     match settings.order:
         case "none":
-            # drawn in the same way as the others, from all pixels from the first step on
+            # drawn like the others, but from all pixels from the first step on
             settings = settings.model_copy(update={"start": 1.0})
             ranking = np.arange(n)
         case "rising":
@@ -107,4 +107,4 @@ def curriculum(
             ranking = np.argsort(-uncertainty, kind="stable")
         case "random":
             ranking = np.random.default_rng(mix(seed, "random order")).permutation(n)
-    return Paced(ranking, batch_size, epochs, settings, seed)
+    return PacedOrder(ranking, batch_size, epochs, settings, seed)

@@ -1,4 +1,4 @@
-"""LCGAR: the local model that answers for the IDK pixels (paper section 3.3, table 4)."""
+"""LCGAR: the local model that predicts the IDK pixels (paper section 3.3, table 4)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,22 +23,22 @@ from matphase.method.results import (
     PartitionStack,
 )
 from matphase.networks import registry
-from matphase.networks.cost import UNUSABLE
+from matphase.networks.cost import ALLOCATOR_OVERHEAD
 from matphase.networks.dense_lcgar import DenseLCGAR, costs, strip_rows
 from matphase.networks.lcgar import LCGAR
 from matphase.settings import LCGARSettings, USISettings
 from matphase.support.device import PrecisionSetting, running
-from matphase.support.scratch import Stack, gathered
+from matphase.support.scratch import Stack, gather
 from matphase.support.seeds import mix
 
 PATCHES_PER_PASS = 4096
-"""At most; more gain no speed."""
-FEWEST_PIXELS = 2
-"""Batch norm needs more than one example."""
+"""Maximum number of patches per pass; larger batches are not faster."""
+MIN_PIXELS = 2
+"""Minimum number of training pixels, since batch norm needs more than one."""
 
 
 def build(n_phases: int, settings: LCGARSettings, classifier: str = "lcgar") -> nn.Module:
-    """The untrained network, of `registry.PATCH_CLASSIFIERS`, for the inputs that are on."""
+    """Build an untrained network of `registry.PATCH_CLASSIFIERS` for the inputs that are on."""
     channels, n_logits = settings.patch_channels(n_phases), n_phases * settings.logits
     return registry.patch_classifier(classifier, channels, n_phases, n_logits, settings)
 
@@ -57,19 +57,19 @@ def fit(
 ) -> nn.Module:
     """Train on the hard pixels D2 by weighted cross-entropy, in the order of the curriculum.
 
-    Where D2 holds fewer than `FEWEST_PIXELS` nothing is learned, and HCL-IDK must not ask.
+    If D2 has fewer than `MIN_PIXELS` pixels the network stays untrained and must not be used.
 
     Args:
         pool: images and their true labels.
-        known: UGSM's prediction of them.
-        partition: HCL-IDK's split of them.
-        weights: (phases,) of the loss.
-        settings: of the network and its training.
-        usi: the fine curriculum.
+        known: UGSM's predictions of the images.
+        partition: HCL-IDK's split of the images.
+        weights: (phases,) weights of the loss.
+        settings: settings of the network and its training.
+        usi: settings of the fine curriculum.
         run: seed, precision, folder, reporter.
-        classifier: LCGAR, or a ResNet, the baseline that learns from pixels of all kinds and so
+        classifier: LCGAR, or the name of a ResNet: a baseline that is trained on all known pixels,
             without a curriculum.
-        suffix: tells its files and random numbers from those of others in the same run.
+        suffix: added to the name of the stage, for its files and random seed.
 
     Raises:
         Interrupted: the user stopped it.
@@ -80,14 +80,16 @@ def fit(
     everywhere = classifier != "lcgar"
     if everywhere:
         usi = usi.model_copy(update={"order": "none"})
-    pixels = _chosen(pool, partition, settings.pixels_per_image, run.seed, everywhere=everywhere)
-    if len(pixels[0]) < FEWEST_PIXELS:
+    pixels = _training_pixels(
+        pool, partition, settings.pixels_per_image, run.seed, everywhere=everywhere
+    )
+    if len(pixels[0]) < MIN_PIXELS:
         return network.eval()
     examples = _Patches(LocalInputs.on_disk(pool, known, partition, settings), pixels, pool.labels)
     per_epoch = len(examples) // min(settings.batch_size, len(examples))
     epochs = epochs_needed(settings.epochs, settings.min_steps, per_epoch)
     seed = mix(run.seed, name)
-    uncertainty = _at(known.entropy, pixels)
+    uncertainty = _values_at(known.entropy, pixels)
     order = curriculum(uncertainty, settings.batch_size, epochs, usi, seed)
     train(
         network,
@@ -113,22 +115,22 @@ def predict(
     precision: PrecisionSetting = "auto",
     memory: int = 10**9,
 ) -> LocalPrediction:
-    """Name the phase of every IDK pixel.
+    """Predict the phase of every IDK pixel.
 
     A network that allows it (`LCGARSettings.padding`) is evaluated on a whole slice at once where
-    that takes fewer operations than the patches of the pixels asked for. Each slice is looked at
-    by itself, so that its answers do not depend on its neighbours.
+    that takes fewer operations than single patches. Slices are evaluated one by one, so that the
+    prediction of a slice does not depend on its neighbours.
 
     Args:
-        network: a trained LCGAR, or another patch classifier.
+        network: trained LCGAR, or another patch classifier.
         images: (n, slices, height, width), scaled to [-1, 1].
-        known: UGSM's prediction of them.
-        partition: HCL-IDK's split of them.
-        settings: which inputs the network was built for.
-        where: (n, height, width) pixels to name in place of the IDK set.
+        known: UGSM's prediction of the images.
+        partition: HCL-IDK's split of the images.
+        settings: settings with which the network was built.
+        where: (n, height, width) pixels to predict instead of the IDK set.
         precision: see `Settings.precision`.
-        memory: bytes that the patches of a pass, and what the network makes of them, may take;
-            likewise the maps of a strip of a slice, down to one row.
+        memory: bytes that the patches of a pass and their activations may take; likewise a strip
+            of a slice, which has at least one row.
     """
     inputs = LocalInputs.of(images, known, partition, settings)
     where = partition.idk if where is None else where
@@ -151,9 +153,9 @@ def _passes(
     settings: LCGARSettings,
     memory: int,
 ) -> Iterator[tuple[nn.Module, tuple[Tensor, ...]]]:
-    """The network, or its dense form, and inputs; in the order of `numpy.nonzero(where)`."""
-    memory = int(memory / UNUSABLE)
-    # a patch while it is put together, and two maps of 32 channels, at four bytes a value
+    """Network or its dense form, with inputs, in the order of `numpy.nonzero(where)`."""
+    memory = int(memory / ALLOCATOR_OVERHEAD)
+    # a patch while it is gathered, and two maps of 32 channels, with four bytes per value
     each = 4 * settings.patch_side**2 * (4 * settings.patch_channels(n_phases) + 2 * 32)
     size = max(1, min(PATCHES_PER_PASS, memory // each))
     if not isinstance(network, LCGAR) or network.padded:
@@ -176,15 +178,16 @@ def _passes(
 
 @dataclass(frozen=True, eq=False)
 class LocalInputs:
-    """The inputs of LCGAR, gathered for many pixels at once.
+    """Inputs of LCGAR, gathered for many pixels at once.
 
     Attributes:
-        images: patches of each grey slice that it sees.
+        images: patches of each grey slice that the network sees.
         labels: patches of UGSM's labels as codes, one for each phase and one for IDK.
-        one_hot: (codes, phases) what a code stands for.
-        logits: (n, phases, height, width), which join after flattening at the centre.
+        one_hot: (codes, phases) one-hot vector of each code.
+        logits: (n, phases, height, width) UGSM's logits, whose values at the patch centre join
+            after flattening.
 
-    Inputs that are off are empty, or None.
+    Inputs that are off are empty or None.
     """
 
     images: tuple[PatchGrid, ...]
@@ -200,12 +203,12 @@ class LocalInputs:
         partition: Partition,
         settings: LCGARSettings,
     ) -> "LocalInputs":
-        """Those of a few slices in memory.
+        """Inputs from a few slices in memory.
 
         Args:
             images: (n, slices, height, width), scaled to [-1, 1].
-            known: UGSM's prediction of them.
-            partition: HCL-IDK's split of them.
+            known: UGSM's prediction of the images.
+            partition: HCL-IDK's split of the images.
             settings: which inputs are on, and the side of the patch.
         """
         n_phases, side = known.logits.shape[1], settings.patch_side
@@ -225,7 +228,7 @@ class LocalInputs:
         partition: PartitionStack,
         settings: LCGARSettings,
     ) -> "LocalInputs":
-        """Those of all images of a pool; the other arguments are as in `of`."""
+        """Inputs from all images of a pool, kept on disk; the other arguments are as in `of`."""
         n, side, folder = len(pool), settings.patch_side, pool.folder
         first = pool.images.shape[1] // 2 - settings.slices // 2
         grids = tuple(
@@ -242,21 +245,21 @@ class LocalInputs:
         )
 
     def gather(self, slices: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
-        """Patches (n, channels, side, side), and centre logits (n, phases) if those are on."""
+        """Gather patches (n, channels, side, side), and centre logits (n, phases) if on."""
         patches = self._channels(lambda grid: grid.gather(slices, rows, columns))
         return patches, *self._centres(slices, rows, columns)
 
     def strip(self, number: int, first: int, asked: NDArray[np.bool_]) -> tuple[Tensor, ...]:
-        """What `DenseLCGAR` takes for a strip of a slice.
+        """Inputs of `DenseLCGAR` for a strip of a slice.
 
         Args:
-            number: of the slice.
-            first: row of the slice that the strip begins with.
-            asked: (rows, width) which pixels of the strip are named.
+            number: number of the slice.
+            first: first row of the strip.
+            asked: (rows, width) pixels of the strip to predict.
 
         Returns:
-            Maps (1, channels, rows + side - 1, width + side - 1), rows and columns (n,) in the
-            strip, and centre logits (n, phases) if those are on.
+            maps (1, channels, rows + side - 1, width + side - 1), rows and columns (n,) in the
+            strip, and centre logits (n, phases) if they are on.
         """
         maps = self._channels(lambda grid: grid.strip(number, first, first + len(asked)))
         rows, columns = torch.from_numpy(asked).nonzero(as_tuple=True)
@@ -264,34 +267,34 @@ class LocalInputs:
         return maps, rows, columns, *self._centres(slices, first + rows, columns)
 
     def _channels(self, cut: Callable[[PatchGrid], Tensor]) -> Tensor:
-        """(n, channels, ...) of what `cut` takes from each map, (n, ...)."""
+        """Channels (n, channels, ...) made of what `cut` takes from each map, (n, ...)."""
         channels = [cut(image)[..., None] for image in self.images]
         if self.labels is not None:
             channels.append(self.one_hot[cut(self.labels).int()])
-        # channels last in memory, which is how the convolutions want them
+        # channels last in memory, which is faster for the convolutions
         return torch.cat(channels, dim=-1).movedim(-1, 1)
 
     def _centres(self, slices: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
         if self.logits is None:
             return ()
         where = slices.numpy(), slice(None), rows.numpy(), columns.numpy()
-        return (torch.from_numpy(gathered(self.logits, *where)),)
+        return (torch.from_numpy(gather(self.logits, *where)),)
 
     def batches(self, pixels: tuple[Indices, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
-        """The inputs of the given pixels (slices, rows, columns), `size` at a time."""
+        """Inputs of the given pixels (slices, rows, columns), in batches of `size`."""
         where = [torch.from_numpy(part) for part in pixels]
         for part in zip(*(torch.split(positions, size) for positions in where), strict=True):
             yield self.gather(*part)
 
 
 def label_codes(known: GlobalPrediction, partition: Partition) -> NDArray[np.uint8]:
-    """UGSM's labels (n, height, width); where IDK, the number of phases as a code of its own."""
+    """UGSM's labels (n, height, width), with the number of phases as code of IDK pixels."""
     n_phases = known.logits.shape[1]
     return np.where(partition.idk, np.uint8(n_phases), known.labels)
 
 
 def one_hot(n_phases: int) -> NDArray[np.float32]:
-    """(codes, phases) what each code of `label_codes` stands for: zero where IDK."""
+    """One-hot vectors (codes, phases) of the codes of `label_codes`; all zero for IDK."""
     return np.eye(n_phases + 1, n_phases, dtype=np.float32)
 
 
@@ -299,7 +302,7 @@ class _Patches:
     def __init__(self, inputs: LocalInputs, pixels: tuple[Indices, ...], labels: Stack) -> None:
         self._inputs = inputs
         self._pixels = [torch.from_numpy(part) for part in pixels]
-        self._labels = torch.from_numpy(_at(labels, pixels).astype(np.int64))
+        self._labels = torch.from_numpy(_values_at(labels, pixels).astype(np.int64))
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -310,8 +313,8 @@ class _Patches:
         return *self._inputs.gather(slices, rows, columns), self._labels[indices]
 
 
-def _at(stack: Stack, pixels: tuple[Indices, ...]) -> NDArray[Any]:
-    """The values of a stack (n, height, width) at pixels that are in the order of its slices."""
+def _values_at(stack: Stack, pixels: tuple[Indices, ...]) -> NDArray[Any]:
+    """Values of a stack (n, height, width) at pixels that are sorted by slice."""
     slices, rows, columns = pixels
     parts = [np.empty(0, stack.dtype)]
     for number in np.unique(slices):
@@ -320,24 +323,24 @@ def _at(stack: Stack, pixels: tuple[Indices, ...]) -> NDArray[Any]:
     return np.concatenate(parts)
 
 
-def count_hard(pool: Pool, partition: PartitionStack) -> int:
-    """How many pixels LCGAR can learn from."""
-    return sum(int(np.count_nonzero(_hard(pool, partition, i))) for i in range(len(pool)))
+def count_hard_pixels(pool: Pool, partition: PartitionStack) -> int:
+    """Number of pixels that LCGAR can be trained on."""
+    return sum(int(np.count_nonzero(_hard_pixels(pool, partition, i))) for i in range(len(pool)))
 
 
-def _hard(pool: Pool, partition: PartitionStack, number: int) -> NDArray[np.bool_]:
+def _hard_pixels(pool: Pool, partition: PartitionStack, number: int) -> NDArray[np.bool_]:
     hard: NDArray[np.bool_] = partition.idk[number] & pool.known(number)
     return hard
 
 
-def _chosen(
+def _training_pixels(
     pool: Pool, partition: PartitionStack, limit: int, seed: int, *, everywhere: bool
 ) -> tuple[Indices, ...]:
-    """Positions of the pixels to learn from, at most `limit` of them an image; 0: all."""
+    """Positions of the training pixels, at most `limit` per image; 0: all."""
     rng = np.random.default_rng(mix(seed, "lcgar", "pixels"))
     parts = []
     for number in range(len(pool)):
-        candidates = pool.known(number) if everywhere else _hard(pool, partition, number)
+        candidates = pool.known(number) if everywhere else _hard_pixels(pool, partition, number)
         surplus = int(candidates.sum()) - limit
         if limit and surplus > 0:
             gone = rng.choice(np.flatnonzero(candidates), surplus, replace=False)

@@ -1,4 +1,4 @@
-"""The local part of a model: LCGAR, or what a baseline has in its place."""
+"""The local network of a model: LCGAR, or that of a baseline."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from matphase.settings import Settings
 
 
 def build(n_phases: int, settings: Settings) -> nn.Module:
-    """The untrained local network of `settings.model`."""
+    """Build the untrained local network of `settings.model`."""
     kind = _local(settings)
     if kind == "local_unet":
         return local_unet.build(n_phases, settings.ugsm, settings.lcgar)
@@ -39,13 +39,13 @@ def fit(
     """Train the local network of `settings.model`.
 
     Args:
-        pool: images and labels to learn from.
-        known: UGSM's prediction of them.
-        partition: HCL-IDK's split of them.
-        weights: (phases,) of the cross-entropy.
-        settings: of all stages.
+        pool: training images and labels.
+        known: UGSM's predictions of the images.
+        partition: HCL-IDK's split of the images.
+        weights: (phases,) weights of the cross-entropy.
+        settings: settings of all stages.
         run: seed, precision, folder, reporter.
-        suffix: tells its files and random numbers from those of others in the same run.
+        suffix: added to the name of the stage, for its files and random seed.
 
     Raises:
         Interrupted: the user stopped it.
@@ -68,19 +68,19 @@ def predict(
     where: NDArray[np.bool_] | None = None,
     memory: int = 10**9,
 ) -> tuple[Partition, LocalPrediction]:
-    """Ask the local network: in the IDK set, or everywhere, as its kind has it.
+    """Predict with the local network, in the IDK set or everywhere, depending on the model.
 
     Args:
-        network: trained by `fit`.
+        network: local network trained by `fit`.
         images: (n, slices, height, width), scaled to [-1, 1].
-        known: UGSM's prediction of them.
-        partition: HCL-IDK's split of them, which the network's inputs show.
-        settings: of all stages.
-        where: (n, height, width) pixels to ask about; all by default.
+        known: UGSM's prediction of the images.
+        partition: HCL-IDK's split of the images, which is also an input of the network.
+        settings: settings of all stages.
+        where: (n, height, width) limits the pixels to predict; None: no limit.
         memory: bytes that the patches of a pass may take.
 
     Returns:
-        where it was asked, for `aggregate`, and its answers.
+        the predicted pixels, as a partition for `aggregate`, and their prediction.
     """
     everywhere = registry.composition(settings.model).everywhere
     pixels = np.ones_like(partition.idk) if everywhere else partition.idk

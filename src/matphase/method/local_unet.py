@@ -1,4 +1,4 @@
-"""Local U-Net: a U-Net in place of LCGAR, a baseline of the paper's table 3."""
+"""Local U-Net: a baseline of the paper's table 3, with a U-Net instead of LCGAR."""
 
 import numpy as np
 import torch
@@ -26,10 +26,10 @@ from matphase.support.seeds import mix
 
 
 def build(n_phases: int, settings: UGSMSettings, inputs: LCGARSettings) -> nn.Module:
-    """The untrained network without dropout, for the inputs that `inputs` choose.
+    """Build the untrained network, without dropout, for the inputs that are on.
 
-    It sees on whole slices what LCGAR sees in patches: grey slices, one-hot labels and logits of
-    UGSM (a channel for each phase), in this order.
+    It has LCGAR's inputs, but on whole slices: grey slices, UGSM's one-hot labels and logits (a
+    channel for each phase), in this order.
     """
     channels = inputs.patch_channels(n_phases) + n_phases * inputs.logits
     return registry.segmenter("unet", channels, n_phases, settings)
@@ -47,20 +47,20 @@ def fit(
     *,
     suffix: str = "",
 ) -> nn.Module:
-    """Train with the settings of UGSM, the loss zero outside the IDK set (paper section 4).
+    """Train with UGSM's settings and with zero loss outside the IDK set (paper section 4).
 
-    The paper does not say what it sees: here all that LCGAR does, as channels of whole images.
+    The paper does not give the inputs; here they are those of LCGAR.
 
     Args:
         pool: images and their true labels.
-        known: UGSM's prediction of them.
-        partition: HCL-IDK's split of them.
-        weights: (phases,) of the loss.
-        settings: width, depth and training, those of UGSM.
-        inputs: which channels there are.
+        known: UGSM's predictions of the images.
+        partition: HCL-IDK's split of the images.
+        weights: (phases,) weights of the loss.
+        settings: width, depth and training settings, those of UGSM.
+        inputs: which inputs are on.
         data: crops and flips.
         run: seed, precision, folder, reporter.
-        suffix: tells its files and random numbers from those of others in the same run.
+        suffix: added to the name of the stage, for its files and random seed.
 
     Raises:
         Interrupted: the user stopped it.
@@ -89,9 +89,9 @@ def predict(
     where: NDArray[np.bool_] | None = None,
     precision: PrecisionSetting = "auto",
 ) -> LocalPrediction:
-    """Name the phase of every IDK pixel, or where `where` (n, height, width) is true.
+    """Predict the phase of every IDK pixel, or of the pixels in `where` (n, height, width).
 
-    The other arguments are those of `fit`.
+    The other arguments are as in `lcgar.predict`.
     """
     where = partition.idk if where is None else where
     channels = _channels(images, known, partition, inputs)
@@ -110,7 +110,7 @@ def _channels(
     partition: Partition,
     inputs: LCGARSettings,
 ) -> NDArray[np.float32]:
-    """What LCGAR sees as (n, channels, height, width)."""
+    """LCGAR's inputs as (n, channels, height, width)."""
     parts = []
     if inputs.image:
         parts.append(central(images, inputs.slices))

@@ -1,4 +1,4 @@
-"""A trained model: a segmenter, a refiner behind it where it has one, and a calibrator."""
+"""A trained model: a segmenter, an optional refiner, and a calibrator."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from matphase.settings import Settings
 
 
 class Segmenter(Protocol):
-    """What names the phase of every pixel, and says how unsure it is."""
+    """Predictor of the phase of every pixel, and of its uncertainty."""
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -30,14 +30,14 @@ class Segmenter(Protocol):
 
     @property
     def reach(self) -> Reach | None:
-        """How far its answers look beyond a tile; None: over whole slices."""
+        """How far a prediction depends on pixels around a tile; None: on the whole slice."""
 
     @property
     def draws_samples(self) -> bool:
-        """Whether one pass differs from the next."""
+        """Whether passes are stochastic."""
 
     def pass_bytes(self, height: int, width: int) -> int:
-        """What one pass over one slice takes at most."""
+        """Maximum memory of one pass over one slice, in bytes."""
 
     def predict(
         self,
@@ -54,7 +54,7 @@ class Segmenter(Protocol):
 
 
 class Refiner(Protocol):
-    """What improves a segmenter's answer; it sees the image and that answer alone."""
+    """Second stage that improves a segmenter's prediction, from the image and that prediction."""
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -62,13 +62,13 @@ class Refiner(Protocol):
 
     @property
     def deferral(self) -> nn.Module | None:
-        """What chooses where its own answer is taken; None: wherever it is asked."""
+        """Network that chooses between refiner and segmenter; None if it has none."""
 
     def reach(self, segmenter: Reach) -> Reach:
-        """How far refined answers look, given how far the segmenter's do."""
+        """Reach of the refined prediction, given that of the segmenter."""
 
     def pass_bytes(self, height: int, width: int) -> int:
-        """What one pass over one slice takes at most."""
+        """Maximum memory of one pass over one slice, in bytes."""
 
     def refine(
         self,
@@ -82,18 +82,18 @@ class Refiner(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """All that a trained model consists of.
+    """A trained model.
 
     Attributes:
-        settings: of all stages.
-        phases: that it names.
-        scale: of the grey values that it was trained on.
-        seed: of its training.
-        segmenter: names phases.
-        refiner: None for a baseline without a local part.
-        calibrator: of the final answer.
-        validation: scores on slices that none of its networks learned from; None without any.
-        record: of the training data: slices, volume fractions, what label smoothing changed.
+        settings: settings of all stages.
+        phases: names and label values of the phases.
+        scale: intensity scale of the training images.
+        seed: random seed of the training.
+        segmenter: first stage.
+        refiner: second stage; None for a baseline without a local network.
+        calibrator: calibrator of the final prediction.
+        record: summary of the training data: slices, volume fractions, changes by label smoothing.
+        validation: scores on validation slices; None without any.
     """
 
     settings: Settings
@@ -116,12 +116,12 @@ class Model:
 
     @property
     def defers(self) -> bool:
-        """Whether it chooses where the refiner's answers are taken."""
+        """Whether the model chooses between refiner and segmenter."""
         return self.refiner is not None and self.refiner.deferral is not None
 
     @property
     def halo(self) -> Halo | None:
-        """What a tile has to see around its core; None where a network looks at whole slices."""
+        """Halo that a tile needs; None if a network needs whole slices."""
         reach = self.segmenter.reach
         if reach is None:
             return None
@@ -130,19 +130,19 @@ class Model:
         return Halo(reach.radius, reach.multiple, self.settings.slices // 2)
 
     def pass_bytes(self, height: int, width: int) -> int:
-        """What one pass of a network over one slice takes at most."""
+        """Maximum memory of one pass of a network over one slice, in bytes."""
         refiner = 0 if self.refiner is None else self.refiner.pass_bytes(height, width)
         return max(self.segmenter.pass_bytes(height, width), refiner)
 
     def pixel_bytes(self, samples: int) -> int:
-        """What the arrays of all stages take a pixel of a window and slice.
+        """Memory that the arrays of all stages take per pixel of a window, in bytes.
 
-        F, two softmaxes, and features twice (4 bytes each a phase); 4 bytes of each slice of an
-        image; about 56 of codes, entropy, scores and positions; and for each sample that is kept
-        twice its logits (2 bytes each), and a label.
+        F, two softmaxes and two copies of the features take 20 bytes per phase; an image 4 bytes
+        per slice; codes, entropy, scores and positions about 56 bytes; each kept sample its logits
+        twice (2 bytes each per phase) and a label.
 
         Args:
-            samples: that are kept.
+            samples: number of kept samples.
         """
         n_phases = len(self.phases)
         return 56 + 4 * self.settings.slices + 20 * n_phases + samples * (4 * n_phases + 1)
@@ -159,22 +159,25 @@ class Model:
         origin: tuple[int, int] = (0, 0),
         inner: tuple[slice, slice] | None = None,
     ) -> Maps:
-        """The maps of a window: segmenter, then refiner, then calibrator.
+        """Predict the maps of a window: segmenter, then refiner, then calibrator.
 
         Args:
             images: (n, slices, height, width), scaled to [-1, 1].
-            samples: stochastic passes T, in place of the setting.
+            samples: number of stochastic passes T; by default as in the settings.
             seed: random seed of the dropout masks.
             memory: bytes that the passes may take.
-            mutual_information: give it.
-            keep_samples: give the labels of each sample.
-            origin: row and column of the slices at which the images begin.
-            inner: rows and columns to answer for, counted from there; all by default.
+            mutual_information: also compute the mutual information.
+            keep_samples: also compute the labels of each sample.
+            origin: row and column of the slice at which the images begin.
+            inner: rows and columns of the images to return; all by default.
 
         Returns:
             `labels`, `probabilities`, `entropy`, `idk`, `idk_score`, `global_labels`,
-            `global_probabilities`, and as far as there are any `deferred`, `trusted`,
+            `global_probabilities`, and where available `deferred`, `trusted`,
             `mutual_information`, `samples`.
+
+        Raises:
+            InputError: `memory` is too little for one pass over one slice.
         """
         if inner is None:
             inner = slice(0, images.shape[-2]), slice(0, images.shape[-1])
@@ -219,7 +222,7 @@ class Model:
 
 
 def _unrefined(known: GlobalPrediction) -> Refined:
-    """A segmenter's own answer, where nothing refines it."""
+    """Prediction of a segmenter without a refiner."""
     nowhere = np.zeros(known.labels.shape, np.bool_)
     partition = Partition(nowhere, nowhere.astype(np.float32))
     none = LocalPrediction(known.labels[nowhere], np.empty((0, known.logits.shape[1]), np.float32))

@@ -1,4 +1,4 @@
-"""What travels between the stages: of a few slices in memory, or of all training slices on disk."""
+"""Results passed between stages, for a few slices in memory or all training slices on disk."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from matphase.support.scratch import Chosen, Stack, WritableStack, room_for
+from matphase.support.scratch import Stack, Subset, WritableStack, room_for
 
 
 @dataclass(frozen=True, eq=False)
 class GlobalPrediction:
-    """What UGSM says of a stack of slices.
+    """Prediction of UGSM for a stack of slices.
 
     Attributes:
         labels: (n, height, width) uint8, the paper's Y_G: phase indices.
         logits: (n, phases, height, width) float32, the paper's F: mean over the samples.
         entropy: (n, height, width) float32 in nats, the paper's u.
-        mutual_information: (n, height, width) float32 in nats, on request: the part of the
-            entropy of the mean softmax that comes from disagreement of the samples (epistemic);
-            the rest is the expected entropy (aleatoric).
-        samples: (samples, n, phases, height, width) float16, on request: how far the logits of
-            each sample lie from F.
+        mutual_information: (n, height, width) float32 in nats, optional: the part of the entropy
+            of the mean softmax that comes from disagreement of the samples (epistemic); the rest
+            is the expected entropy (aleatoric).
+        samples: (samples, n, phases, height, width) float16, optional: difference between the
+            logits of each sample and F.
     """
 
     labels: NDArray[np.uint8]
@@ -35,7 +35,7 @@ class GlobalPrediction:
     samples: NDArray[np.float16] | None = None
 
     def window(self, rows: slice, columns: slice) -> "GlobalPrediction":
-        """What it says of a window of the slices."""
+        """Prediction of a window of the slices."""
         where = np.s_[..., rows, columns]
         return GlobalPrediction(
             self.labels[where],
@@ -47,14 +47,14 @@ class GlobalPrediction:
 
     @cached_property
     def probabilities(self) -> NDArray[np.float32]:
-        """(n, phases, height, width) float32, softmax(F); do not change it, it is kept."""
+        """Softmax(F), (n, phases, height, width) float32; cached, so do not modify it."""
         result: NDArray[np.float32] = softmax(self.logits, axis=1)
         return result
 
 
 @dataclass(frozen=True, eq=False)
 class GlobalStack:
-    """The same of many slices, on disk: `stack[3]` is that of slice 3 alone.
+    """Predictions of UGSM for many slices, on disk; `stack[3]` is that of slice 3.
 
     Attributes:
         labels: (n, height, width), as `GlobalPrediction` has it.
@@ -70,7 +70,7 @@ class GlobalStack:
     def empty(
         cls, n: int, n_phases: int, shape: tuple[int, int], folder: Path | None = None
     ) -> "GlobalStack":
-        """Room for `n` slices of a shape (height, width)."""
+        """Allocate a stack of `n` slices of shape (height, width)."""
         return cls(
             room_for((n, *shape), np.uint8, folder),
             room_for((n, n_phases, *shape), np.float32, folder),
@@ -93,7 +93,7 @@ class GlobalStack:
         return self.logits.shape[1]
 
     def put(self, first: int, part: GlobalPrediction, rows: slice, columns: slice) -> None:
-        """Keep what is said of the same window of the slices from `first` on."""
+        """Write the prediction of a window of consecutive slices, beginning with slice `first`."""
         place = slice(first, first + len(part.labels))
         for kept, values in (
             (self.labels, part.labels),
@@ -105,10 +105,10 @@ class GlobalStack:
             ] = values
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "GlobalStack":
-        """That of some of the slices, by mask or by number; nothing is copied."""
+        """Select slices by mask or by number, without copying."""
         numbers = np.arange(len(self))[chosen]
         return GlobalStack(
-            *(Chosen(part, numbers) for part in (self.labels, self.logits, self.entropy))
+            *(Subset(part, numbers) for part in (self.labels, self.logits, self.entropy))
         )
 
 
@@ -132,14 +132,14 @@ class Partition:
 
 @dataclass(frozen=True, eq=False)
 class PartitionStack:
-    """The same of many slices, on disk: `stack[3]` is that of slice 3 alone."""
+    """Partitions of many slices, on disk; `stack[3]` is that of slice 3."""
 
     idk: Stack
     score: Stack
 
     @classmethod
     def of(cls, parts: Iterable[Partition], n: int, folder: Path | None = None) -> "PartitionStack":
-        """Keep the splits of `n` slices, which come one at a time."""
+        """Write the splits of `n` slices, which come one by one."""
         kept: PartitionStack | None = None
         for number, part in enumerate(parts):
             if kept is None:
@@ -147,7 +147,7 @@ class PartitionStack:
                 kept = cls(room_for(shape, np.bool_, folder), room_for(shape, np.float32, folder))
             for stack, values in ((kept.idk, part.idk), (kept.score, part.score)):
                 cast(WritableStack, stack)[number] = values[0]
-        assert kept is not None, "there is a slice at least"
+        assert kept is not None, "there is at least one slice"
         return kept
 
     def __len__(self) -> int:
@@ -160,14 +160,14 @@ class PartitionStack:
         return (self[number] for number in range(len(self)))
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "PartitionStack":
-        """That of some of the slices, by mask or by number; nothing is copied."""
+        """Select slices by mask or by number, without copying."""
         numbers = np.arange(len(self))[chosen]
-        return PartitionStack(Chosen(self.idk, numbers), Chosen(self.score, numbers))
+        return PartitionStack(Subset(self.idk, numbers), Subset(self.score, numbers))
 
 
 @dataclass(frozen=True, eq=False)
 class LocalPrediction:
-    """What LCGAR says of the IDK pixels, in the order of `numpy.nonzero(partition.idk)`.
+    """Prediction of LCGAR for the IDK pixels, in the order of `numpy.nonzero(partition.idk)`.
 
     Attributes:
         labels: (pixels,) uint8, the paper's Y_L: phase indices.

@@ -1,4 +1,4 @@
-"""The folder in which a training keeps its checkpoints: whose training it is, and whether it is."""
+"""The run folder, in which a training keeps its checkpoints."""
 
 import json
 from pathlib import Path
@@ -14,11 +14,11 @@ RECORD = "run.json"
 
 
 def claim(run: Run, settings: Settings, annotated: Pool) -> None:
-    """Note in the run folder what is trained there, or see that it is the same as before.
+    """Record in the run folder what is trained there, or check it against an existing record.
 
     Raises:
-        InputError: it is the training of other data or settings.
-        OutputError: the folder holds something else.
+        InputError: the folder holds a training with other data, phases, seed or settings.
+        OutputError: the folder holds other files.
     """
     if run.folder is None:
         return
@@ -43,27 +43,29 @@ def claim(run: Run, settings: Settings, annotated: Pool) -> None:
     if not isinstance(before, dict):
         raise InputError(f"{path} is damaged; remove {run.folder} and train again")
     try:
-        # a setting that this version has and an earlier one had not is at its default
+        # settings that are new in this version get their defaults
         settings_before = Settings.from_mapping(before["settings"])
         before["settings"] = settings_before.model_dump(mode="json")
     except (KeyError, InputError):
-        pass  # whatever it is, it differs, which is said below
+        pass  # reported as different below
     for part in record:
         if before.get(part) != record[part]:
             raise InputError(
-                f"the training in {run.folder} was begun with other {part}; "
-                "continue with the same, or remove that folder to start again"
+                f"the training in {run.folder} was started with other {part}; "
+                f"use the same {part} to continue, or remove that folder to start again"
             )
 
 
 def check_run_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else than a training.
+    """Refuse a folder that holds other files than a training.
 
     Raises:
-        OutputError: naming it.
+        OutputError: it does.
     """
     if folder.exists() and not (folder.is_dir() and _is_free(folder)):
-        raise OutputError(f"{folder} holds no training but something else; move it elsewhere")
+        raise OutputError(
+            f"{folder} holds other files, not a training; move them, or give another folder"
+        )
 
 
 def _is_free(folder: Path) -> bool:

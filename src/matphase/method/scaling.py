@@ -1,7 +1,7 @@
-"""Scaling of the answer's probabilities, so that they mean what they say (Guo et al. 2017).
+"""Calibration of the probabilities by temperature or vector scaling (Guo et al. 2017).
 
-The aggregated answer is scaled, of UGSM and of LCGAR alike: it is what users read, and what
-validation slices can tell about. Nothing before it changes: not u, not the IDK set.
+The final probabilities after aggregation are scaled, which are what users read and what can be
+compared with validation slices. The uncertainty u and the IDK set do not change.
 """
 
 from dataclasses import dataclass
@@ -21,20 +21,19 @@ Kind = Literal["temperature", "vector"]
 Floats: TypeAlias = NDArray[np.float64]
 
 PIXELS = 2**19
-"""Validation pixels that a fit looks at, at most: it finds two numbers a phase."""
+"""Maximum number of validation pixels of a fit, which has at most two parameters per phase."""
 WEIGHTS = (0.05, 20.0)
 BIASES = (-10.0, 10.0)
-"""Where the numbers are looked for: slices without an error would make a weight infinite."""
+"""Bounds of the fit: without errors in the validation slices a weight would become infinite."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """p'_k in proportion to exp(w_k log p_k + b_k).
+    """Scaling of probabilities: p'_k is proportional to exp(w_k log p_k + b_k).
 
     Attributes:
-        kind: of one temperature T, with all w_k = 1 / T and b_k = 0, which leaves the order of
-            the phases in a pixel as it is; or a vector of w_k and b_k, which may change the
-            most probable phase.
+        kind: `temperature`: all w_k = 1 / T and b_k = 0, which keeps the order of the phases in
+            a pixel; `vector`: one w_k and b_k per phase, which can change the most probable phase.
         weights: (phases,) w_k.
         biases: (phases,) b_k.
     """
@@ -44,7 +43,7 @@ class Scaling:
     biases: tuple[float, ...]
 
     def apply(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scaled probabilities, of the same shape (n, phases, height, width)."""
+        """Scale probabilities (n, phases, height, width)."""
         weights, biases = (
             np.array(part, np.float32)[:, None, None] for part in (self.weights, self.biases)
         )
@@ -52,22 +51,22 @@ class Scaling:
         return result
 
     @property
-    def moves_answers(self) -> bool:
-        """Whether another phase may be the most probable one after scaling."""
+    def changes_labels(self) -> bool:
+        """Whether scaling can change the most probable phase."""
         return self.kind == "vector"
 
     def answer(
         self, labels: NDArray[np.uint8], probabilities: NDArray[np.float32]
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Labels (n, height, width) and probabilities after scaling.
+        """Labels (n, height, width) and probabilities (n, phases, height, width) after scaling.
 
-        A temperature leaves the labels as they are, also where rounding makes two phases alike.
+        A temperature never changes the labels, even if two probabilities become equal by rounding.
         """
         scaled = self.apply(probabilities)
-        return (scaled.argmax(axis=1).astype(np.uint8) if self.moves_answers else labels), scaled
+        return (scaled.argmax(axis=1).astype(np.uint8) if self.changes_labels else labels), scaled
 
     def text(self) -> str:
-        """What was found, in one line."""
+        """Summary in one line."""
         if self.kind == "temperature":
             return f"probabilities are scaled by temperature {1 / self.weights[0]:.3g}"
         weights, biases = (
@@ -76,7 +75,7 @@ class Scaling:
         return f"probabilities are scaled by weights {weights} and biases {biases}"
 
     def to_json(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Content for JSON."""
         return {"kind": self.kind, "weights": list(self.weights), "biases": list(self.biases)}
 
     @classmethod
@@ -84,7 +83,7 @@ class Scaling:
         """Read what `to_json` wrote.
 
         Raises:
-            InputError: it is something else, or of other phases.
+            InputError: the content is invalid, or belongs to other phases.
         """
         try:
             kind = content["kind"]
@@ -96,18 +95,20 @@ class Scaling:
         if kind not in get_args(Kind) or not (
             len(weights) == len(biases) == n_phases and np.isfinite([weights, biases]).all()
         ):
-            raise InputError("the scaling of the probabilities is of another kind or other phases")
+            raise InputError(
+                "the scaling of the probabilities is unknown or belongs to other phases"
+            )
         return cls(kind, weights, biases)
 
 
 def fit(probabilities: Stack, labels: Stack, kind: Kind, seed: int) -> Scaling:
-    """The scaling with the smallest negative log-likelihood of known labels.
+    """Fit the scaling that minimises the negative log-likelihood of known labels.
 
     Args:
-        probabilities: (n, phases, height, width) of slices that no network learned from.
-        labels: (n, height, width) their phase indices; `IGNORE_INDEX` pixels do not count.
-        kind: how much may be scaled.
-        seed: random seed of the choice of pixels, where there are more than `PIXELS`.
+        probabilities: (n, phases, height, width) of slices that no network was trained on.
+        labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels are not used.
+        kind: temperature or vector.
+        seed: random seed for drawing pixels if there are more than `PIXELS`.
 
     Raises:
         InputError: no pixel is labelled.
@@ -133,7 +134,7 @@ def fit(probabilities: Stack, labels: Stack, kind: Kind, seed: int) -> Scaling:
         start = [1.0] * n_phases + [0.0] * n_phases
         bounds = [WEIGHTS] * n_phases + [BIASES] * n_phases
     weights, biases = _parts(minimize(loss, start, jac=True, bounds=bounds).x, n_phases)
-    # a bias that all phases share says nothing
+    # a bias that all phases share has no effect
     biases = biases - biases.mean()
     return Scaling(kind, tuple(weights.tolist()), tuple(biases.tolist()))
 
@@ -141,10 +142,10 @@ def fit(probabilities: Stack, labels: Stack, kind: Kind, seed: int) -> Scaling:
 def _chosen_pixels(
     probabilities: Stack, labels: Stack, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Probabilities (pixels, phases) and labels of known pixels, at most about `PIXELS`."""
+    """Probabilities (pixels, phases) and labels (pixels,) of at most about `PIXELS` pixels."""
     known = [int(np.count_nonzero(labels[i] != IGNORE_INDEX)) for i in range(len(labels))]
     if not sum(known):
-        raise InputError("every pixel of the labels is ignored; give labels that name phases")
+        raise InputError("every pixel of the labels is ignored; give labels that contain phases")
     share = min(1.0, PIXELS / sum(known))
     rng = np.random.default_rng(mix(seed, "scaling"))
     said, truth = [], []
@@ -160,13 +161,13 @@ def _chosen_pixels(
 
 
 def _parts(parameters: Floats, n_phases: int) -> tuple[Floats, Floats]:
-    """Weights and biases (phases,) from what is fitted."""
+    """Weights and biases (phases,) from the fitted parameters."""
     if len(parameters) == 1:
         return np.repeat(parameters, n_phases), np.zeros(n_phases)
     return parameters[:n_phases], parameters[n_phases:]
 
 
 def _log(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    # the smallest normal number keeps a probability that was rounded to 0 finite
+    # probabilities may be rounded to 0, whose logarithm would be infinite
     result: NDArray[np.float32] = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
     return result

@@ -1,6 +1,6 @@
 """UGSM: uncertainty-aware global segmentation model (paper section 3.1).
 
-The same code trains and asks every other network that labels whole images.
+The same code trains and evaluates every other network that segments whole images.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ from matphase.support.scratch import Stack
 from matphase.support.seeds import mix
 
 DEFAULT_MEMORY = 2 * 10**9
-"""Bytes that a tile may take, unless the caller says otherwise."""
+"""Default limit of the memory of a tile, in bytes."""
 
 
 def fit(
@@ -47,18 +47,17 @@ def fit(
     start: nn.Module | None = None,
     share: float = 1.0,
 ) -> nn.Module:
-    """Train UGSM, or another network that labels whole images, by weighted cross-entropy.
+    """Train UGSM, or another network that segments whole images, by weighted cross-entropy.
 
     Args:
-        pool: images and labels; of the images the network sees the middle `settings.slices`.
-        settings: of the network and its training.
+        pool: images and labels; the network sees the middle `settings.slices` of each image.
+        settings: settings of the network and its training.
         data: crops and flips.
         run: seed, precision, folder, reporter.
-        network: of `registry.SEGMENTERS`; UGSM is a U-Net with Monte-Carlo dropout.
-        name: of its files and of its part of the random seed.
-        start: a network of the same kind to continue from, whose weights are copied; none: begin
-            with random weights.
-        share: of the steps that the settings plan.
+        network: name in `registry.SEGMENTERS`; UGSM is a U-Net with Monte-Carlo dropout.
+        name: name of the stage, for its files and random seed.
+        start: network of the same kind whose weights are the initial ones; None: random weights.
+        share: share of the planned steps to train.
 
     Raises:
         InputError: a phase never occurs in the labels, or the network needs more examples.
@@ -69,13 +68,13 @@ def fit(
     if start is not None:
         module.load_state_dict(start.state_dict())
     weights = phase_weights(pool.counts())
-    images = _Central(pool.images, settings.slices)
-    least = registry.SEGMENTERS[network].fewest_examples
+    images = _CentralSlices(pool.images, settings.slices)
+    least = registry.SEGMENTERS[network].min_examples
     there = len(TileSampler(images, pool.labels, data.crop, data.flips))
     if there < least:
         raise InputError(
             f"{network} needs at least {least} training examples, got {there}; give more "
-            "slices, or train on squares of them (data.crop)"
+            "slices, or train on crops (data.crop)"
         )
     fit_segmenter(module, images, pool.labels, weights, settings, data, run, name, share=share)
     return module
@@ -93,18 +92,18 @@ def fit_segmenter(
     *,
     share: float = 1.0,
 ) -> None:
-    """Train any network that labels whole images, in place.
+    """Train any network that segments whole images, in place.
 
     Args:
         network: maps (n, channels, h, w) to logits (n, phases, h, w).
         images: (n, channels, height, width).
-        labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels take no part.
-        weights: (phases,) of the cross-entropy.
+        labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels are not used.
+        weights: (phases,) weights of the cross-entropy.
         settings: epochs, batches, learning rate.
         data: crops and flips.
         run: seed, precision, folder, reporter.
-        name: of its files and of its part of the random seed.
-        share: of the steps that the settings plan.
+        name: name of the stage, for its files and random seed.
+        share: share of the planned steps to train.
 
     Raises:
         Interrupted: the user stopped it.
@@ -129,8 +128,8 @@ def fit_segmenter(
 
 
 @dataclass(frozen=True, eq=False)
-class _Central:
-    """The middle `slices` of each image of a stack (n, more slices, height, width)."""
+class _CentralSlices:
+    """View of the middle `slices` of each image of a stack (n, more slices, height, width)."""
 
     stack: Stack
     slices: int
@@ -156,14 +155,14 @@ class _Central:
 
 @dataclass(frozen=True, eq=False)
 class NetworkSegmenter:
-    """A network that labels whole images, ready to answer: a Segmenter.
+    """Segmenter made of a trained network that segments whole images.
 
     Attributes:
         network: maps (n, slices, h, w) to logits (n, phases, h, w).
-        settings: number of samples, kind of uncertainty, slices that it sees.
+        settings: number of samples, kind of uncertainty, number of input slices.
         n_phases: logits per pixel.
-        average: with `softmax` the answer is that of the mean softmax, as usual for Monte-Carlo
-            dropout, and F its logarithm.
+        average: what is averaged over samples; with `softmax`, as is usual for Monte-Carlo
+            dropout, F is the logarithm of the mean softmax.
         precision: see `Settings.precision`.
     """
 
@@ -175,24 +174,24 @@ class NetworkSegmenter:
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
-        """What its weights are stored as."""
+        """Its network, by the name of its file."""
         return {"ugsm": self.network}
 
     @property
     def reach(self) -> Reach | None:
-        """How far its answers look; None: over the whole slice."""
+        """How far a prediction depends on pixels around a tile; None: on the whole slice."""
         return reach_of(self.network)
 
     @property
     def draws_samples(self) -> bool:
-        """Whether one pass differs from the next, by Monte-Carlo dropout."""
+        """Whether passes are stochastic, because of Monte-Carlo dropout."""
         return any(
             isinstance(module, MCDropout) and module.probability > 0
             for module in self.network.modules()
         )
 
     def pass_bytes(self, height: int, width: int) -> int:
-        """What one pass over one slice takes at most."""
+        """Maximum memory of one pass over one slice, in bytes."""
         return cost.pass_bytes(self.network, height, width)
 
     def predict(
@@ -206,20 +205,20 @@ class NetworkSegmenter:
         keep_samples: bool = False,
         origin: tuple[int, int] = (0, 0),
     ) -> GlobalPrediction:
-        """Draw T stochastic passes and summarise them.
+        """Predict images from T stochastic passes.
 
         F is the mean of the T logit maps, Y_G = argmax softmax(F), and u the entropy of softmax(F),
-        or of the mean softmax if `settings.uncertainty` says so. Sample t uses the same dropout
-        masks for every slice, so a slice's result does not depend on its neighbours in a batch.
+        or of the mean softmax, depending on `settings.uncertainty`. Sample t uses the same dropout
+        masks for every slice, so the result of a slice does not depend on the others in the batch.
 
         Args:
             images: (n, slices, height, width) grey values scaled to [-1, 1].
-            samples: T, in place of the setting; a network without dropout is asked once.
+            samples: T; by default as in the settings. Without dropout there is only one pass.
             seed: random seed of the dropout masks.
-            memory: bytes that the activations may take; passes are put into batches that fit.
-            mutual_information: also compute it.
-            keep_samples: also keep how the logits of each sample differ from F.
-            origin: row and column of the slices at which the images begin, where they are windows.
+            memory: bytes that the activations may take, which limits the batches.
+            mutual_information: also compute the mutual information.
+            keep_samples: also keep the difference between the logits of each sample and F.
+            origin: row and column of the slice at which the images begin.
 
         Raises:
             InputError: `memory` is too little for one pass over one slice.
@@ -227,12 +226,12 @@ class NetworkSegmenter:
         images = central(images, self.settings.slices)
         drawn = (samples or self.settings.samples) if self.draws_samples else 1
         seeds = [mix(seed, "sample", number) for number in range(drawn)]
-        batch = self._batching(images.shape[-2:], len(images), drawn, memory)
+        batch = self._batch_size(images.shape[-2:], len(images), drawn, memory)
         parts = []
         with running(self.network, self.precision) as device:
             for first in range(0, len(images), batch.slices):
                 stack = torch.from_numpy(images[first : first + batch.slices]).to(device)
-                tally = _Tally(keep=keep_samples)
+                tally = _SampleSums(keep=keep_samples)
                 for number in range(0, drawn, batch.samples):
                     chosen = seeds[number : number + batch.samples]
                     with dropout_samples(self.network, chosen, origin):
@@ -244,7 +243,7 @@ class NetworkSegmenter:
                         self.settings, self.average, mutual_information=mutual_information
                     )
                 )
-        return _concatenated(parts)
+        return _concatenate(parts)
 
     def predict_pool(
         self,
@@ -254,13 +253,16 @@ class NetworkSegmenter:
         memory: int = DEFAULT_MEMORY,
         reporter: Reporter | None = None,
     ) -> GlobalStack:
-        """Predict all images of a pool, tile by tile, onto disk.
+        """Predict all images of a pool tile by tile; the result is kept on disk.
 
         Args:
-            pool: the images.
-            samples: T, in place of the setting.
+            pool: images to predict.
+            samples: T; by default as in the settings.
             memory: bytes that a tile may take.
-            reporter: advanced by one for each image.
+            reporter: receives progress, in images.
+
+        Raises:
+            InputError: no tile fits into `memory`.
         """
         images = pool.images
         n, _, height, width = images.shape
@@ -277,30 +279,30 @@ class NetworkSegmenter:
                 reporter.advance(z.stop - z.start)
         return found
 
-    def _batching(
+    def _batch_size(
         self, shape: tuple[int, ...], slices: int, samples: int, memory: int
-    ) -> "_Batching":
-        """As many slices together as fit, since they share masks; then as many samples."""
+    ) -> "_BatchSize":
+        """Largest batch that fits: slices first, since they share masks, then samples."""
         one = self.pass_bytes(shape[0], shape[1])
         passes = memory // one
         if passes < 1:
             raise InputError(
-                f"one pass over a slice of {shape[0]} x {shape[1]} px may take "
+                f"one pass over a slice of {shape[0]} x {shape[1]} px needs up to "
                 f"{amount_text(one)}, but the memory limit is {amount_text(memory)}; raise it to "
                 f"{amount_text(one)}"
             )
         together = max(1, min(slices, passes))
-        return _Batching(slices=together, samples=min(samples, passes // together))
+        return _BatchSize(slices=together, samples=min(samples, passes // together))
 
 
 @dataclass(frozen=True)
-class _Batching:
+class _BatchSize:
     slices: int
     samples: int
 
 
-class _Tally:
-    """Running sums over samples, so that memory does not grow with their number unless it must."""
+class _SampleSums:
+    """Running sums over samples; memory grows with their number only if they are kept."""
 
     def __init__(self, *, keep: bool) -> None:
         self._count = 0
@@ -338,12 +340,12 @@ class _Tally:
             samples = np.stack([(one - logits).astype(np.float16) for one in self._kept])
         mean_softmax = (self._softmax / self._count).cpu().numpy()
         if average == "softmax":
-            # the smallest normal number keeps a probability that was rounded to 0 finite
+            # probabilities may be rounded to 0, whose logarithm would be infinite
             logits = np.log(np.maximum(mean_softmax, np.finfo(np.float32).tiny))
         of_mean = entr(mean_softmax).sum(axis=1)
         information = None
         if mutual_information:
-            # rounding can push a vanishing difference below zero
+            # a difference of zero can become slightly negative by rounding
             information = np.maximum(of_mean - (self._entropy / self._count).cpu().numpy(), 0)
         if settings.uncertainty == "mean_logits":
             of_mean = entr(softmax(logits, axis=1)).sum(axis=1)
@@ -356,8 +358,8 @@ class _Tally:
         )
 
 
-def _concatenated(parts: list[GlobalPrediction]) -> GlobalPrediction:
-    """Predictions of consecutive stacks as one."""
+def _concatenate(parts: list[GlobalPrediction]) -> GlobalPrediction:
+    """Join the predictions of consecutive stacks."""
     information = [part.mutual_information for part in parts if part.mutual_information is not None]
     samples = [part.samples for part in parts if part.samples is not None]
     return GlobalPrediction(

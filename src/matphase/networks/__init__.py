@@ -1,1 +1,1 @@
-"""The networks; each a plain `torch.nn.Module` in a file of its own."""
+"""The networks: each is a plain `torch.nn.Module` in its own file."""

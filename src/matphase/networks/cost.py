@@ -1,4 +1,4 @@
-"""What a network costs: weights, operations, memory."""
+"""Cost of a network: weights, operations, memory."""
 
 import copy
 
@@ -6,20 +6,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-UNUSABLE = 1.8
-"""So many bytes are taken where one is needed: what was freed comes in pieces of other sizes. How
-many changes from run to run; the worst of twenty took 1.5."""
+ALLOCATOR_OVERHEAD = 1.8
+"""Memory that torch allocates, relative to what is in use, since freed blocks have other sizes than
+needed later. It varies from run to run; the largest of twenty runs was 1.5."""
 
 
 def parameters(network: nn.Module) -> int:
-    """Number of weights, learned or fixed; the running means of norms are none."""
+    """Number of weights, trained or fixed, without the running statistics of norms."""
     return sum(weight.numel() for weight in network.parameters())
 
 
 def macs(network: nn.Module, *inputs: Tensor) -> int:
-    """Multiply-accumulates of one forward pass in evaluation, in convolutions and products.
+    """Number of multiply-accumulates of one forward pass in evaluation mode.
 
-    Additions, norms, activations and resampling are not counted, as is usual.
+    As usual, only convolutions and matrix products are counted.
     """
     training = network.training
     network.eval()
@@ -33,15 +33,15 @@ def macs(network: nn.Module, *inputs: Tensor) -> int:
 
 
 def pass_bytes(network: nn.Module, height: int, width: int) -> int:
-    """Upper bound of the memory that one pass over one slice takes, in bytes.
+    """Upper bound of the memory of one pass over one slice, in bytes.
 
-    A network may know it better (`pass_bytes`); of others every layer's output is added up, as if
-    none were freed, four bytes a value.
+    Networks may have their own bound (`pass_bytes`). For the others, the outputs of all layers are
+    summed as if none were freed, with four bytes per value.
 
     Args:
-        network: that maps whole images.
-        height: of the slice, in pixels.
-        width: of the slice, in pixels.
+        network: network that segments whole images.
+        height: of the slice in pixels.
+        width: of the slice in pixels.
     """
     known = getattr(network, "pass_bytes", None)
     if known is not None:
@@ -50,7 +50,7 @@ def pass_bytes(network: nn.Module, height: int, width: int) -> int:
 
 
 def _output_values(network: nn.Module, height: int, width: int) -> int:
-    """Values in the outputs of all layers, found on tensors that have a shape and no storage."""
+    """Number of values in the outputs of all layers, computed on meta tensors."""
     shapes = copy.deepcopy(network).to("meta").eval()
     total = 0
 

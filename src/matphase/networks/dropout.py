@@ -1,4 +1,4 @@
-"""Monte-Carlo dropout whose masks are named by a seed, so that a sample is reproducible."""
+"""Monte-Carlo dropout with seeded masks, so that samples are reproducible."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,18 +16,18 @@ CELL = 128
 
 
 class MCDropout(nn.Module):
-    """Dropout that stays live at inference while samples are drawn (Gal and Ghahramani 2016).
+    """Dropout that stays active at inference while samples are drawn (Gal and Ghahramani 2016).
 
     In training it is ordinary dropout. In evaluation it does nothing, except inside
-    `dropout_samples`: there the mask of sample t depends on its seed, the layer and the place in
-    the slice alone. So all slices of a volume, and all windows of a slice, meet the same thinned
-    network, and the result does not depend on how they were cut up and put into batches.
-    Normalisation layers are never touched.
+    `dropout_samples`: there the mask of sample t depends only on its seed, the layer and the
+    position in the slice. All slices of a volume, and all windows of a slice, therefore see the
+    same masks, and the result does not depend on tiles and batches. Normalisation layers do not
+    change.
 
     Args:
         probability: share of activations (or channels) that are set to zero.
         kind: drop single activations (`element`) or whole channels (`channel`).
-        stride: pixels of the slice along a pixel of the layer's maps; a power of 2.
+        stride: size of a pixel of the layer's maps, in pixels of the slice; a power of 2.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class MCDropout(nn.Module):
         return x * self._scaled(random_mask(shape, 1 - self.probability, x.device), x.dtype)
 
     def _masks(self, x: Tensor) -> Tensor:
-        """(samples, c, h, w); of channel dropout (samples, c, 1, 1)."""
+        """Masks (samples, c, h, w); for channel dropout (samples, c, 1, 1)."""
         channels, height, width = x.shape[1:]
         if self.kind == "channel":
             height, width = 1, 1
@@ -70,11 +70,10 @@ class MCDropout(nn.Module):
         return self._scaled(keep, x.dtype)
 
     def _draw(self, seed: int, mask: Tensor) -> None:
-        """Fill `mask` (h, w, c) from the cells that it lies in.
+        """Fill `mask` (h, w, c) from the cells that it overlaps.
 
-        A cell has a generator of its own, and as many pixels of the slice at every layer: the
-        maps of deep layers are small, and a cell of theirs with as many pixels would be drawn
-        for a few of them only.
+        Each cell has its own generator. Cells have the same size in pixels of the slice at every
+        layer: deep layers have small maps, so large cells would be drawn mostly in vain.
         """
         generator = torch.Generator(device=mask.device)
         if self.kind == "channel":
@@ -95,9 +94,9 @@ class MCDropout(nn.Module):
                 part.copy_(cell[max(-y, 0) :, max(-x, 0) :][: len(part), : part.shape[1]])
 
     def _scaled(self, keep: Tensor, dtype: torch.dtype) -> Tensor:
-        """A mask (n, h, w, c) of what is kept, as the factor (n, c, h, w) that keeps the mean."""
-        # drawn channels last, which is how the networks keep their maps: multiplying two tensors
-        # of unlike layout takes ten times as long
+        """Factors (n, c, h, w) that keep the mean, from a mask (n, h, w, c) of what is kept."""
+        # drawn channels last, like the maps of the networks: multiplying two tensors of different
+        # layout takes ten times as long
         return keep.permute(0, 3, 1, 2).to(dtype) / (1 - self.probability)
 
 
@@ -107,10 +106,10 @@ def random_mask(
     device: torch.device,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A bool tensor whose entries are True with `probability`, to the nearest 1/65536.
+    """Random bool tensor whose entries are True with `probability`, to the nearest 1/65536.
 
-    Four 16-bit numbers are cut from each random 64-bit one. `torch.bernoulli` takes several
-    times as long on a CPU (`benchmarks/speed.py`), more than the convolutions around it.
+    Each random 64-bit number gives four 16-bit numbers. `torch.bernoulli` takes several times as
+    long on a CPU (`benchmarks/speed.py`), longer than the convolutions before and after it.
     """
     number = math.prod(shape)
     words = torch.empty(-(-number // 4), dtype=torch.int64, device=device)
@@ -124,20 +123,22 @@ def random_mask(
 def dropout_samples(
     network: nn.Module, seeds: Sequence[int], origin: tuple[int, int] = (0, 0)
 ) -> Iterator[None]:
-    """Within the block, `network` treats its batch as `len(seeds)` samples, sample by sample.
+    """Context in which a network draws dropout samples; its batch is ordered by sample.
 
     Args:
-        network: whose dropout layers are to draw.
-        seeds: one a sample.
+        network: network with `MCDropout` layers.
+        seeds: random seed of each sample; the batch has `len(seeds)` times the slices.
         origin: row and column of the slice at which the network's input begins.
 
     Raises:
-        ValueError: a layer's maps do not begin at a whole pixel of theirs.
+        ValueError: `origin` is not a multiple of the stride of each layer.
     """
     layers = [module for module in network.modules() if isinstance(module, MCDropout)]
     for layer in layers:
         if any(place % layer.stride for place in origin):
-            raise ValueError(f"{origin} is between pixels of maps that have one in {layer.stride}")
+            raise ValueError(
+                f"origin {origin} is not a multiple of the layer stride {layer.stride}"
+            )
     for number, layer in enumerate(layers):
         layer.seeds = tuple(mix(seed, number) for seed in seeds)
         layer.origin = origin

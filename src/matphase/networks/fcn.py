@@ -5,18 +5,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matphase.networks.padding import mirrored
-from matphase.networks.reach import Reach, pyramid
+from matphase.networks.reach import Reach, pyramid_reach
 from matphase.networks.vgg import CONVOLUTIONS, MULTIPLE, encoder, stage_widths
 from matphase.settings import UNetSettings
 
 
 class FCN8s(nn.Module):
-    """Scores at 1/32, 1/16 and 1/8 of the resolution, added up and brought to full size.
+    """FCN-8s: sum of scores at 1/32, 1/16 and 1/8 of the resolution, upsampled to full size.
 
-    At width 64 it has the paper's channels. Unlike there, batch norm stands in the encoder, since
-    it starts from random weights; and fc6 is padded to keep the size of its map, where the paper
-    pads the image by 100 px. As there, the last upsampling stays bilinear and the two before it
-    are learned. Any image size from 32 px works.
+    At width 64 it has the channels of its paper. Unlike there, the encoder has batch norm, since
+    it starts from random weights, and fc6 is padded to keep the size of its map, instead of padding
+    the image by 100 px. As there, the last upsampling is bilinear and the other two are learned.
+    Images of at least 32 x 32 px work.
 
     Args:
         in_channels: grey channels of the input.
@@ -51,10 +51,10 @@ class FCN8s(nn.Module):
 
     @property
     def reach(self) -> Reach:
-        """How far the answers of a block look beyond it."""
-        # the tents of bilinear upsampling reach half a pixel of the map that they enlarge: 4 px of
-        # the slice, then 1 px at 1/8 and 1/16; fc6 reaches 3 px at 1/32
-        return pyramid(up=(4, 0, 0, 1, 1), deepest=3, down=CONVOLUTIONS)
+        """How far the prediction of a tile depends on pixels around it."""
+        # bilinear upsampling reaches half a pixel of its input: 4 px of the slice, then 1 px at
+        # 1/8 and 1/16 of the resolution; fc6 reaches 3 px at 1/32
+        return pyramid_reach(up=(4, 0, 0, 1, 1), deepest=3, down=CONVOLUTIONS)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map grey images (n, in_channels, h, w) to logits (n, n_phases, h, w)."""
@@ -71,16 +71,16 @@ class FCN8s(nn.Module):
 
 
 def bilinear(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """A transposed convolution that begins as bilinear upsampling, each channel by itself.
+    """Build a transposed convolution that is initialised as bilinear upsampling per channel.
 
     Args:
-        channels: of its input and output.
-        factor: of the upsampling; even.
+        channels: number of channels of its input and output.
+        factor: upsampling factor, even.
     """
     layer = nn.ConvTranspose2d(
         channels, channels, 2 * factor, stride=factor, padding=factor // 2, bias=False
     )
-    # a tent over the 2 x factor output pixels that an input pixel has a share in
+    # a linear ramp over the 2 x factor output pixels to which an input pixel contributes
     away = (torch.arange(2 * factor) - (factor - 0.5)).abs()
     tent = 1 - away / factor
     with torch.no_grad():
@@ -91,5 +91,5 @@ def bilinear(channels: int, factor: int) -> nn.ConvTranspose2d:
 
 
 def build(in_channels: int, n_phases: int, settings: UNetSettings) -> FCN8s:
-    """The untrained network."""
+    """Build the untrained network."""
     return FCN8s(in_channels, n_phases, settings.width)

@@ -7,7 +7,8 @@ class IDKClassifier(nn.Module):
     """Feed-forward network n-16-32-1 with ReLU, batch norm and dropout (paper section 3.2).
 
     Args:
-        n_features: mean logits of UGSM and the uncertainty, 4 for three phases.
+        n_features: number of input features; for UGSM's mean logits and uncertainty, 4 for three
+            phases.
         dropout: dropout probability after each hidden layer.
     """
 

@@ -8,23 +8,23 @@ from matphase.settings import PatchSettings
 
 
 class LCGAR(nn.Module):
-    """Small convolutional network that names the phase of a patch's centre pixel.
+    """Small convolutional network that predicts the phase of a patch's centre pixel.
 
-    Table 4 of the paper, and a final linear layer from 128 features to the phases, which the
-    table leaves out. A pooling that would leave nothing of a patch (h < 4) is skipped.
+    It is the network of table 4 of the paper, with a final linear layer from 128 features to the
+    phases, which the table leaves out. Poolings of a single pixel (h < 4) are skipped.
 
-    Table 4 pads with zeros at the rim of the patch, so that a pixel's features depend on where the
-    patch ends. Without that padding the patch is larger by what the convolutions take off; maps
-    and weights have the same shapes, and `DenseLCGAR` can share them over a whole slice.
+    Table 4 pads the border of the patch with zeros, so the features of a pixel depend on the
+    border of the patch. Without this padding the patch is larger by what the convolutions remove.
+    Maps and weights have the same shapes, and `DenseLCGAR` can share the maps over a whole slice.
 
     Args:
         in_channels: channels of the patch: grey image, one-hot labels, or both.
         n_phases: logits per patch.
-        h: side of the patch in pixels; without padding, of the part of it that is left.
+        h: side of the patch in pixels; without padding, side of the part that remains.
         n_logits: length of the vector joined after flattening (UGSM logits of the centre), or 0.
         dropout: dropout probability after the fully connected layer.
-        padded: pad with zeros, as table 4 does. Without, patches have the side
-            `PatchSettings.patch_side`, and h is 5 or more.
+        padded: pad with zeros, as in table 4. Without, patches have the side
+            `PatchSettings.patch_side`, and h is at least 5.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LCGAR(nn.Module):
         self.second = _convolutions(32, 16, kernel=3, padded=padded)
         self.third = _convolutions(16, 8, kernel=1, padded=padded)
         self.side: int = _pooled(_pooled(h))
-        """Of the maps that are flattened."""
+        """Side of the maps that are flattened."""
         self.connected = nn.Linear(8 * self.side**2 + n_logits, 128)
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.BatchNorm1d(128)
@@ -65,7 +65,7 @@ class LCGAR(nn.Module):
 
 
 def build(in_channels: int, n_phases: int, n_logits: int, settings: PatchSettings) -> LCGAR:
-    """The untrained network."""
+    """Build the untrained network."""
     return LCGAR(
         in_channels,
         n_phases,

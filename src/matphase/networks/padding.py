@@ -1,13 +1,13 @@
-"""Mirroring of images up to a size that a network can halve often enough."""
+"""Mirror padding of images to a size that a network can halve several times."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 def mirrored(image: Tensor, multiple: int) -> Tensor:
-    """Mirror (n, c, h, w) at the bottom and right until both sides are multiples of `multiple`.
+    """Pad (n, c, h, w) by mirroring at the bottom and right to multiples of `multiple`.
 
-    Sides of at least `multiple` always work: a mirror image is smaller than what it shows.
+    Both sides have to be at least `multiple`, so that the padding is smaller than the image.
     """
     height, width = image.shape[-2:]
     if height % multiple == 0 and width % multiple == 0:
@@ -16,7 +16,7 @@ def mirrored(image: Tensor, multiple: int) -> Tensor:
 
 
 class Mirrored(nn.Module):
-    """A network that takes images of any size from `multiple` px on.
+    """Wrapper that lets a network take images of any size of at least `multiple` pixels.
 
     Args:
         network: maps (n, c, h, w) to (n, phases, h, w) if both sides are multiples of `multiple`.

@@ -1,8 +1,8 @@
-"""How far a network looks: what must lie around a block so that its answers are those of the whole.
+"""Reach of a network: surroundings that a tile needs to give the result of the whole slice.
 
-A network that halves the resolution pools on a grid, so a block has to begin and end on it, or at
-the border of the slice. What lies farther from such a block than the radius does not move its
-answers; a test shows that for every network here (`tests/models/test_reach.py`).
+A network that halves the resolution pools on a grid, so tiles have to begin and end on this grid,
+or at the border of the slice. Pixels farther from such a tile than the radius do not change its
+result, which `tests/networks/test_reach.py` checks for every network.
 """
 
 from collections.abc import Sequence
@@ -11,41 +11,42 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reach:
-    """How far the answers of a block look beyond it.
+    """How far the prediction of a tile depends on pixels around it.
 
     Attributes:
-        radius: in pixels on each side of a block.
-        multiple: blocks begin and end at multiples of it, in pixels, or at the border.
+        radius: distance in pixels on each side of a tile.
+        multiple: tiles begin and end at multiples of this number of pixels, or at the border.
     """
 
     radius: int
     multiple: int = 1
 
     def then(self, other: "Reach") -> "Reach":
-        """The reach of a network whose input are answers of another network with reach `other`.
+        """Reach of a network whose input is the output of another network with reach `other`.
 
-        Both see the image; blocks lie on the grids of both.
+        Both see the image, and tiles lie on the grids of both.
         """
         multiple = max(self.multiple, other.multiple)  # powers of 2
-        # what the first one needs of the second is rounded up to blocks of the second
+        # the radius of this network is rounded up to the grid of the other
         needed = -(-self.radius // other.multiple) * other.multiple
         return Reach(needed + other.radius, multiple)
 
 
 def reach_of(network: object) -> Reach | None:
-    """How far a network looks; None where it takes an average, or attention, over whole images."""
+    """Reach of a network; None if it averages, or has attention, over whole images."""
     reach: Reach | None = getattr(network, "reach", None)
     return reach
 
 
-def pyramid(up: Sequence[int], deepest: int, down: Sequence[int]) -> Reach:
-    """Of a network that halves the resolution and comes back, in any way within a pooled pixel.
+def pyramid_reach(up: Sequence[int], deepest: int, down: Sequence[int]) -> Reach:
+    """Reach of a network that halves the resolution at each level and then doubles it again.
+
+    Within a pooled pixel, the network may use any pixel. All radii are in pixels of the level.
 
     Args:
-        up: radius of the convolutions on the way back at each level, full resolution first, in
-            pixels of the level.
-        deepest: radius of those at the lowest resolution.
-        down: radius of those on the way down at each level, full resolution first.
+        up: radius of the convolutions on the way up at each level, full resolution first.
+        deepest: radius of the convolutions at the lowest resolution.
+        down: radius of the convolutions on the way down at each level, full resolution first.
     """
     multiple = 2 ** len(up)
     first, last = 0, multiple - 1

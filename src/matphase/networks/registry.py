@@ -1,6 +1,6 @@
-"""Every network and every model by its name. To add a network, write its file and a line here.
+"""All networks and models by name. To add a network, write its file and add a line here.
 
-Nothing here imports torch, so that names can be checked and listed at once.
+This module does not import torch, so that checking and listing names is fast.
 """
 
 from dataclasses import dataclass
@@ -22,21 +22,21 @@ MATPHASE = "matphase"
 
 @dataclass(frozen=True)
 class Network:
-    """How a network is made.
+    """Entry of a network in the registry.
 
     Attributes:
-        factory: "module:function" in this room, or "module:function:variant", whose last part is
-            the function's first argument.
-        package: that has to be installed for it.
-        fewest_examples: that its training needs.
+        factory: "module:function" in this package, or "module:function:variant", where the variant
+            is the function's first argument.
+        package: package that has to be installed.
+        min_examples: minimum number of training examples.
     """
 
     factory: str
     package: str | None = None
-    fewest_examples: int = 1
+    min_examples: int = 1
 
     def build(self, *arguments: Any) -> "nn.Module":
-        """The untrained network; its initial weights come from torch's global generator.
+        """Build the untrained network, with random weights from torch's global generator.
 
         Raises:
             InputError: its package is not installed.
@@ -55,12 +55,12 @@ SEGMENTERS = {
     "mcd_unet": Network("unet:with_dropout"),
     "unetpp": Network("library:build:unetpp", _SMP),
     "manet": Network("library:build:manet", _SMP),
-    # DeepLabV3 normalises an average over the whole image, which of one image has no spread
-    "deeplabv3": Network("library:build:deeplabv3", _SMP, fewest_examples=2),
+    # DeepLabV3 has batch norm on an average over the whole image, which fails for one image
+    "deeplabv3": Network("library:build:deeplabv3", _SMP, min_examples=2),
     "fcn": Network("fcn:build"),
     "segnet": Network("segnet:build"),
 }
-"""Networks that name the phases of whole images: made with (channels, phases, UNetSettings)."""
+"""Networks that segment whole images, built with (channels, phases, UNetSettings)."""
 
 PATCH_CLASSIFIERS = {
     "lcgar": Network("lcgar:build"),
@@ -68,19 +68,19 @@ PATCH_CLASSIFIERS = {
     "resnet34": Network("resnet:build:34", "torchvision"),
     "resnet50": Network("resnet:build:50", "torchvision"),
 }
-"""Networks that name a patch's centre: (channels, phases, length of the logits, PatchSettings)."""
+"""Networks that classify patches, built with (channels, phases, n_logits, PatchSettings)."""
 
 
 @dataclass(frozen=True)
 class Composition:
-    """What a model is made of.
+    """Composition of a model.
 
     Attributes:
-        segmenter: of `SEGMENTERS`.
-        local: what answers for hard pixels in the refiner: of `PATCH_CLASSIFIERS`, or
-            `local_unet`; none: there is no refiner.
-        everywhere: the local network answers for every pixel rather than for the IDK set.
-        average: what is averaged over dropout samples before the answer.
+        segmenter: name in `SEGMENTERS`.
+        local: local network of the refiner: name in `PATCH_CLASSIFIERS`, or `local_unet`; None:
+            no refiner.
+        everywhere: the local network predicts every pixel instead of the IDK set.
+        average: what is averaged over dropout samples.
     """
 
     segmenter: str
@@ -102,19 +102,19 @@ MODELS = {
     },
     "adapted_lcgar": Composition("mcd_unet", local="lcgar", everywhere=True),
 }
-"""The models by the names that settings and the command line use."""
+"""All models by the names used in settings and on the command line."""
 
 
 def names() -> tuple[str, ...]:
-    """The names of the models, MatPhase first."""
+    """Names of the models, MatPhase first."""
     return tuple(MODELS)
 
 
 def composition(model: str) -> Composition:
-    """What the model of that name is made of.
+    """Composition of a model.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no model of this name.
     """
     if model not in MODELS:
         near = get_close_matches(model, MODELS, 1)
@@ -126,15 +126,15 @@ def composition(model: str) -> Composition:
 def segmenter(
     network: str, in_channels: int, n_phases: int, settings: "UNetSettings"
 ) -> "nn.Module":
-    """An untrained network that maps (n, in_channels, h, w) to logits (n, n_phases, h, w).
+    """Build an untrained network that maps (n, in_channels, h, w) to logits (n, n_phases, h, w).
 
-    Image sides of 32 px and more work.
+    Images of at least 32 x 32 px work.
 
     Args:
-        network: of `SEGMENTERS`.
+        network: name in `SEGMENTERS`.
         in_channels: channels of the input.
         n_phases: logits per pixel.
-        settings: width; for the U-Nets depth, and for `mcd_unet` dropout.
+        settings: width; for the U-Nets also depth, and for `mcd_unet` dropout.
 
     Raises:
         InputError: its package is not installed.
@@ -145,10 +145,10 @@ def segmenter(
 def patch_classifier(
     network: str, in_channels: int, n_phases: int, n_logits: int, settings: "PatchSettings"
 ) -> "nn.Module":
-    """An untrained network that maps patches and centre logits to (n, n_phases).
+    """Build an untrained network that maps patches and centre logits to logits (n, n_phases).
 
     Args:
-        network: of `PATCH_CLASSIFIERS`.
+        network: name in `PATCH_CLASSIFIERS`.
         in_channels: channels of the patch.
         n_phases: logits per patch.
         n_logits: length of the vector of centre logits, or 0.
@@ -161,23 +161,22 @@ def patch_classifier(
 
 
 def check_installed(model: str) -> None:
-    """See that the packages of a model are there, before anything is trained.
+    """Check before training that the packages of a model are installed.
 
     Raises:
-        InputError: naming what to install.
+        InputError: a package is missing; the message says how to install it.
     """
-    made_of = composition(model)
-    parts = [SEGMENTERS[made_of.segmenter], PATCH_CLASSIFIERS.get(made_of.local or "")]
-    for part in parts:
-        if part is not None and part.package is not None:
-            require_package(part.package)
+    parts = composition(model)
+    for network in (SEGMENTERS[parts.segmenter], PATCH_CLASSIFIERS.get(parts.local or "")):
+        if network is not None and network.package is not None:
+            require_package(network.package)
 
 
 def require_package(package: str) -> None:
-    """See that a package is there which only the networks of others need.
+    """Check that a package which only baselines need is installed.
 
     Raises:
-        InputError: saying how to install it.
+        InputError: it is missing; the message says how to install it.
     """
     if find_spec(package) is None:
         raise InputError(

@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2016) as a classifier of patches, in the place of LCGAR."""
+"""ResNet (He et al. 2016) as a patch classifier, instead of LCGAR."""
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,10 @@ from matphase.settings import PatchSettings
 
 
 class PatchResNet(nn.Module):
-    """ResNet that names the phase of a patch's centre pixel.
+    """ResNet that predicts the phase of a patch's centre pixel.
 
-    Torchvision's network with random weights; the first convolution takes `in_channels`, and the
-    last layer sees the centre's logits beside the pooled features.
+    It is torchvision's network with random weights, except that the first convolution has
+    `in_channels`, and the last layer also sees the logits of the centre.
 
     Args:
         in_channels: channels of the patch: grey image, one-hot labels, or both.
@@ -52,5 +52,5 @@ class PatchResNet(nn.Module):
 def build(
     depth: str, in_channels: int, n_phases: int, n_logits: int, _settings: PatchSettings
 ) -> PatchResNet:
-    """The untrained network; of LCGAR's settings it has the patch alone."""
+    """Build the untrained network; of LCGAR's settings only the inputs apply."""
     return PatchResNet(in_channels, n_phases, int(depth), n_logits)

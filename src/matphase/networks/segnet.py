@@ -3,17 +3,17 @@
 from torch import Tensor, nn
 
 from matphase.networks.padding import mirrored
-from matphase.networks.reach import Reach, pyramid
+from matphase.networks.reach import Reach, pyramid_reach
 from matphase.networks.vgg import CONVOLUTIONS, MULTIPLE, encoder, stage, stage_widths
 from matphase.settings import UNetSettings
 
 
 class SegNet(nn.Module):
-    """The convolutions of VGG-16 and their mirror image, joined by the places of the maxima.
+    """SegNet: the convolutions of VGG-16 and a mirrored decoder, joined by the pooling indices.
 
-    Each decoder stage puts a map's values back where the encoder's pooling had found its maxima,
-    zeros elsewhere, and lets convolutions fill the gaps. At width 64 it has the paper's channels.
-    Any image size from 32 px works.
+    Each decoder stage puts the values of a map back at the positions of the encoder's maxima, with
+    zeros elsewhere, and convolutions fill the gaps. At width 64 it has the channels of its paper.
+    Images of at least 32 x 32 px work.
 
     Args:
         in_channels: grey channels of the input.
@@ -37,8 +37,8 @@ class SegNet(nn.Module):
 
     @property
     def reach(self) -> Reach:
-        """How far the answers of a block look beyond it."""
-        return pyramid(up=CONVOLUTIONS, deepest=0, down=CONVOLUTIONS)
+        """How far the prediction of a tile depends on pixels around it."""
+        return pyramid_reach(up=CONVOLUTIONS, deepest=0, down=CONVOLUTIONS)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map grey images (n, in_channels, h, w) to logits (n, n_phases, h, w)."""
@@ -55,5 +55,5 @@ class SegNet(nn.Module):
 
 
 def build(in_channels: int, n_phases: int, settings: UNetSettings) -> SegNet:
-    """The untrained network."""
+    """Build the untrained network."""
     return SegNet(in_channels, n_phases, settings.width)

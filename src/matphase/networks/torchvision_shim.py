@@ -1,9 +1,9 @@
-"""Makes torchvision importable beside a torch that its compiled part was not built for.
+"""Workaround that makes torchvision importable with a CPU build of torch.
 
-Torchvision's wheel on PyPI is compiled against the CUDA build of torch. Beside a CPU build its
-compiled part does not load, and importing it then stops at an operator that only that part would
-have defined. Whatever imports torchvision where it is installed (torchmetrics, and so Lightning;
-timm) stops with it, although none of it needs the operator.
+Torchvision's wheel on PyPI is compiled for the CUDA build of torch. With a CPU build its compiled
+part does not load, and importing torchvision fails at an operator that only this part defines.
+Packages that import torchvision if it is installed (timm; torchmetrics, and so Lightning) then fail
+too, although they do not need the operator.
 """
 
 import importlib
@@ -20,19 +20,19 @@ _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def make_torchvision_importable() -> None:
-    """Declare, without an implementation, the operators that importing torchvision asks for.
+    """Declare the operators that importing torchvision needs, without implementing them.
 
-    Does nothing where torchvision is not installed, is imported already, or imports as it is. Has
-    to run before the first import of anything that imports torchvision; may run many times.
+    Nothing happens if torchvision is not installed, is already imported, or can be imported anyway.
+    Call it before the first import of a package that imports torchvision; more calls do no harm.
 
     Raises:
-        Exception: whatever else importing torchvision raises.
+        Exception: importing torchvision fails for another reason.
     """
     if "torchvision" in sys.modules or find_spec("torchvision") is None:
         return
     try:
-        # first without help: a compiled part that loads declares the operators itself, and would
-        # fail on finding them declared
+        # first try without: a compiled part that loads declares the operators itself, and fails
+        # if they exist already
         importlib.import_module("torchvision")
     except RuntimeError as error:
         if _MISSING not in str(error):
@@ -47,10 +47,10 @@ def make_torchvision_importable() -> None:
 
 
 def baseline_package(name: str) -> Any:
-    """Import a package that only the networks of others need.
+    """Import a package that only baselines need.
 
     Args:
-        name: of the module, such as `torchvision.models`.
+        name: name of the module, for example `torchvision.models`.
 
     Raises:
         InputError: it is not installed.

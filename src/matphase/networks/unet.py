@@ -7,21 +7,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matphase.networks.cost import UNUSABLE
+from matphase.networks.cost import ALLOCATOR_OVERHEAD
 from matphase.networks.dropout import MCDropout
 from matphase.networks.padding import mirrored
-from matphase.networks.reach import Reach, pyramid
+from matphase.networks.reach import Reach, pyramid_reach
 from matphase.settings import UNetSettings
 
 BLOCK_RADIUS = 2
-"""Of the two convolutions of a block."""
+"""Radius in pixels of the two convolutions of a block."""
 
 
 class UNet(nn.Module):
-    """Encoder and decoder of `depth` levels, joined by skip connections.
+    """U-Net: encoder and decoder of `depth` levels, joined by skip connections.
 
-    Any image size works whose sides exceed 2^depth - 1: the input is mirrored up to the next
-    multiple of 2^depth and the output cropped back.
+    Images of at least 2^depth x 2^depth px work: the input is mirrored to the next multiple of
+    2^depth, and the output is cropped.
 
     Args:
         in_channels: grey channels of the input.
@@ -63,19 +63,19 @@ class UNet(nn.Module):
 
     @property
     def reach(self) -> Reach:
-        """How far the answers of a block look beyond it."""
+        """How far the prediction of a tile depends on pixels around it."""
         both = [BLOCK_RADIUS] * self.depth
-        return pyramid(both, BLOCK_RADIUS, both)
+        return pyramid_reach(both, BLOCK_RADIUS, both)
 
     def pass_bytes(self, height: int, width: int) -> int:
-        """Upper bound of the memory that one pass over one slice takes, in bytes.
+        """Upper bound of the memory of one pass over one slice, in bytes.
 
-        At full resolution it holds the skip (w channels), the upsampled map and both joined
-        (w + 2 w), and a convolution's input and output (2 w): 6 w values a pixel. The levels below
-        add half of that each, so less than once more in all; and of what is freed the allocator
-        cannot use all again. Four bytes a value cover float32.
+        With w channels at full resolution, a pass holds the skip (w), the upsampled map and both
+        joined (w + 2 w), and the input and output of a convolution (2 w): 6 w values per pixel.
+        Each lower level adds half of the level above, so all together add less than the first. The
+        allocator cannot reuse all freed memory. Float32 takes four bytes per value.
         """
-        return int(UNUSABLE * 2 * 6 * self.width * height * width * 4)
+        return int(ALLOCATOR_OVERHEAD * 2 * 6 * self.width * height * width * 4)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map grey images (n, in_channels, h, w) to logits (n, n_phases, h, w)."""
@@ -93,12 +93,12 @@ class UNet(nn.Module):
 
 
 def plain(in_channels: int, n_phases: int, settings: UNetSettings) -> UNet:
-    """A U-Net without dropout."""
+    """Build a U-Net without dropout."""
     return UNet(in_channels, n_phases, settings.width, settings.depth, dropout=0)
 
 
 def with_dropout(in_channels: int, n_phases: int, settings: UNetSettings) -> UNet:
-    """A U-Net with Monte-Carlo dropout, the network of UGSM."""
+    """Build a U-Net with Monte-Carlo dropout, the network of UGSM."""
     return UNet(
         in_channels,
         n_phases,
@@ -113,7 +113,7 @@ def _block(
     before: int, after: int, dropout: float, kind: Literal["element", "channel"], stride: int
 ) -> nn.Sequential:
     return nn.Sequential(
-        # the norm that follows has a bias of its own
+        # no bias, since batch norm has its own
         nn.Conv2d(before, after, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(after),
         nn.ReLU(inplace=True),

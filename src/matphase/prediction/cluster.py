@@ -1,8 +1,8 @@
-"""Blocks on several processes or machines, by Dask.
+"""Prediction of blocks by several processes or machines, with Dask.
 
-Workers read the volume and the model by themselves and write their blocks into the store, so all of
-them have to see the same files. Only notes are sent. When a worker dies, Dask gives its blocks to
-another, which writes them again.
+Workers read the volume and the model and write their blocks into the store themselves, so all of
+them have to see the same files. Only notes are sent. If a worker dies, Dask gives its blocks to
+another worker, which writes them again.
 """
 
 import logging
@@ -37,19 +37,19 @@ from matphase.support.system import cores
 
 AHEAD = 4
 """Blocks per worker that are submitted at a time: enough that no worker waits, and few enough that
-a volume of very many blocks does not fill the scheduler."""
+very large volumes do not overload the scheduler."""
 FEWEST_AHEAD = 32
-"""Blocks that are submitted at least, so that a cluster that grows with its work starts workers."""
+"""Minimum number of submitted blocks, so that an adaptive cluster starts workers."""
 SECONDS_TO_ANSWER = 20
 DASK_SETTINGS = {
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
     "distributed.worker.profile.enabled": False,
 }
-"""By default Dask makes its workers return all freed memory at once, and a network that allocates
-it again for each layer takes twice the time; and it profiles them every 10 ms
+"""By default Dask's workers return all freed memory at once, which doubles the time of networks,
+since these allocate memory for each layer; and Dask profiles the workers every 10 ms
 (`benchmarks/workers.py`)."""
 _ONE_AT_A_TIME = Lock()
-"""A worker may have several threads, but computes one block at a time."""
+"""Lock with which a worker of several threads computes one block at a time."""
 
 
 class Cluster:
@@ -65,11 +65,11 @@ class Cluster:
         self._folder = folder.absolute()
 
     def __call__(self, job: Job, todo: Sequence[Tile]) -> Iterator[tuple[Tile, Note]]:
-        """Compute blocks, and give each with its note when it is done.
+        """Compute blocks, and yield each with its note when it is finished.
 
         Raises:
             InputError: a worker has another version, or does not see the same files.
-            MatPhaseError: several workers died at one block, or the scheduler is gone.
+            MatPhaseError: several workers died at one block, or the scheduler has stopped.
         """
         checksum = checksum_of(self._folder)
         own = version("matphase"), arithmetic(_model(self._folder, checksum).settings.precision)
@@ -112,19 +112,19 @@ class Cluster:
 
 @contextmanager
 def _scheduler_errors() -> Iterator[None]:
-    """Report that the scheduler is gone."""
+    """Turn connection errors into one that says that the scheduler has stopped."""
     try:
         yield
     except (CancelledError, CommClosedError) as error:
         raise MatPhaseError(
-            "the Dask scheduler is gone; start one again and repeat the call, which keeps the "
+            "the Dask scheduler has stopped; start one again and repeat the call, which keeps the "
             "finished blocks"
         ) from error
 
 
 @contextmanager
 def local_cluster(workers: int) -> Iterator[Client]:
-    """Start processes on this machine, each with its share of the cores.
+    """Start worker processes on this machine, each with its share of the cores.
 
     Args:
         workers: number of processes.
@@ -150,10 +150,10 @@ def local_cluster(workers: int) -> Iterator[Client]:
 
 @contextmanager
 def cluster_at(address: str) -> Iterator[Client]:
-    """Connect to the cluster whose scheduler is at an address, such as tcp://node:8786.
+    """Connect to the Dask cluster whose scheduler has this address, for example tcp://node:8786.
 
     Raises:
-        InputError: no scheduler answers there, or it is no address.
+        InputError: no scheduler answers there, or the address is invalid.
     """
     try:
         client = Client(address, timeout=SECONDS_TO_ANSWER)
@@ -170,7 +170,7 @@ def _work(own: tuple[str, str], folder: Path, checksum: str, job: Job, block: Ti
     """Predict one block, on a worker.
 
     Raises:
-        InputError: this worker would not compute what the others do.
+        InputError: this worker would compute other results than the others.
     """
     expected, wanted = own
     if version("matphase") != expected:
@@ -178,13 +178,14 @@ def _work(own: tuple[str, str], folder: Path, checksum: str, job: Job, block: Ti
             f"a Dask worker has MatPhase {version('matphase')}, but this is {expected}; install "
             "the same version there"
         )
-    # a network holds its dropout masks while it computes, and a block may take all of the memory
+    # networks store their dropout masks while they compute, and a block may need all memory
     with _ONE_AT_A_TIME:
         model = _model(folder, checksum)
         if (found := arithmetic(model.settings.precision)) != wanted:
             raise InputError(
                 f"a Dask worker computes in {found}, but this machine in {wanted}, which gives "
-                "other dropout masks; take workers of one kind, and start from such a machine"
+                "other dropout masks; use workers of one kind, and start the prediction on such a "
+                "machine"
             )
         store = job.store
         assert isinstance(store, FileStore)
@@ -197,7 +198,7 @@ def _work(own: tuple[str, str], folder: Path, checksum: str, job: Job, block: Ti
 
 @lru_cache(maxsize=1)
 def _model(folder: Path, checksum: str) -> Model:
-    """Read the model, once in each worker.
+    """Read the model once per worker.
 
     Raises:
         InputError: the worker sees another model there.

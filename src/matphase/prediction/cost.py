@@ -1,4 +1,4 @@
-"""An estimate of the memory, disk and time that a prediction will take."""
+"""Estimate of the memory, disk and time of a prediction."""
 
 import time
 from dataclasses import dataclass, replace
@@ -20,12 +20,12 @@ from matphase.prediction.task import (
 TRIAL_SIDE = 96
 """Rows and columns of the block whose prediction is timed."""
 QUICK = 5.0
-"""Seconds; a trial that took less is repeated, since the first one also loads things."""
+"""Duration in seconds below which a trial is repeated, since the first one includes start-up."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The memory, disk and time that a prediction will take.
+    """Memory, disk and time that a prediction will take.
 
     Attributes:
         blocks: number of blocks.
@@ -43,9 +43,9 @@ class Estimate:
 
 
 def estimate(model: Model, volume: Volume, task: Task) -> Estimate:
-    """Predict a small part from the middle of the volume, and extrapolate.
+    """Estimate the cost by predicting a small part from the middle of the volume.
 
-    Time is proportional to the pixels that the networks look at, halos included.
+    The time is proportional to the number of pixels that the networks see, including halos.
 
     Raises:
         InputError: no block fits into the memory.
@@ -72,7 +72,7 @@ def estimate(model: Model, volume: Volume, task: Task) -> Estimate:
 
 
 def _trial(model: Model, volume: Volume) -> Tile:
-    """A block in the middle of the volume: a slice where the networks look at whole slices."""
+    """Block in the middle of the volume; a whole slice if the networks need whole slices."""
     halo = model.halo
     shape = shape_of(volume)
     if halo is None:

@@ -54,13 +54,13 @@ def check_places(
 
     Args:
         labels: path of the labels.
-        layers: that will be written.
-        overwrite: files that exist may be replaced.
-        sources: what is read, and so must not be replaced.
+        layers: maps that will be written.
+        overwrite: existing files may be replaced.
+        sources: files that are read, and so must not be replaced.
 
     Raises:
-        OutputError: a file exists, would replace a source, or is somebody's own folder; or its
-            folder cannot be written.
+        OutputError: a file exists, would replace a source, or is a folder that is not a map; or
+            its folder cannot be written.
     """
     sources = [formats.hdf5.split_path(source)[0] for source in sources]
     for path in (*(layer_file(labels, layer) for layer in layers), record_file(labels)):
@@ -74,9 +74,7 @@ def check_places(
             read = source.resolve()
             a_slice = written.is_file() and written.parent == read
             if written == read or written in read.parents or a_slice:
-                raise OutputError(
-                    f"{path} would replace {source}, which is read; choose another name"
-                )
+                raise OutputError(f"{path} would replace the input {source}; choose another name")
 
 
 # --- the record -----------------------------------------------------------------------------------
@@ -94,18 +92,18 @@ def record_of(
     validation: Validation | None,
     seconds: float,
 ) -> dict[str, Any]:
-    """The content of a record, for JSON.
+    """Content of a record, for JSON.
 
     Args:
-        layers: that are written.
+        layers: maps that are written.
         labels: path of the labels.
-        model: folder of the model; None where it was never saved.
+        model: folder of the model; None if it was not saved.
         volume: name of the volume.
         phases: of the labels.
         volume_fractions: share of the voxels in each phase, by name.
         shares: share of the voxels in each mask, by the name of the map.
-        validation: scores of the model on its validation slices, where it has any.
-        seconds: that the prediction took.
+        validation: scores of the model on its validation slices, if it has any.
+        seconds: duration of the prediction.
     """
     return {
         "matphase": version("matphase"),
@@ -126,7 +124,7 @@ def record_of(
 
 
 def recorded_files(labels: Path) -> list[Path]:
-    """The record of a prediction and all files that it lists; none for other labels."""
+    """Record of a prediction and all files that it lists; empty for other labels."""
     if not (is_prediction(labels) and record_file(labels).exists()):
         return []
     listed = _listed(_content(record_file(labels)))
@@ -135,13 +133,13 @@ def recorded_files(labels: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Stored:
-    """A prediction on disk; its voxels are read when asked for.
+    """A prediction on disk, whose voxels are read when needed.
 
     Attributes:
-        path: of the labels.
-        phases: of the labels.
+        path: path of the labels.
+        phases: phases of the labels.
         record: content of the record; empty for labels without one.
-        labels: the labels, which the other maps have the shape of.
+        labels: the labels; the other maps have the same shape.
     """
 
     path: Path
@@ -151,12 +149,12 @@ class Stored:
 
     @property
     def validation(self) -> Validation | None:
-        """Scores of the model on its validation slices, where it has any."""
+        """Scores of the model on its validation slices; None without any."""
         content = self.record.get("validation")
         return None if content is None else Validation.from_json(content, len(self.phases))
 
     def layers(self, kind: MapKind) -> list[Layer]:
-        """The arrays of a map as the record lists them; none where the map was not written."""
+        """Arrays of a map that the record lists; empty if the map was not written."""
         if kind.name == "labels":
             return layers_of(kind, self.phases, 0)
         listed = _listed(self.record)
@@ -178,7 +176,7 @@ class Stored:
         """Open one array of a map.
 
         Raises:
-            InputError: its file is missing, or has another shape than the labels.
+            InputError: its file is missing, or its shape differs from that of the labels.
             FormatError: the file cannot be read.
         """
         if not layer.name:
@@ -190,23 +188,23 @@ class Stored:
         if volume.shape != self.labels.shape:
             raise InputError(
                 f"{volume.name} has shape {volume.shape} but {self.labels.name} "
-                f"{self.labels.shape}, so they are not of one prediction; predict again, or move "
-                "it elsewhere"
+                f"{self.labels.shape}, so they do not belong to one prediction; predict again, or "
+                "move the first one elsewhere"
             )
         return volume
 
 
 def open_stored(labels: Path, phases: PhaseTable | None = None) -> Stored:
-    """Open labels, and the record beside them where there is one.
+    """Open labels and their record, if there is one.
 
     Args:
         labels: path of the labels.
-        phases: their phases, for labels without a record; where there is one, the order of its
-            phases is taken from it.
+        phases: phases of labels without a record; with a record, they give the order of its
+            phases.
 
     Raises:
-        InputError: neither a record nor `phases` name the phases, the two differ, or the record
-            is damaged.
+        InputError: neither a record nor `phases` name the phases, both name different phases, or
+            the record is damaged.
         FormatError: the labels cannot be read.
     """
     volume, path = formats.open(labels), record_file(labels) if is_prediction(labels) else None
@@ -227,14 +225,14 @@ def open_stored(labels: Path, phases: PhaseTable | None = None) -> Stored:
             table = _reordered(table, phases, labels)
     if table is None:
         raise InputError(
-            f"no record lies beside {labels}; name its phases (phases={{'pore': 0, ...}}; on the "
+            f"{labels} has no record; name its phases (phases={{'pore': 0, ...}}; on the "
             "command line --label-map)"
         )
     return Stored(labels, table, content if isinstance(content, dict) else {}, volume)
 
 
 def _reordered(recorded: PhaseTable, wanted: PhaseTable, labels: Path) -> PhaseTable:
-    """The recorded phases in the order of the wanted ones."""
+    """Recorded phases in the order of the given ones."""
     if set(recorded.names) != set(wanted.names):
         raise InputError(
             f"the label map names {', '.join(wanted.names)} but {labels} was predicted with "
@@ -251,13 +249,13 @@ EXPORTS = "files"
 
 
 def write_record(labels: Path, record: Mapping[str, Any]) -> None:
-    """Note in the working folder that all files are ready to be published."""
+    """Record in the working folder that all files are ready to be published."""
     with atomic_write(working_folder(labels) / READY, overwrite=True) as file:
         file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def is_ready(labels: Path, room: Path) -> bool:
-    """Whether all files of a prediction are in `room` or already in their places."""
+    """Whether all files of a prediction are in `room` or already published."""
     names = _listed(_content(working_folder(labels) / READY))
     return bool(names) and all(
         (room / name).exists() or labels.with_name(name).exists() for name in names
@@ -265,9 +263,9 @@ def is_ready(labels: Path, room: Path) -> bool:
 
 
 def publish(labels: Path, room: Path) -> None:
-    """Move finished files from `room` to where they belong, in place of an earlier prediction.
+    """Move finished files from `room` to their final paths, replacing an earlier prediction.
 
-    The record comes last. A call after a kill goes on where the other one stopped.
+    The record is written last. A call after a kill continues the interrupted one.
 
     Raises:
         OSError: a file cannot be moved.
@@ -276,7 +274,7 @@ def publish(labels: Path, room: Path) -> None:
     text = ready.read_text("utf-8")
     names: list[str] = json.loads(text)["files"]
     for name in set(_listed(_content(target))) - set(names):
-        # a map of the prediction that is replaced does not belong to this one
+        # maps of the replaced prediction that the new one does not have
         path = labels.with_name(Path(name).name)
         if not path.is_dir() or _is_map(path):
             remove(path)
@@ -288,7 +286,7 @@ def publish(labels: Path, room: Path) -> None:
 
 
 def remove_working_folder(labels: Path) -> None:
-    """Remove the working folder, at once as far as others can see."""
+    """Remove the working folder; renaming it first makes it disappear at once."""
     finished = working_folder(labels).with_suffix(".done")
     remove(finished)
     if working_folder(labels).exists():
@@ -297,7 +295,7 @@ def remove_working_folder(labels: Path) -> None:
 
 
 def _content(record: Path) -> Any:
-    """The content of a record, whatever it is; None where it cannot be read."""
+    """Content of a record, of any type; None if it cannot be read."""
     try:
         return json.loads(record.read_text("utf-8"))
     except (OSError, ValueError):
@@ -311,7 +309,7 @@ def _listed(record: Any) -> list[str]:
 
 
 def _is_map(folder: Path) -> bool:
-    """Whether a folder is a map of a prediction, and not somebody's own."""
+    """Whether a folder is a map of a prediction, not a folder of the user."""
     return is_prediction(folder) and formats.is_zarr(folder)
 
 

@@ -1,7 +1,7 @@
-"""The table of the maps that a prediction consists of: names, files, types and meaning.
+"""Table of the maps of a prediction: names, files, types and meaning.
 
-Inside MatPhase a map of phases holds phase indices. Files, and the attributes of a `Prediction`
-that users read, hold the values of the user's label map.
+Inside MatPhase, maps of phases contain phase indices. Files, and the attributes of a `Prediction`
+that users read, contain the values of the user's label map.
 """
 
 from collections.abc import Collection, Iterator
@@ -28,15 +28,15 @@ class MapKind:
     """One row of the table.
 
     Attributes:
-        name: the attribute of `Prediction`.
-        description: what a voxel of it says.
+        name: attribute of `Prediction`.
+        description: meaning of a voxel.
         content: `phase` (indices in memory, label values in files), `mask` (bool in memory, uint8
             0 or 1 in files) or `number` (float32).
-        file: what its file name has after the stem: `out_entropy.tif` for `entropy`; empty for
-            the labels themselves, None for a map that is never written.
-        per: what its first axis counts, of which each entry has a file of its own.
-        request: the argument of `predict` that asks for it; None where it needs no request.
-        optional: not every model makes it.
+        file: end of its file name: `out_entropy.tif` for `entropy`; empty for the labels, None for
+            a map that is never written.
+        per: meaning of its first axis, along which each entry has its own file; None: no such axis.
+        request: argument of `predict` that requests the map; None: it needs no request.
+        optional: whether only some models make it.
     """
 
     name: str
@@ -59,16 +59,16 @@ class MapKind:
         return np.dtype(np.uint8) if self.content == "mask" else self.dtype
 
     def to_stored(self, part: NDArray[Any], phases: PhaseTable) -> NDArray[Any]:
-        """Voxels as they are in memory, as a file holds them."""
+        """Convert voxels from memory to the values of a file."""
         if self.content == "phase":
             return phases.decode(part)
         return part.astype(self.stored_dtype(phases), copy=False)
 
     def from_stored(self, part: NDArray[Any], phases: PhaseTable, where: str) -> NDArray[Any]:
-        """Voxels as a file holds them, as they are in memory.
+        """Convert voxels from the values of a file to those in memory.
 
         Raises:
-            InputError: a value that is no phase's; it names `where`.
+            InputError: a value is not a phase; the message names `where`.
         """
         if self.content == "phase":
             return phases.encode(part, where=where)
@@ -107,7 +107,7 @@ KINDS = {
             per="sample",
             request="keep_samples",
         ),
-        MapKind("idk_score", "score of which `idk` is the thresholded form", "number", None),
+        MapKind("idk_score", "score whose thresholding gives `idk`", "number", None),
         MapKind(
             "global_probabilities", "probability of each phase by UGSM", "number", None, per="phase"
         ),
@@ -121,9 +121,9 @@ class Layer:
     """One array (z, y, x) of a map, and so one file of a prediction.
 
     Attributes:
-        kind: the map that it belongs to.
-        name: what its file name has after the stem, such as `probability_pore`; empty for labels.
-        place: its place along the first axis of the map; None where the map is one array.
+        kind: map to which the array belongs.
+        name: end of its file name, for example `probability_pore`; empty for labels.
+        place: index along the first axis of the map; None if the map is one array.
     """
 
     kind: MapKind
@@ -137,11 +137,11 @@ class Layer:
 
 
 def layers_of(kind: MapKind, phases: PhaseTable, samples: int) -> list[Layer]:
-    """The arrays of one map that are written; none for a map that stays in memory.
+    """Arrays of one map that are written; empty for a map that stays in memory.
 
     Args:
         kind: the map.
-        phases: of the prediction.
+        phases: phases of the prediction.
         samples: number of dropout samples that are kept.
     """
     if kind.file is None:
@@ -156,10 +156,10 @@ def layers_of(kind: MapKind, phases: PhaseTable, samples: int) -> list[Layer]:
 
 
 def written_layers(names: Collection[str], phases: PhaseTable, samples: int) -> list[Layer]:
-    """The arrays of all maps among `names` that are written, in the order of the table."""
+    """Arrays of all maps in `names` that are written, in the order of the table."""
     return [layer for kind in among(names) for layer in layers_of(kind, phases, samples)]
 
 
 def among(names: Collection[str]) -> Iterator[MapKind]:
-    """The rows of the table that `names` holds, in its order."""
+    """Rows of the table whose names are in `names`, in the order of the table."""
     return (kind for name, kind in KINDS.items() if name in names)

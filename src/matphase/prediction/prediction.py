@@ -1,4 +1,4 @@
-"""A prediction: what `MatPhase.predict` returns, and what `matphase predict` wrote."""
+"""The `Prediction` that `MatPhase.predict` and `open_prediction` return."""
 
 import math
 from base64 import b64encode
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Map: TypeAlias = Any
-"""A numpy array of a prediction in memory, a `StoredMap` of one on disk."""
+"""A numpy array for predictions in memory, a `StoredMap` for those on disk."""
 
 QUICK_VOXELS = 2**27
-"""Voxels that are counted for a `repr` without the user noticing."""
+"""Maximum number of voxels that a `repr` counts, which is fast enough not to be noticed."""
 
 
 class Prediction:
     """The phases of a volume and how certain they are, in memory or on disk.
 
     Maps have the shape of the predicted volume. In memory they are numpy arrays. On disk they are
-    read when asked for: `result.labels[3]` reads one slice, `np.asarray(result.labels)` all of
-    them. A map that was not asked for raises an error that names the argument of `predict`; maps
-    that only some models make (`trusted`, `deferred`) are None for the others.
+    read when needed: `result.labels[3]` reads one slice, `np.asarray(result.labels)` all of them.
+    A map that was not requested raises an error that names the argument of `predict`; maps that
+    only some models make (`trusted`, `deferred`) are None for the others.
 
     Attributes:
         phases: names, label values and colours of the phases.
@@ -68,11 +68,11 @@ class Prediction:
         """Make a prediction; users get one from `MatPhase.predict` or `open_prediction`.
 
         Args:
-            maps: in memory, by the names of `matphase.prediction.maps`, with phase indices.
-            phases: of the labels.
-            volume: the grey volume that was predicted; needed where `maps` are given.
-            validation: scores of the model on its validation slices, where it has any.
-            stored: the prediction on disk, in place of `maps`.
+            maps: maps in memory, by the names of `matphase.prediction.maps`, with phase indices.
+            phases: phases of the labels.
+            volume: the grey volume that was predicted; needed if `maps` are given.
+            validation: scores of the model on its validation slices, if it has any.
+            stored: the prediction on disk, instead of `maps`.
         """
         self.phases = phases
         self.path = None if stored is None else stored.path
@@ -100,7 +100,7 @@ class Prediction:
 
     @property
     def probabilities(self) -> Map:
-        """Probability of each phase, (phases, *shape) float32; calibrated where the model is."""
+        """Probability of each phase, (phases, *shape) float32; calibrated if the model is."""
         return self._map("probabilities")
 
     @property
@@ -115,12 +115,12 @@ class Prediction:
 
     @property
     def idk_score(self) -> Map:
-        """The score of which `idk` is the thresholded form, float32 in [0, 1]; in memory only."""
+        """Score whose thresholding gives `idk`, float32 in [0, 1]; in memory only."""
         return self._map("idk_score")
 
     @cached_property
     def global_labels(self) -> Map:
-        """Phase of each voxel by UGSM alone, valued as `labels`."""
+        """Phase of each voxel by UGSM alone, with the values of `labels`."""
         return self._values("global_labels")
 
     @property
@@ -140,7 +140,7 @@ class Prediction:
 
     @cached_property
     def samples(self) -> Map:
-        """Labels of each dropout sample, (samples, *shape), valued as `labels`."""
+        """Labels of each dropout sample, (samples, *shape), with the values of `labels`."""
         return self._values("samples")
 
     @property
@@ -150,7 +150,7 @@ class Prediction:
 
     @property
     def deferred(self) -> Map | None:
-        """Mask of the voxels that LCGAR decided, where it is not `idk` (`idk.target`); bool."""
+        """Mask of the voxels that take LCGAR's prediction, if it differs from `idk`; bool."""
         return self._map("deferred")
 
     # --- metadata ---------------------------------------------------------------------------------
@@ -160,11 +160,11 @@ class Prediction:
         """The grey volume that was predicted.
 
         Raises:
-            InputError: it is not where it was when this prediction on disk was made.
+            InputError: the file of the volume cannot be opened any more.
         """
         if self._grey is None:
             name = self.record.get("volume", "the predicted volume")
-            raise InputError(f"{name} cannot be opened any more; open it where it is now (mp.open)")
+            raise InputError(f"{name} cannot be opened any more; open its new path (mp.open)")
         return self._grey
 
     @cached_property
@@ -179,12 +179,12 @@ class Prediction:
 
     @property
     def validation(self) -> Validation | None:
-        """Scores of the model on its validation slices; None where it had none."""
+        """Scores of the model on its validation slices; None without any."""
         return self._validation if self._stored is None else self._stored.validation
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """The content of the record on disk: how the prediction was made; empty in memory."""
+        """Content of the record on disk, which says how the prediction was made; else empty."""
         return {} if self._stored is None else self._stored.record
 
     @property
@@ -194,7 +194,7 @@ class Prediction:
 
     @property
     def voxel_size(self) -> tuple[float | None, ...] | None:
-        """Length of a voxel along each axis, in `unit`; None where it is not known."""
+        """Length of a voxel along each axis, in `unit`; None if unknown."""
         return self._grid.voxel_size
 
     @property
@@ -204,15 +204,15 @@ class Prediction:
 
     @property
     def n_samples(self) -> int:
-        """Number of dropout samples that are kept."""
+        """Number of kept dropout samples."""
         if self._stored is None:
             return len(self._maps.get("samples", ()))
         return len(self._stored.layers(KINDS["samples"]))
 
     def volumes(self, name: str) -> tuple[Volume, ...]:
-        """A map as volumes with the voxel size, one for each phase or sample where there are more.
+        """Map as volumes with the voxel size, one per phase or sample if the map has several.
 
-        Labels have the values of the user's label map, masks are uint8.
+        Labels have the values of the user's label map; masks are uint8.
 
         Raises:
             InputError: the map was not kept, or its file is missing.
@@ -246,11 +246,11 @@ class Prediction:
     # --- output -----------------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> "Prediction":
-        """Write all maps that can be written, and a record, beside each other.
+        """Write all maps that can be written, and a record, into one folder.
 
         Args:
-            path: file of the labels, .tif, .h5 or .ome.zarr; the others are named after it.
-            overwrite: replace files that exist.
+            path: file of the labels (.tif, .h5 or .ome.zarr), after which the others are named.
+            overwrite: replace existing files.
 
         Returns:
             the prediction on disk.
@@ -298,7 +298,9 @@ class Prediction:
         grid, grey = self._grid, self._grey
         z = grid.n_slices // 2 if z is None else z
         if not 0 <= z < grid.n_slices:
-            raise InputError(f"the prediction has slices 0 to {grid.n_slices - 1}, so no slice {z}")
+            raise InputError(
+                f"got slice {z}, but the prediction has slices 0 to {grid.n_slices - 1}"
+            )
         at = z if grid.ndim == 3 else Ellipsis
         return slice_figure(
             None if grey is None else grey.slice(z),
@@ -366,7 +368,7 @@ class Prediction:
         return self._given
 
     def _map(self, name: str) -> Map:
-        """A map with phase indices; None where this model does not make it."""
+        """A map with phase indices; None if the model does not make it."""
         kind = KINDS[name]
         if self._stored is None:
             if name in self._maps:
@@ -392,7 +394,7 @@ class Prediction:
         if kept:
             return
         if kind.file is None:
-            how = "it is kept in memory only: predict without out="
+            how = "it is kept in memory only, so predict without out="
         elif kind.request is None:
             how = "open what `matphase predict` wrote"
         else:
@@ -427,16 +429,16 @@ class Prediction:
 
 
 def open_prediction(path: str | PathLike[str], phases: Phases | None = None) -> Prediction:
-    """Open a prediction on disk; its voxels are read when asked for.
+    """Open a prediction on disk, whose voxels are read when needed.
 
     Args:
         path: file of the labels that `matphase predict`, `MatPhase.predict` or `save` wrote.
-        phases: their phases, for labels without a record beside them; where there is a record,
-            it gives the order of the phases.
+        phases: phases of labels without a record; with a record, they give the order of its
+            phases.
 
     Raises:
-        InputError: no record lies beside the labels and `phases` does not name the phases, the
-            record is damaged, or the two do not name the same phases.
+        InputError: neither a record nor `phases` name the phases, both name different phases, or
+            the record is damaged.
         FormatError: the labels cannot be read.
     """
     table = None if phases is None else as_phase_table(phases)
@@ -459,16 +461,16 @@ def save(
     arguments after `overwrite` are for volumes only.
 
     Args:
-        path: where to; the suffix chooses the format.
+        path: output file, whose suffix gives the format.
         volume: a volume, or a prediction.
-        overwrite: replace files that exist.
+        overwrite: replace existing files.
         compress: compress TIFF, HDF5 and OME-Zarr without loss.
-        labels: the volume holds labels, of which OME-Zarr's coarser levels are no means.
-        ome_version: of OME-Zarr.
+        labels: the volume contains labels, which OME-Zarr's coarser levels must not average.
+        ome_version: version of OME-Zarr.
 
     Raises:
-        OutputError: another suffix, a path that exists or cannot be written, values that the
-            format cannot hold, or labels that do not fit on their image.
+        OutputError: the suffix is unknown, the path exists or cannot be written, the format cannot
+            store the values, or labels do not match their image.
     """
     if isinstance(volume, Prediction):
         volume.save(path, overwrite=overwrite)
@@ -483,9 +485,9 @@ def save(
 
 
 def prediction_bytes(shape: tuple[int, ...], n_phases: int, samples: int = 0) -> int:
-    """Memory that a `Prediction` in memory of a volume of this shape takes, in bytes.
+    """Memory of a `Prediction` in memory of a volume of this shape, in bytes.
 
-    Per voxel its maps take 13 bytes, 8 for each phase, and 1 for each sample that is kept.
+    Its maps take 13 bytes per voxel, plus 8 for each phase and 1 for each kept sample.
     """
     return math.prod(shape) * (13 + 8 * n_phases + samples)
 

@@ -1,4 +1,4 @@
-"""From a volume to its prediction, block by block, in memory or into files."""
+"""Prediction of a volume block by block, in memory or into files."""
 
 import tempfile
 import time
@@ -54,17 +54,17 @@ from matphase.support.progress import Reporter
 from matphase.support.seeds import fingerprint
 
 LAYOUT = 2
-"""Of working folders; another version of the program does not go on with them."""
+"""Version of the layout of working folders; predictions with another version are not continued."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that is needed to compute any block of a prediction; can be pickled.
+    """Inputs and outputs of a prediction that all its blocks share; can be pickled.
 
     Attributes:
-        volume: grey values; from a file, unless this process alone computes.
+        volume: grey values; a file if other processes compute blocks.
         task: what to predict.
-        store: takes the maps.
+        store: store for the maps.
     """
 
     volume: Volume
@@ -73,7 +73,7 @@ class Job:
 
 
 Crew = Callable[[Job, Sequence[Tile]], Iterator[tuple[Tile, Note]]]
-"""Computes blocks, in any order, and gives each with its note once it is in the store."""
+"""Function that computes blocks in any order, and yields each with its note once it is stored."""
 
 
 def predict(
@@ -87,7 +87,7 @@ def predict(
     """Predict a volume into memory.
 
     Args:
-        model: that predicts.
+        model: trained model.
         volume: grey values.
         task: what to predict.
         probabilities: keep the probabilities of the phases.
@@ -121,23 +121,23 @@ def predict_to_files(
     crew: Crew | None = None,
     reporter: Reporter,
 ) -> Prediction:
-    """Predict a volume into files; `matphase.prediction.maps` lists which there are.
+    """Predict a volume into files, which are listed in `matphase.prediction.maps`.
 
-    A second call after a kill goes on with the blocks that are not finished, or for which the
-    networks would see something else now.
+    A second call after a kill computes only the blocks that are not finished, or whose network
+    input has changed.
 
     Args:
-        model: that predicts.
+        model: trained model.
         volume: grey values.
         task: what to predict.
-        out: file for the labels; the others are named after it.
-        folder: of the model; None where it was never saved.
-        probabilities: also write a map of probability for each phase.
-        overwrite: replace files that exist.
-        restart: start from the beginning, whatever an unfinished prediction left.
+        out: file for the labels, after which the others are named.
+        folder: folder of the model; None if it was not saved.
+        probabilities: also write the probability of each phase.
+        overwrite: replace existing files.
+        restart: delete an unfinished prediction and start from the beginning.
         workers: number of processes on this machine that compute the blocks.
         scheduler: address of a Dask scheduler whose workers compute the blocks.
-        crew: computes the blocks, in place of these.
+        crew: computes the blocks, instead of these.
         reporter: receives progress, in voxels.
 
     Returns:
@@ -146,25 +146,25 @@ def predict_to_files(
     Raises:
         InputError: no block fits into the memory, the volume cannot be used, or no scheduler
             answers.
-        OutputError: a file exists or cannot be written, or an unfinished prediction of something
-            else is there.
-        Interrupted: the user stopped it, and finished blocks are kept.
+        OutputError: a file exists or cannot be written, or there is an unfinished prediction with
+            other inputs.
+        Interrupted: the user stopped it; finished blocks are kept.
     """
     if workers is not None and scheduler is not None:
-        raise InputError("workers and scheduler exclude each other; give one of them")
+        raise InputError("got both workers= and scheduler=; give one of them")
     names = map_names(model, task, probabilities=probabilities, in_memory=False)
     layers = written_layers(names, model.phases, task.kept)
     work, source = working_folder(out), split_path(Path(volume.name))[0]
-    # of a prediction that was killed while it was published, some files may be there already
+    # after a kill during publishing, some files may exist already
     going_on = (work / READY).exists() and not restart
     check_places(out, layers, overwrite=overwrite or going_on, sources=[source])
     if folder is not None and out.parent.resolve() == folder.resolve():
-        raise OutputError(f"{folder} holds a model and nothing else; write {out.name} elsewhere")
+        raise OutputError(f"{folder} is a model folder; write {out.name} into another folder")
     remote = workers is not None or scheduler is not None
     if remote and not source.exists():
         raise InputError(
-            f"several workers read {volume.name} by themselves, so it has to be a file; save it "
-            "(mp.save) and open that"
+            f"workers read {volume.name} themselves, so it has to be a file; save it (mp.save) "
+            "and open the file"
         )
     blocks = blocks_of(model, volume, task)
     with _explained(out, work):
@@ -186,7 +186,7 @@ def predict_to_files(
                 kept = _kept(model, Job(volume, task, store), blocks, reporter)
                 if len(kept) < len(blocks) or not is_ready(out, store.room):
                     if store.is_published_in_part:
-                        # what has moved to its place cannot be mended there
+                        # published files cannot be changed
                         remove(work)
                         store, kept = opened(), {}
                     remove(work / READY)
@@ -206,16 +206,16 @@ def predict_to_files(
 def disk_bytes(
     layers: Sequence[Layer], model: Model, shape: Sequence[int], *, pyramid: bool
 ) -> int:
-    """Bytes that a prediction takes on disk at most while it is made.
+    """Maximum disk space of a prediction while it is made, in bytes, without compression.
 
-    As if nothing could be compressed. An OME-Zarr has coarser levels; of other formats each map
-    exists twice in the end, as a working image and as the file exported from it.
+    OME-Zarr has coarser levels; in other formats each map exists twice in the end, as a working
+    image and as the file exported from it.
 
     Args:
-        layers: that are written.
-        model: whose phases give the type of the labels.
-        shape: of the volume.
-        pyramid: the output is OME-Zarr.
+        layers: maps that are written.
+        model: model whose phases give the type of the labels.
+        shape: shape of the volume.
+        pyramid: whether the output is OME-Zarr.
     """
     voxel = sum(layer.kind.stored_dtype(model.phases).itemsize for layer in layers)
     copies = 1 / (1 - 2 ** -len(shape)) if pyramid else 2
@@ -223,7 +223,7 @@ def disk_bytes(
 
 
 def _kept(model: Model, job: Job, blocks: Sequence[Tile], reporter: Reporter) -> dict[int, Note]:
-    """The notes by number of blocks that are finished, and would come out the same."""
+    """Notes, by block number, of the finished blocks whose result would be the same."""
     store = job.store
     assert isinstance(store, FileStore)
     if store.is_empty:
@@ -244,7 +244,7 @@ def _kept(model: Model, job: Job, blocks: Sequence[Tile], reporter: Reporter) ->
 def _compute(
     job: Job, blocks: Sequence[Tile], kept: Mapping[int, Note], crew: Crew, reporter: Reporter
 ) -> list[Note]:
-    """Predict the blocks that are not kept, and give the notes of all blocks."""
+    """Predict the blocks that are not kept, and return the notes of all blocks."""
     notes = dict(kept)
     todo = [block for block in blocks if block.number not in notes]
     every = sum(block.voxels for block in blocks)
@@ -257,7 +257,7 @@ def _compute(
 
 
 def one_by_one(model: Model) -> Crew:
-    """A crew of this process alone."""
+    """Crew that computes the blocks in this process."""
 
     def crew(job: Job, todo: Sequence[Tile]) -> Iterator[tuple[Tile, Note]]:
         return ((block, predict_block(model, job, block)) for block in todo)
@@ -270,7 +270,7 @@ def predict_block(model: Model, job: Job, block: Tile) -> Note:
 
     Returns:
         the note of the block: number of voxels of each phase and in each mask, a fingerprint of
-        what the networks saw, seconds.
+        the network input, and the duration in seconds.
     """
     began = time.monotonic()
     images = block_images(model, job.volume, block, job.task)
@@ -303,10 +303,9 @@ def _identity(
     layers: Sequence[Layer],
     first: Tile,
 ) -> dict[str, Any]:
-    """What an unfinished prediction must have in common with this one to go on with it.
+    """Properties that an unfinished prediction must share with this one to be continued.
 
-    Grey values and their scale are not part of it: the note of each block says what its networks
-    saw.
+    Grey values and their scale are checked block by block, by the fingerprint in the notes.
     """
     return {
         "version": [version("matphase"), LAYOUT],
@@ -348,7 +347,7 @@ def _record(
 
 @contextmanager
 def _saved(model: Model, folder: Path | None, out: Path) -> Iterator[Path]:
-    """A folder of the model: its own, or one beside the output for as long as it is needed."""
+    """Folder of the model: its own, or a temporary one next to the output."""
     if folder is not None:
         yield folder
         return
@@ -366,7 +365,7 @@ def _crew(
     given: Crew | None,
     reporter: Reporter,
 ) -> Iterator[Crew]:
-    """The crew that computes the blocks: this process, unless workers are asked for."""
+    """Crew that computes the blocks: this process, unless workers are requested."""
     if workers is None and scheduler is None:
         yield given or one_by_one(model)
         return
@@ -381,12 +380,12 @@ def _crew(
 
 @contextmanager
 def _explained(out: Path, work: Path) -> Iterator[None]:
-    """Say of an error where it happened, and what is kept."""
+    """Complete errors with the output file and what is kept."""
 
     def kept() -> str:
         if not work.exists():
             return "nothing was written"
-        return f"finished blocks are kept in {work}, and the same call goes on with them"
+        return f"finished blocks are kept in {work}, and the same call continues with them"
 
     try:
         yield

@@ -1,22 +1,22 @@
-"""Where blocks of a prediction are written: into memory, or into files that survive a kill.
+"""Stores for the blocks of a prediction: in memory, or in files that survive a kill.
 
-For files, a hidden folder beside the output holds, until the prediction is complete:
+For files, a hidden folder next to the output contains, until the prediction is complete:
 
 ```
-run.json                  what is predicted: by which model, how large a volume, which settings
-maps-TOKEN/               renamed to another token by each process that begins here or goes on
-  IMAGE.ome.zarr          an OME-Zarr image for each map; each chunk of it has one writer
-  blocks/NUMBER.json      of each finished block: checksums of what it wrote, and counts
+run.json                  properties of the prediction: model, shape of the volume, settings
+maps-TOKEN/               renamed with a new token by each process that starts or continues it
+  IMAGE.ome.zarr          an OME-Zarr image for each map; each chunk has one writer
+  blocks/NUMBER.json      note of each finished block: checksums of its arrays, and counts
 record.json               the record, once all files are ready to be published
-files/                    files of other formats than OME-Zarr, before they are published
+files/                    files in formats other than OME-Zarr, before they are published
 ```
 
-Of an OME-Zarr output, the images are the output itself under a temporary name: they are moved to
-their places in the end. Other formats are exported from them.
+For OME-Zarr output, the images are the output itself and are moved to their final paths in the end.
+Other formats are exported from them.
 
-A block is finished when its note is there, which is written last and by renaming; it is kept when
-the arrays still have the checksums of the note. A process that was replaced by another, such as a
-worker whose own run was stopped, cannot write into the maps any more: they have been renamed.
+A block is finished when its note exists, which is written last and by renaming. It is kept if the
+arrays still have the checksums of the note. A process that was replaced by another one, for example
+a worker of a stopped run, cannot write into the maps any more, since they have been renamed.
 """
 
 import hashlib
@@ -50,20 +50,20 @@ Note = dict[str, Any]
 
 
 class Store(Protocol):
-    """Takes the maps of blocks."""
+    """Store for the maps of blocks."""
 
     def put(self, block: Tile, maps: Maps, note: Mapping[str, Any]) -> None:
-        """Keep the maps of a block's core, with phase indices, and a note for JSON."""
+        """Store the maps of a block's core, with phase indices, and a note for JSON."""
 
 
 @dataclass(frozen=True)
 class MemoryStore:
-    """Maps in memory.
+    """Store in memory.
 
     Attributes:
         shape: (z, y, x) of the volume.
-        names: of the maps that are kept.
-        maps: what has come so far.
+        names: names of the maps that are kept.
+        maps: maps that have been stored so far.
     """
 
     shape: Shape
@@ -81,13 +81,13 @@ class MemoryStore:
 
 @dataclass(frozen=True)
 class FileStore:
-    """Maps in the working folder of a prediction; can be pickled.
+    """Store in the working folder of a prediction; can be pickled.
 
     Attributes:
-        folder: that holds the maps.
-        labels: path where the labels will lie in the end.
-        layers: the arrays that are written.
-        phases: whose values the files hold.
+        folder: folder of the maps.
+        labels: final path of the labels.
+        layers: arrays that are written.
+        phases: phases whose label values are written.
     """
 
     folder: Path
@@ -122,18 +122,18 @@ class FileStore:
                 raise
             raise OutputError(
                 f"{self.folder.parent} was removed, or taken over by another prediction of that "
-                "name; let one of them finish, or give each an output of its own"
+                "name; let one of them finish, or use different output files"
             ) from error
 
     def note_of(self, block: Tile) -> Note | None:
-        """The note of a block that is finished and whose maps are unchanged; else None."""
+        """Note of a block that is finished and whose maps are unchanged; else None."""
         try:
             note = json.loads(self._note(block).read_text("utf-8"))
             sums = {}
             for layer in self.layers:
                 array = ome_zarr_levels.level(self._found(layer))
                 sums[layer.name] = _checksum(np.asarray(array[_place(array, block)]))
-        except Exception:  # decoders meet damage at any depth
+        except Exception:  # decoders raise any kind of error for damaged files
             return None
         return note if isinstance(note, dict) and note.get("checksums") == sums else None
 
@@ -144,37 +144,37 @@ class FileStore:
 
     @property
     def is_there(self) -> bool:
-        """Whether it can be seen from here, and no other process has taken it over."""
+        """Whether this process sees the store, and no other process has taken it over."""
         return self._notes.is_dir()
 
     @property
     def is_published_in_part(self) -> bool:
-        """Whether some images have moved to their places already."""
+        """Whether some images have already been published."""
         return not all(self.image(layer).exists() for layer in self.layers)
 
     @property
     def room(self) -> Path:
-        """The folder of the finished files, from which they are published."""
+        """Folder of the finished files, from which they are published."""
         return self.folder if is_zarr(self.labels) else self.folder.parent / EXPORTS
 
     def image(self, layer: Layer) -> Path:
-        """The OME-Zarr image of one map, named as the output where that is an OME-Zarr, too."""
+        """OME-Zarr image of one map, with the name of the output if that is an OME-Zarr, too."""
         if is_zarr(self.labels):
             return self.folder / layer_file(self.labels, layer).name
         return self.folder / f"{layer.name or 'labels'}.ome.zarr"
 
     def seal(self) -> "FileStore":
-        """Rename the maps, so that no late worker can write into what is being finished."""
+        """Rename the maps, so that late workers cannot write into them any more."""
         sealed = FileStore(_new_folder(self.folder.parent), self.labels, self.layers, self.phases)
         self.folder.replace(sealed.folder)
         return sealed
 
     def finish(self) -> None:
-        """Write what is left to do when all blocks are there: coarser levels, or other formats.
+        """Complete the files after the last block: coarser levels, or export to other formats.
 
         Raises:
             OSError: a file cannot be written.
-            OutputError: values that the format cannot hold.
+            OutputError: the format cannot store the values.
         """
         if is_zarr(self.labels):
             for layer in self.layers:
@@ -188,7 +188,7 @@ class FileStore:
             formats.write(target, formats.open(self.image(layer)))
 
     def _found(self, layer: Layer) -> Path:
-        """The image of one map, whether it has been published or not."""
+        """Image of one map, whether it has been published or not."""
         image = self.image(layer)
         return image if image.exists() else self.labels.with_name(image.name)
 
@@ -208,18 +208,18 @@ def open_store(
     volume: Volume,
     block: Sequence[int],
 ) -> FileStore:
-    """Go on with the working folder of a prediction, if it is of the same run; else begin.
+    """Open the working folder of the same prediction if there is one; else create it.
 
     Args:
-        labels: path where the labels will lie in the end.
-        run: what tells this run from others, for JSON.
-        layers: the arrays that are written.
-        phases: whose values the files hold.
-        volume: that is predicted.
+        labels: final path of the labels.
+        run: properties that identify the prediction, for JSON.
+        layers: arrays that are written.
+        phases: phases whose label values are written.
+        volume: volume that is predicted.
         block: shape (z, y, x) of the blocks' cores.
 
     Raises:
-        OutputError: the folder is of another run, or nothing can be written.
+        OutputError: the folder belongs to another prediction, or cannot be written.
     """
     folder = working_folder(labels)
     store = FileStore(_new_folder(folder), labels, tuple(layers), phases)
@@ -228,8 +228,8 @@ def open_store(
         try:
             found = json.loads((folder / RUN).read_text("utf-8"))
         except (OSError, ValueError):
-            found = None  # killed before it began
-        # those that lack notes were made by a process that wrote on after its maps were renamed
+            found = None  # killed at the start
+        # folders without notes were made by a process that kept writing after its maps were renamed
         known = [one for one in folder.glob(f"{MAPS}*") if (one / NOTES).is_dir()]
         if found == run and known:
             known[0].replace(store.folder)
@@ -239,8 +239,7 @@ def open_store(
             differs = [name for name in run if others.get(name) != run[name]]
             raise OutputError(
                 f"{folder} holds an unfinished prediction with another {' and '.join(differs)}; "
-                "repeat the call that began it, or start from the beginning (restart=True; on the "
-                "command line --restart)"
+                "repeat the call that started it, or start from the beginning (restart=True)"
             )
         remove(folder)
     shape = volume.shape
@@ -263,14 +262,14 @@ def open_store(
 
 
 def check_disk(folder: Path, needed: int) -> None:
-    """Check that a disk has room, before the long work starts.
+    """Check that the disk has enough space, before the long work starts.
 
     Args:
-        folder: on the disk.
-        needed: bytes, of which an earlier run may have written a part below `folder`.
+        folder: folder on the disk.
+        needed: bytes, of which an earlier run may have written a part into `folder`.
 
     Raises:
-        OutputError: there is not enough.
+        OutputError: the disk does not have enough space.
     """
     needed -= sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     there = folder.absolute()
@@ -280,12 +279,12 @@ def check_disk(folder: Path, needed: int) -> None:
     if free < needed:
         raise OutputError(
             f"the prediction needs up to {needed / 1e9:.3g} GB of disk while it is made, but "
-            f"{there} has {free / 1e9:.3g} GB left; free some space, or write elsewhere"
+            f"{there} has {free / 1e9:.3g} GB left; free some space, or write to another disk"
         )
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that the file is there complete or not at all."""
+    """Write a JSON file that appears only when it is complete."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
     beside.replace(path)

@@ -1,7 +1,7 @@
-"""The maps of one block: the stages of a model in order (paper section 3.4, figure 4).
+"""Prediction of one block: the stages of a model in order (paper section 3.4, figure 4).
 
-They depend on the model, the volume, the block and a task, all of which can be pickled; so blocks
-may be computed in any order, on any machine, and again.
+The result depends only on the model, the volume, the block and a task, which can all be pickled.
+Blocks can therefore be computed in any order, on any machine, and repeatedly.
 """
 
 from dataclasses import dataclass, replace
@@ -29,10 +29,10 @@ class Task:
     Attributes:
         samples: number of stochastic passes T.
         seed: random seed of the dropout masks.
-        ends: (n_slices, 2) the grey values that map to -1 and 1 in each slice.
+        ends: (n_slices, 2) grey values that map to -1 and 1 in each slice.
         memory: bytes that a block may take.
-        keep_samples: also give the labels of each sample.
-        mutual_information: also give the mutual information.
+        keep_samples: also compute the labels of each sample.
+        mutual_information: also compute the mutual information.
     """
 
     samples: int
@@ -59,14 +59,14 @@ def task_of(
     mutual_information: bool = False,
     keep_samples: bool = False,
 ) -> Task:
-    """Check the arguments, and measure the grey scale of the volume once; see `MatPhase.predict`.
+    """Check the arguments of `MatPhase.predict`, and measure the grey scale of the volume.
 
     Raises:
         InputError: the volume cannot be used, its grey scale differs from training's, or the
             networks see several slices and those of the volume are not consecutive.
     """
     if samples is not None and samples < 1:
-        raise InputError(f"samples is {samples}; give at least one stochastic pass")
+        raise InputError(f"got {samples} samples; give at least one (samples=)")
     if intensity not in ("model", "volume"):
         raise InputError(f"intensity is {intensity!r}; give 'model' or 'volume'")
     number = samples or model.settings.ugsm.samples
@@ -85,13 +85,13 @@ def task_of(
 
 
 def map_names(model: Model, task: Task, *, probabilities: bool, in_memory: bool) -> frozenset[str]:
-    """The maps that a prediction keeps, by the names of `matphase.prediction.maps.KINDS`.
+    """Names of the maps that a prediction keeps (`matphase.prediction.maps.KINDS`).
 
     Args:
-        model: that predicts.
+        model: trained model.
         task: what to predict.
         probabilities: keep the probabilities of the phases.
-        in_memory: keep what is never written to files, too.
+        in_memory: also keep the maps that are never written to files.
     """
     wanted = {
         "labels": True,
@@ -110,7 +110,7 @@ def map_names(model: Model, task: Task, *, probabilities: bool, in_memory: bool)
 
 
 def blocks_of(model: Model, volume: Volume, task: Task) -> list[Tile]:
-    """The blocks in which the volume is predicted within `task.memory`.
+    """Blocks of a volume, each of which is predicted within `task.memory`.
 
     Raises:
         InputError: no block fits.
@@ -119,13 +119,13 @@ def blocks_of(model: Model, volume: Volume, task: Task) -> list[Tile]:
 
 
 def shape_of(volume: Volume) -> Shape:
-    """(z, y, x) of a volume; z is 1 for a slice."""
+    """Shape (z, y, x) of a volume, with z = 1 for a slice."""
     height, width = volume.shape[-2:]
     return volume.n_slices, height, width
 
 
 def block_images(model: Model, volume: Volume, block: Tile, task: Task) -> NDArray[np.float32]:
-    """Read the images that the networks see for one block, as `read_tile` gives them.
+    """Read the network input of one block; see `read_tile`.
 
     Raises:
         InputError: a pixel in its window is NaN or infinite.

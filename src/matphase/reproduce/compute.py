@@ -213,7 +213,7 @@ class _Work:
         """HCL-IDK and LCGAR that learned from networks which had not seen the slice."""
         settings = self.settings.updated({"idk": {"folds": self.protocol.folds}})
         stages = self.stages.with_settings(settings)
-        chosen, learned = stages.predictions_to_learn_from(stages.untrained())
+        chosen, learned = stages.training_predictions(stages.untrained())
         classifier, split = stages.fit_idk(chosen, learned)
         network = stages.fit_local(chosen, learned, split)
         known, _ = _kept(self._ugsm_place / "test.npz")

@@ -31,7 +31,7 @@ from matphase.networks.idk import IDKClassifier
 from matphase.networks.lcgar import LCGAR
 from matphase.reproduce.data import SplitData
 from matphase.settings import Settings
-from matphase.support.scratch import Stack, mapped
+from matphase.support.scratch import Stack, as_array
 
 UGSM = "mcd_unet"
 """UGSM's network by its name in `networks.registry`."""
@@ -99,7 +99,7 @@ class Stages:
         images: Stack | None = None,
     ) -> tuple[GlobalPrediction, float]:
         """The prediction of the test images, or of others, and its seconds per pixel."""
-        seen = mapped(self.data.images if images is None else images)
+        seen = as_array(self.data.images if images is None else images)
         segmenter = self._segmenter(network, average)
         began = time.monotonic()
         known = segmenter.predict(seen, seed=self.run.seed, mutual_information=True)
@@ -121,19 +121,19 @@ class Stages:
         """The training images that HCL-IDK and the local networks learn from."""
         return self.data.pool.spread(self.settings.data.local_images)
 
-    def predictions_to_learn_from(self, network: nn.Module) -> tuple[Pool, GlobalPrediction]:
+    def training_predictions(self, network: nn.Module) -> tuple[Pool, GlobalPrediction]:
         """These images with predictions: in sample by `network`, or out of fold by the settings."""
         stage = Stage(self.settings, self.run)
-        chosen, known = stage.predictions_to_learn_from(self.data.pool, self._segmenter(network))
-        parts = (mapped(part) for part in (known.labels, known.logits, known.entropy))
+        chosen, known = stage.training_predictions(self.data.pool, self._segmenter(network))
+        parts = (as_array(part) for part in (known.labels, known.logits, known.entropy))
         return chosen, GlobalPrediction(*parts)
 
     def fit_idk(self, chosen: Pool, learned: GlobalPrediction) -> tuple[IDKClassifier, Partition]:
         """HCL-IDK, and the partition of the images that it learned from."""
         stack = _stacked(learned)
         classifier = hcl_idk.fit(stack, chosen.labels, self.settings.idk, self.run)
-        split = hcl.partition_to_learn_from(classifier, chosen, stack, self.settings, self.run)
-        return classifier, Partition(mapped(split.idk), mapped(split.score))
+        split = hcl.training_partition(classifier, chosen, stack, self.settings, self.run)
+        return classifier, Partition(as_array(split.idk), as_array(split.score))
 
     def load_idk(self, weights: Path) -> IDKClassifier:
         """HCL-IDK with the weights in a file."""
@@ -172,7 +172,7 @@ class Stages:
             and its answers there, out of fold by the settings.
         """
         stack = _stacked(learned)
-        asked, answers = hcl.answers_to_learn_from(
+        asked, answers = hcl.training_answers(
             chosen,
             stack,
             PartitionStack(split.idk, split.score),
@@ -250,7 +250,7 @@ class Stages:
         if isinstance(network, LCGAR) and not network.padded:
             height, width = self.data.images.shape[-2:]
             pixels: int = height * width
-            return costs(inputs, n_phases, height, width).least(share * pixels) / pixels
+            return costs(inputs, n_phases, height, width).cheapest(share * pixels) / pixels
         side = inputs.patch_side
         tensors = [torch.zeros(1, channels, side, side)]
         if inputs.logits:
@@ -275,6 +275,6 @@ def _stacked(known: GlobalPrediction) -> GlobalStack:
 
 def error_rate(known: GlobalPrediction, pool: Pool) -> float:
     """How often a prediction of labelled images is wrong."""
-    labels = mapped(pool.labels)
+    labels = as_array(pool.labels)
     counted = labels != IGNORE_INDEX
     return float((known.labels != labels)[counted].mean())

@@ -1,4 +1,4 @@
-"""Pictures of predictions."""
+"""Figures of predictions."""
 
 import io
 import math
@@ -20,7 +20,7 @@ ERROR = (0.86, 0.10, 0.12)
 OVER_GREY = 0.55
 """Opacity of phase colours over grey values."""
 THUMBNAIL_SIDE = 192
-"""Pixels at most."""
+"""Maximum side of a thumbnail, in pixels."""
 
 
 def overview_figure(
@@ -38,13 +38,13 @@ def overview_figure(
 
     Args:
         grey: (height, width) grey values.
-        truth: known phase indices; `IGNORE_INDEX` pixels do not count.
-        labels: predicted phase indices.
-        global_labels: those of UGSM alone.
+        truth: true phase indices; `IGNORE_INDEX` pixels are not compared.
+        labels: phase indices predicted by MatPhase.
+        global_labels: phase indices predicted by UGSM alone.
         entropy: uncertainty of UGSM, in nats.
-        uncertain: mask of the pixels where UGSM is not trusted.
+        uncertain: mask of the uncertain pixels.
         phases: names and colours.
-        volume: gives the scale bar.
+        volume: gives the voxel size for the scale bar.
         z: number of the slice, for the title.
     """
     counted = truth != IGNORE_INDEX
@@ -92,12 +92,12 @@ def slice_figure(
     """Draw one slice of a prediction: grey values, phases over them, and entropy.
 
     Args:
-        grey: (height, width) grey values; None draws the phases alone.
+        grey: (height, width) grey values; None: only the phases are drawn.
         labels: predicted phase indices.
-        entropy: uncertainty in nats; None leaves its panel out.
+        entropy: uncertainty in nats; None: no entropy panel.
         phases: names and colours.
-        volume: gives the scale bar.
-        title: of the figure.
+        volume: gives the voxel size for the scale bar.
+        title: title of the figure.
     """
     height, width = labels.shape
     names = ["input"] if grey is not None else []
@@ -128,7 +128,7 @@ def slice_figure(
 
 
 def thumbnail(labels: NDArray[np.uint8], phases: PhaseTable) -> bytes:
-    """A slice of phase indices as a small PNG in phase colours."""
+    """Small PNG of a slice of phase indices, in phase colours."""
     step = max(1, -(-max(labels.shape) // THUMBNAIL_SIDE))
     buffer = io.BytesIO()
     Image.fromarray(phases.to_rgb(labels[::step, ::step])).save(buffer, "png")
@@ -163,11 +163,11 @@ def _show_mask(panel: Axes, mask: NDArray[np.bool_], color: tuple[float, float, 
 
 
 def draw_scale_bar(panel: Axes, volume: Volume) -> None:
-    """Draw a bar about a fifth of the width long, of a round length.
+    """Draw a scale bar of a round length, about a fifth of the width.
 
     Args:
-        panel: shows a slice of the volume.
-        volume: gives width and voxel size; without a voxel size the bar is labelled in pixels.
+        panel: axes that show a slice of the volume.
+        volume: gives width and voxel size; without a voxel size the bar is in pixels.
     """
     height, width = volume.shape[-2:]
     pixel = volume.voxel_size[-1] if volume.voxel_size is not None else None
@@ -191,6 +191,6 @@ def draw_scale_bar(panel: Axes, volume: Volume) -> None:
 
 
 def round_length(length: float) -> float:
-    """The largest of 1, 2 or 5 times a power of ten that is not above `length`."""
+    """Largest number of at most `length` that is 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(length))
     return max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9))

@@ -4,7 +4,7 @@ _UNITS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 
 
 def amount_text(amount: int) -> str:
-    """An amount in bytes as `1.5GB`, rounded up to two digits: a limit of so much is enough."""
+    """Amount in bytes as text such as `1.5GB`, rounded up to two digits."""
     digits = 10 ** max(0, len(str(amount)) - 2)
     rounded = -(-amount // digits) * digits
     unit, size = next((pair for pair in _UNITS if rounded >= pair[1]), _UNITS[-1])

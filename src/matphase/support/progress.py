@@ -1,4 +1,4 @@
-"""Progress of long computations, with the time left; silent where the output is no terminal."""
+"""Progress bars of long computations, shown only on a terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -20,17 +20,17 @@ class Reporter(Protocol):
     """Receiver of the progress of a long computation."""
 
     def start(self, title: str, total: int, done: int = 0) -> None:
-        """Begin a task of `total` steps, of which an earlier run finished `done`."""
+        """Start a task of `total` steps, of which an earlier run finished `done`."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Count `steps` more as done; `note` is a short text such as the current loss."""
+        """Report `steps` more steps; `note` is a short text, for example the current loss."""
 
     def finish(self) -> None:
         """End the current task."""
 
 
 class Silent:
-    """Reporter that prints nothing: the default in Python, and where the output is no terminal."""
+    """Reporter that prints nothing: the default in Python, and if the output is not a terminal."""
 
     def start(self, title: str, total: int, done: int = 0) -> None: ...
 
@@ -59,7 +59,7 @@ class Bars:
 
 @contextmanager
 def terminal_reporter(*, quiet: bool = False) -> Iterator[Reporter]:
-    """Progress bars on standard error if it is a terminal; nothing elsewhere or when `quiet`."""
+    """Progress bars on standard error, if it is a terminal and not `quiet`; else no output."""
     if quiet or not sys.stderr.isatty():
         yield Silent()
         return

@@ -1,4 +1,4 @@
-"""Arrays on disk for work that may not fit into memory; they vanish with the process."""
+"""Temporary arrays on disk, for data that may not fit into memory."""
 
 import math
 import tempfile
@@ -19,9 +19,9 @@ SMALL = 2**24
 
 
 class Stack(Protocol):
-    """An array-like that is read one entry of its first axis, or a part of one, at a time.
+    """Array-like of which one entry along the first axis, or a part of it, is read at a time.
 
-    NumPy arrays are stacks; so are `DiskArray` and `Chosen`.
+    NumPy arrays are stacks, as are `DiskArray` and `Subset`.
     """
 
     @property
@@ -36,7 +36,7 @@ class Stack(Protocol):
         """Number of entries of the first axis."""
 
     def __getitem__(self, key: Any) -> Any:
-        """Entry `key`, or a part of it: `stack[3]`, `stack[3, :10, 5:8]`."""
+        """Read an entry or a part of it: `stack[3]`, `stack[3, :10, 5:8]`."""
 
 
 class WritableStack(Stack, Protocol):
@@ -47,15 +47,15 @@ class WritableStack(Stack, Protocol):
 
 
 class DiskArray:
-    """An array in a temporary file without a name, which the system removes with the process.
+    """Array in an anonymous temporary file, which the system removes when the process ends.
 
-    Every access maps the file anew and copies what was asked for. So what was read before takes no
-    memory of this process; the system keeps it at hand as far as memory is free.
+    Each access maps the file and copies only the requested part, so earlier reads do not use memory
+    of this process. The system caches the file in free memory.
 
     Args:
-        shape: of the array.
-        dtype: of its values.
-        folder: on the disk to use; the system's folder for temporary files by default.
+        shape: shape of the array.
+        dtype: type of the values.
+        folder: folder of the file; by default the system's folder for temporary files.
 
     Raises:
         OutputError: the folder cannot be written, or the disk has no room.
@@ -83,7 +83,7 @@ class DiskArray:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        return np.array(self.mapped()[key])
+        return np.array(self.as_array()[key])
 
     def __setitem__(self, key: Any, values: Any) -> None:
         self._map("r+")[key] = values
@@ -92,11 +92,11 @@ class DiskArray:
         return (self[number] for number in range(len(self)))
 
     def __reduce__(self) -> Any:
-        # processes that train together send each other what one of them computed
+        # processes that train together send each other arrays
         return _rebuilt, (self[...],)
 
-    def mapped(self) -> NDArray[Any]:
-        """The array as memory that is read as it is used; what is written to it goes nowhere."""
+    def as_array(self) -> NDArray[Any]:
+        """Memory-mapped array, which is read when used; changes do not reach the file."""
         return self._map("c")
 
     def _map(self, mode: Any) -> NDArray[Any]:
@@ -129,12 +129,12 @@ def _rebuilt(array: NDArray[Any]) -> DiskArray:
     return made
 
 
-class Chosen:
-    """Some entries of a stack, by their numbers; nothing is copied.
+class Subset:
+    """Selected entries of a stack, without a copy.
 
     Args:
-        stack: of which.
-        numbers: (k,) of the entries, in any order.
+        stack: stack to select from.
+        numbers: (k,) numbers of the entries, in any order.
     """
 
     def __init__(self, stack: Stack, numbers: NDArray[np.int64]) -> None:
@@ -160,28 +160,28 @@ class Chosen:
             return np.stack([self[(number, *rest)] for number in range(len(self))[first]])
         return self._stack[(int(self._numbers[first]), *rest)]
 
-    def gathered(self, numbers: NDArray[np.int64], *rest: Any) -> NDArray[Any]:
-        """See the function `gathered`."""
-        return gathered(self._stack, self._numbers[numbers], *rest)
+    def gather(self, numbers: NDArray[np.int64], *rest: Any) -> NDArray[Any]:
+        """Read values of several entries; see the function `gather`."""
+        return gather(self._stack, self._numbers[numbers], *rest)
 
     def __iter__(self) -> Iterator[Any]:
         return (self[number] for number in range(len(self)))
 
 
-def gathered(stack: Stack, numbers: NDArray[np.int64], *rest: Any) -> NDArray[Any]:
-    """Values of entries `numbers` of a stack, `stack[numbers, *rest]`, without reading the others.
+def gather(stack: Stack, numbers: NDArray[np.int64], *rest: Any) -> NDArray[Any]:
+    """Read `stack[numbers, *rest]` without reading other entries.
 
     Args:
-        stack: from which.
-        numbers: (k,) of entries.
-        rest: index of the other axes, such as arrays (k,).
+        stack: stack to read from.
+        numbers: (k,) numbers of the entries.
+        rest: index of the other axes, for example arrays (k,).
     """
-    if isinstance(stack, Chosen):
-        return stack.gathered(numbers, *rest)
-    values: NDArray[Any] = mapped(stack)[(numbers, *rest)]
+    if isinstance(stack, Subset):
+        return stack.gather(numbers, *rest)
+    values: NDArray[Any] = as_array(stack)[(numbers, *rest)]
     return values
 
 
-def mapped(stack: Stack) -> NDArray[Any]:
-    """The stack as one array, without reading it where it lies on disk."""
-    return stack.mapped() if isinstance(stack, DiskArray) else np.asarray(stack)
+def as_array(stack: Stack) -> NDArray[Any]:
+    """Stack as one array; a `DiskArray` is memory-mapped, not read."""
+    return stack.as_array() if isinstance(stack, DiskArray) else np.asarray(stack)
