@@ -30,11 +30,10 @@ from numpy.typing import NDArray
 from matphase.images import formats
 from matphase.images.annotations import Annotations
 from matphase.images.volume import Volume
-from matphase.learning.pool import Pool
 from matphase.learning.splits import Split, blocked_split
 from matphase.learning.trainer import Run
-from matphase.method import folder as model_folder
-from matphase.method import scaling
+from matphase.learning.training_pool import Pool
+from matphase.method import model_folder, scaling
 from matphase.method.align import align
 from matphase.method.fit import align_labels
 from matphase.method.model import Model

@@ -38,10 +38,7 @@ from matphase.method.fit import segmenter_of
 from matphase.method.hcl import HCL
 from matphase.method.model import Model
 from matphase.networks import registry
-from matphase.prediction.maps import written_layers
-from matphase.prediction.run import Job, predict_block
-from matphase.prediction.store import open_store
-from matphase.prediction.task import (
+from matphase.prediction.blocks import (
     Task,
     block_images,
     block_maps,
@@ -50,6 +47,9 @@ from matphase.prediction.task import (
     shape_of,
     task_of,
 )
+from matphase.prediction.maps import written_layers
+from matphase.prediction.run import Job, predict_block
+from matphase.prediction.store import open_store
 from matphase.reproduce.page import grid
 from matphase.settings import Settings
 

@@ -23,8 +23,8 @@ from matphase.reproduce.conditions import claim
 from matphase.reproduce.engine import results_of
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.results import RESULT, read_json, result_at, write_json
-from matphase.reproduce.rows import TABLES, TARGETS, TRUST, units_of
 from matphase.reproduce.run import reproduce_targets, write_targets
+from matphase.reproduce.table_rows import TABLES, TARGETS, TRUST, units_of
 
 SHOWN = "small"
 """The preset that the tables of the documentation are of."""

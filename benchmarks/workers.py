@@ -36,10 +36,10 @@ from memory import Grains, model_of, warmed
 
 from matphase.images import formats
 from matphase.images.volume import Volume
-from matphase.method.folder import read, write
+from matphase.method.model_folder import read, write
 from matphase.prediction import run
+from matphase.prediction.blocks import block_maps, task_of
 from matphase.prediction.cluster import Cluster, local_cluster
-from matphase.prediction.task import block_maps, task_of
 from matphase.reproduce.page import grid
 from matphase.reproduce.timing import take_turns
 from matphase.support.progress import Silent

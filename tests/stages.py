@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.images.phases import PhaseTable
-from matphase.learning.pool import Pool
+from matphase.learning.training_pool import Pool
 from matphase.method.results import GlobalPrediction, GlobalStack, Partition, PartitionStack
 
 PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))

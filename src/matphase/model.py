@@ -16,10 +16,10 @@ from matphase.images.annotations import Annotations
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
-from matphase.learning.pool import Pool
-from matphase.learning.team import SingleProcess, Team, join
+from matphase.learning.distributed import SingleProcess, Team, join
 from matphase.learning.trainer import Run
-from matphase.method import folder as model_folder
+from matphase.learning.training_pool import Pool
+from matphase.method import model_folder
 from matphase.method.conformal import RiskGuarantee
 from matphase.method.fit import align_labels, fit_model, refit_local
 from matphase.method.model import Model
@@ -27,8 +27,8 @@ from matphase.method.scaling import Scaling
 from matphase.method.ugsm import DEFAULT_MEMORY, NetworkSegmenter
 from matphase.networks import registry
 from matphase.networks.cost import parameters
+from matphase.prediction import blocks as inference
 from matphase.prediction import run as prediction_run
-from matphase.prediction import task as inference
 from matphase.prediction.prediction import Prediction
 from matphase.properties.interfaces import boundary_lengths
 from matphase.scores.validation import Validation
@@ -171,8 +171,9 @@ class MatPhase:
             restart: start from the beginning, whatever `folder` holds of an earlier training.
             reporter: receives progress.
             tensorboard: folder for TensorBoard logs.
-            devices: processes on each machine that train together; see `matphase.learning.team`.
-                Every process returns the same model; `team.rank` says which one it is.
+            devices: processes on each machine that train together; see
+                `matphase.learning.distributed`. Every process returns the same model; `team.rank`
+                says which one it is.
             nodes: machines that train together.
 
         Raises:
@@ -397,7 +398,7 @@ class MatPhase:
         return Aligned(moved.reshape(known.shape), fields, summary)
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the model folder; see `matphase.method.folder`.
+        """Write the model folder; see `matphase.method.model_folder`.
 
         Raises:
             OutputError: the folder exists (and `overwrite` is off) or cannot be written.

@@ -247,7 +247,7 @@ class _Trap:
 def test_a_pickle_in_place_of_the_weights_is_never_opened(
     copied: Path, predict: list[str], refused: Refused
 ) -> None:
-    from matphase.method.folder import MANIFEST, _checksum
+    from matphase.method.model_folder import MANIFEST, _checksum
 
     weights = copied / "ugsm.safetensors"
     weights.write_bytes(pickle.dumps(_Trap()))

@@ -8,7 +8,7 @@ import tomli_w
 
 import matphase as mp
 from matphase.cli.reproduce import Target
-from matphase.reproduce.rows import TARGETS
+from matphase.reproduce.table_rows import TARGETS
 from matphase.settings import Settings
 from samples import striped
 

@@ -17,7 +17,7 @@ from PIL import Image
 import matphase as mp
 import matphase.images.formats
 import matphase.learning.trainer
-import matphase.method.folder
+import matphase.method.model_folder
 from matphase.method.ugsm import NetworkSegmenter
 from samples import Sample
 
@@ -314,7 +314,7 @@ def test_a_model_stays_when_the_new_one_cannot_be_written(
     shutil.copytree(model_folder, "model")
     with monkeypatch.context() as patch:
         patch.setattr(
-            matphase.method.folder, "save_weights", fail(OSError(code, os.strerror(code)))
+            matphase.method.model_folder, "save_weights", fail(OSError(code, os.strerror(code)))
         )
         refused(
             *[*TRAIN, "--seed", "5", "--overwrite"],
@@ -496,7 +496,7 @@ def test_ctrl_c_while_the_model_is_written(
     call: Call, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(matphase.method.folder, "save_weights", fail(KeyboardInterrupt()))
+        patch.setattr(matphase.method.model_folder, "save_weights", fail(KeyboardInterrupt()))
         refused(*TRAIN, says=["kept in model.partial", "--resume"], new="model.partial")
     assert call(*TRAIN, "--resume").exit_code == 0
 

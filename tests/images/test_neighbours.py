@@ -8,7 +8,7 @@ from matphase.images.neighbours import central, check_neighbours
 from matphase.images.phases import PhaseTable
 from matphase.images.tiles import read_tile, tiles
 from matphase.images.volume import Volume
-from matphase.learning.pool import Pool
+from matphase.learning.training_pool import Pool
 from matphase.settings import DataSettings
 from matphase.support.errors import InputError
 

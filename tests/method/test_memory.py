@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from stages import PHASES
 
-from matphase.learning.pool import Pool
 from matphase.learning.trainer import Run
+from matphase.learning.training_pool import Pool
 from matphase.method import hcl, hcl_idk, ugsm
 from matphase.method.fit import align_labels, segmenter_of
 from matphase.method.results import GlobalPrediction, GlobalStack

@@ -15,9 +15,9 @@ import pytest
 from distributed import Client
 
 import matphase as mp
-from matphase.method.folder import checksum_of, read
+from matphase.method.model_folder import checksum_of, read
 from matphase.prediction import cluster, run
-from matphase.prediction.task import task_of
+from matphase.prediction.blocks import task_of
 from matphase.support.device import arithmetic
 from matphase.support.errors import InputError, MatPhaseError
 from matphase.support.progress import Silent

@@ -22,12 +22,12 @@ from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
 from matphase.method.calibrator import Calibrator
 from matphase.method.fit import segmenter_of
-from matphase.method.folder import read, write
 from matphase.method.model import Model
+from matphase.method.model_folder import read, write
 from matphase.networks import registry
 from matphase.prediction import files, run
+from matphase.prediction.blocks import blocks_of, task_of
 from matphase.prediction.maps import written_layers
-from matphase.prediction.task import blocks_of, task_of
 from matphase.settings import Settings
 from matphase.support.errors import Interrupted, OutputError
 from matphase.support.progress import Silent

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
-from matphase.learning.pool import Pool
+from matphase.learning.training_pool import Pool
 from matphase.reproduce.data import SplitData
 from matphase.reproduce.figures import WRONG, most_different, write_figures
-from matphase.reproduce.rows import FIGURE_UNITS, MATPHASE
+from matphase.reproduce.table_rows import FIGURE_UNITS, MATPHASE
 from matphase.reproduce.units import Unit
 from matphase.scores import anatomy, trust
 from matphase.support.errors import InputError

@@ -5,8 +5,8 @@ from fake_results import leave
 
 from matphase.reproduce.conditions import claim
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.rows import MATPHASE, TABLES, TableRow, TableSpec
 from matphase.reproduce.summary import paper_numbers, summarised
+from matphase.reproduce.table_rows import MATPHASE, TABLES, TableRow, TableSpec
 from matphase.scores.spread import NOTHING, Spread
 
 SPEC = TableSpec(

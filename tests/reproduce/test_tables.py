@@ -7,7 +7,7 @@ from fake_results import PHASES, leave, tables_in
 from matphase.reproduce.conditions import claim
 from matphase.reproduce.page import grid
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.rows import MATPHASE, TableRow, TableSpec
+from matphase.reproduce.table_rows import MATPHASE, TableRow, TableSpec
 from matphase.reproduce.tables import conditions_text, seeds_text, split_text, write_table
 
 SPEC = TableSpec(

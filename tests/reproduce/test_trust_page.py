@@ -4,7 +4,7 @@ import json
 import pytest
 from fake_results import PHASES, TRUTHS, ceiling, leave, tables_in, trust
 
-from matphase.reproduce.rows import MATPHASE
+from matphase.reproduce.table_rows import MATPHASE
 from matphase.reproduce.trust_page import trust_summary, write_trust
 from matphase.scores.spread import NOTHING, Spread
 

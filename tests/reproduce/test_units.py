@@ -20,8 +20,8 @@ from matphase.reproduce.data import UserSlices, split_data
 from matphase.reproduce.engine import result_of
 from matphase.reproduce.protocol import PRESETS, Protocol
 from matphase.reproduce.results import RECORD
-from matphase.reproduce.rows import TABLES, TARGETS, units_of
 from matphase.reproduce.run import run_units
+from matphase.reproduce.table_rows import TABLES, TARGETS, units_of
 from matphase.reproduce.units import FULL, VARIANTS, Unit, varied
 from matphase.scores.metrics.confusion import confusion_matrix
 from matphase.settings import Settings

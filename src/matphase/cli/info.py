@@ -62,9 +62,9 @@ def info(
         "prediction_bytes": needed,
     }
     if model is not None:
-        from matphase.method.folder import read
+        from matphase.method.model_folder import read
+        from matphase.prediction.blocks import task_of
         from matphase.prediction.cost import estimate
-        from matphase.prediction.task import task_of
 
         trained = read(model)
         task = task_of(

@@ -109,7 +109,7 @@ def train(
     if validation_images is not None and validation_labels is not None:
         validation = formats.open(validation_images), formats.open(validation_labels)
 
-    from matphase.method.run_folder import check_run_folder
+    from matphase.method.training_folder import check_run_folder
     from matphase.model import MatPhase
 
     check_run_folder(partial)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from matphase.learning.team import SingleProcess, Team, quiet_lightning
+from matphase.learning.distributed import SingleProcess, Team, quiet_lightning
 from matphase.networks.torchvision_shim import make_torchvision_importable
 from matphase.support.device import PrecisionSetting, best_device, resolve
 from matphase.support.errors import InputError, Interrupted, ModelError

@@ -11,11 +11,12 @@ from torch import nn
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import IGNORE_INDEX
 from matphase.images.tiles import plan_tiles
-from matphase.learning.pool import Pool
 from matphase.learning.smoothing import LabelChanges
 from matphase.learning.trainer import Run
+from matphase.learning.training_pool import Pool
 from matphase.learning.weights import phase_fractions
-from matphase.method import align, calibrator, conformal, hcl, hcl_idk, run_folder, scaling, ugsm
+from matphase.method import align, calibrator, conformal, hcl, hcl_idk, scaling, ugsm
+from matphase.method import training_folder as run_folder
 from matphase.method.calibrator import Calibrator
 from matphase.method.hcl import HCL
 from matphase.method.model import Model

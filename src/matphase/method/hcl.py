@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from matphase.learning.pool import Pool
 from matphase.learning.trainer import Run
+from matphase.learning.training_pool import Pool
 from matphase.learning.weights import phase_weights
 from matphase.method import deferral, hcl_idk, lcgar, local
 from matphase.method.aggregate import aggregate

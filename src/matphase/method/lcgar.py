@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from matphase.images.neighbours import central
 from matphase.learning.loss import weighted_cross_entropy
 from matphase.learning.patches import PatchGrid
-from matphase.learning.pool import Pool
 from matphase.learning.trainer import Draw, Indices, Run, epochs_needed, train
+from matphase.learning.training_pool import Pool
 from matphase.method.hcl_usi import curriculum
 from matphase.method.results import (
     GlobalPrediction,

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from matphase.learning.pool import Pool
 from matphase.learning.trainer import Run
+from matphase.learning.training_pool import Pool
 from matphase.method import lcgar, local_unet
 from matphase.method.results import (
     GlobalPrediction,

@@ -7,8 +7,8 @@ from torch import nn
 
 from matphase.images.neighbours import central
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.pool import Pool
 from matphase.learning.trainer import Run
+from matphase.learning.training_pool import Pool
 from matphase.method import ugsm
 from matphase.method.lcgar import label_codes, one_hot
 from matphase.method.results import (

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from matphase.images.neighbours import central
 from matphase.images.tiles import Halo, plan_tiles
 from matphase.learning.loss import weighted_cross_entropy
-from matphase.learning.pool import Pool
 from matphase.learning.sampler import TileSampler
 from matphase.learning.trainer import Run, Shuffled, epochs_needed, train
+from matphase.learning.training_pool import Pool
 from matphase.learning.weights import phase_weights
 from matphase.method.results import GlobalPrediction, GlobalStack
 from matphase.networks import cost, registry

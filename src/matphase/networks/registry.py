@@ -53,10 +53,10 @@ _SMP = "segmentation_models_pytorch"
 SEGMENTERS = {
     "unet": Network("unet:plain"),
     "mcd_unet": Network("unet:with_dropout"),
-    "unetpp": Network("library:build:unetpp", _SMP),
-    "manet": Network("library:build:manet", _SMP),
+    "unetpp": Network("segmentation_models:build:unetpp", _SMP),
+    "manet": Network("segmentation_models:build:manet", _SMP),
     # DeepLabV3 has batch norm on an average over the whole image, which fails for one image
-    "deeplabv3": Network("library:build:deeplabv3", _SMP, min_examples=2),
+    "deeplabv3": Network("segmentation_models:build:deeplabv3", _SMP, min_examples=2),
     "fcn": Network("fcn:build"),
     "segnet": Network("segnet:build"),
 }

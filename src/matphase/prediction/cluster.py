@@ -27,8 +27,8 @@ from distributed import (
 from distributed.comm.core import CommClosedError
 
 from matphase.images.tiles import Tile
-from matphase.method.folder import checksum_of, read
 from matphase.method.model import Model
+from matphase.method.model_folder import checksum_of, read
 from matphase.prediction.run import Job, predict_block
 from matphase.prediction.store import FileStore, Note
 from matphase.support.device import arithmetic

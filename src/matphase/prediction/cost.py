@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from matphase.images.tiles import Shape, Tile, tiles
 from matphase.images.volume import Volume
 from matphase.method.model import Model
-from matphase.prediction.maps import written_layers
-from matphase.prediction.run import disk_bytes
-from matphase.prediction.task import (
+from matphase.prediction.blocks import (
     Task,
     block_images,
     block_maps,
@@ -16,6 +14,8 @@ from matphase.prediction.task import (
     map_names,
     shape_of,
 )
+from matphase.prediction.maps import written_layers
+from matphase.prediction.run import disk_bytes
 
 TRIAL_SIDE = 96
 """Rows and columns of the block whose prediction is timed."""

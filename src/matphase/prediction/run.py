@@ -15,8 +15,16 @@ import numpy as np
 from matphase.images.formats.hdf5 import split_path
 from matphase.images.tiles import Maps, Tile
 from matphase.images.volume import Volume
-from matphase.method.folder import checksum_of, write
 from matphase.method.model import Model
+from matphase.method.model_folder import checksum_of, write
+from matphase.prediction.blocks import (
+    Task,
+    block_images,
+    block_maps,
+    blocks_of,
+    map_names,
+    shape_of,
+)
 from matphase.prediction.files import (
     READY,
     check_places,
@@ -38,14 +46,6 @@ from matphase.prediction.store import (
     Store,
     check_disk,
     open_store,
-)
-from matphase.prediction.task import (
-    Task,
-    block_images,
-    block_maps,
-    blocks_of,
-    map_names,
-    shape_of,
 )
 from matphase.support.device import arithmetic
 from matphase.support.errors import InputError, Interrupted, MatPhaseError, OutputError

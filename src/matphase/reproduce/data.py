@@ -14,8 +14,8 @@ from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
 from matphase.images.volume import Volume
 from matphase.learning.augment import row_removal
-from matphase.learning.pool import Pool
 from matphase.learning.splits import PAPER_UNSEEN_SLICES, blocked_split, paper_split
+from matphase.learning.training_pool import Pool
 from matphase.reproduce.protocol import Protocol, SplitName
 from matphase.support.errors import InputError
 from matphase.support.seeds import fingerprint, mix

@@ -20,7 +20,7 @@ from matphase.images.volume import Volume
 from matphase.reproduce import curves
 from matphase.reproduce.data import SplitData
 from matphase.reproduce.engine import result_of
-from matphase.reproduce.rows import MATPHASE
+from matphase.reproduce.table_rows import MATPHASE
 from matphase.reproduce.units import Unit
 from matphase.show.figures import draw_scale_bar
 from matphase.support.errors import InputError

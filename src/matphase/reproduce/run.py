@@ -11,7 +11,7 @@ from matphase.reproduce.conditions import claim, source_of
 from matphase.reproduce.data import UserSlices, check_source, split_data
 from matphase.reproduce.figures import write_figures
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.rows import FIGURES, TABLES, TRUST, units_of
+from matphase.reproduce.table_rows import FIGURES, TABLES, TRUST, units_of
 from matphase.reproduce.tables import write_table
 from matphase.reproduce.trust_page import write_trust
 from matphase.reproduce.units import Unit

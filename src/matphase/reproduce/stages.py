@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.pool import Pool
 from matphase.learning.trainer import Run, load_weights
+from matphase.learning.training_pool import Pool
 from matphase.learning.weights import phase_weights
 from matphase.method import deferral, hcl, hcl_idk, local, ugsm
 from matphase.method.aggregate import aggregate

@@ -17,7 +17,7 @@ from matphase.reproduce.engine import result_of
 from matphase.reproduce.machine import machines_of
 from matphase.reproduce.protocol import SplitName
 from matphase.reproduce.results import Result, conditions_of
-from matphase.reproduce.rows import MATPHASE, TableRow, TableSpec
+from matphase.reproduce.table_rows import MATPHASE, TableRow, TableSpec
 from matphase.reproduce.units import Unit
 from matphase.scores.bootstrap import Interval
 from matphase.scores.comparison import BlocksBySeed, difference

@@ -8,8 +8,8 @@ from matphase.reproduce.data import COPIES
 from matphase.reproduce.machine import described
 from matphase.reproduce.page import cell, count, difference_cell, grid, write_page
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.rows import TableSpec
 from matphase.reproduce.summary import RowSummary, SplitSummary, TableSummary, summarised
+from matphase.reproduce.table_rows import TableSpec
 from matphase.scores.spread import NOTHING, Spread
 from matphase.settings import IDKSettings, LCGARSettings, UGSMSettings
 

@@ -9,8 +9,8 @@ from matphase.reproduce.machine import described, machines_of
 from matphase.reproduce.page import cell, grid, write_page
 from matphase.reproduce.protocol import SplitName
 from matphase.reproduce.results import Result, conditions_of
-from matphase.reproduce.rows import MATPHASE, TRUST_UNITS
 from matphase.reproduce.summary import Results, results_of
+from matphase.reproduce.table_rows import MATPHASE, TRUST_UNITS
 from matphase.reproduce.tables import conditions_text, seeds_text, split_text
 from matphase.scores.anatomy import BOUNDARY_WIDTH
 from matphase.scores.spread import NOTHING, Spread

@@ -9,10 +9,10 @@ from matphase.images.annotations import Annotations
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
-from matphase.learning import pool as pools
+from matphase.learning import training_pool as pools
 from matphase.learning.augment import row_removal
-from matphase.learning.pool import Pool
 from matphase.learning.smoothing import smooth_labels
+from matphase.learning.training_pool import Pool
 from matphase.settings import DataSettings
 from matphase.support.errors import InputError
 from samples import Sample

@@ -9,8 +9,8 @@ import pytest
 import tomli_w
 
 import matphase as mp
-from matphase.method import folder as folders
-from matphase.method.folder import MANIFEST
+from matphase.method import model_folder as folders
+from matphase.method.model_folder import MANIFEST
 from matphase.support.errors import InputError, ModelError, OutputError
 from samples import Sample
 

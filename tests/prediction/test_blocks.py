@@ -25,8 +25,7 @@ from matphase.method.model import Model
 from matphase.method.scaling import Scaling
 from matphase.networks import registry
 from matphase.networks.unet import UNet
-from matphase.prediction.plan import plan
-from matphase.prediction.task import Task, block_images, block_maps, blocks_of, task_of
+from matphase.prediction.blocks import Task, block_images, block_maps, blocks_of, plan, task_of
 from matphase.settings import Settings
 from matphase.support.errors import InputError
 from samples import striped
@@ -262,7 +261,7 @@ import numpy as np
 import torch
 import matphase as mp
 from matphase.images.grey_scale import IntensityScale
-from matphase.prediction.task import block_images, block_maps, blocks_of, task_of
+from matphase.prediction.blocks import block_images, block_maps, blocks_of, task_of
 from matphase.method.calibrator import Calibrator
 from matphase.method.fit import segmenter_of
 from matphase.method.hcl import HCL

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from matphase.learning.pool import Pool
 from matphase.learning.trainer import Run
+from matphase.learning.training_pool import Pool
 from matphase.settings import Settings
 from matphase.support.errors import InputError, OutputError
 from matphase.support.files import atomic_write, remove

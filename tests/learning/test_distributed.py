@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import matphase as mp
 from matphase.cli import app
-from matphase.learning.team import SingleProcess, join
+from matphase.learning.distributed import SingleProcess, join
 from matphase.learning.trainer import Run, Shuffled, _BatchSampler, train
 from matphase.support.errors import InputError
 from matphase.support.seeds import mix
@@ -27,7 +27,7 @@ import sys
 from pathlib import Path
 import torch
 from torch import nn
-from matphase.learning.team import join
+from matphase.learning.distributed import join
 from matphase.learning.trainer import Run, Shuffled, train
 
 class Points:
