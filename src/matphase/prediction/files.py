@@ -74,7 +74,9 @@ def check_places(
             read = source.resolve()
             a_slice = written.is_file() and written.parent == read
             if written == read or written in read.parents or a_slice:
-                raise OutputError(f"{path} would replace the input {source}; choose another name")
+                raise OutputError(
+                    f"{path} would replace {source}, which is an input; choose another name"
+                )
 
 
 # --- the record -----------------------------------------------------------------------------------
@@ -99,7 +101,7 @@ def record_of(
         labels: path of the labels.
         model: folder of the model; None if it was not saved.
         volume: name of the volume.
-        phases: of the labels.
+        phases: phases of the labels.
         volume_fractions: share of the voxels in each phase, by name.
         shares: share of the voxels in each mask, by the name of the map.
         validation: scores of the model on its validation slices, if it has any.
