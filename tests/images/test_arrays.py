@@ -225,6 +225,7 @@ def test_an_array_that_forbids_being_read_whole(make: Any) -> None:
         ({"a": 1}, "scan is of type dict"),
         (np.zeros((4, 5), complex), "scan holds complex128 values"),
         (xarray.DataArray(STACK, dims=("x", "y", "z")), r"axes of scan are x, y, z; .*transpose"),
+        (xarray.DataArray(STACK, dims=("X", "Y", "Z")), r"transpose\('Z', 'Y', 'X'\)"),
         (torch.zeros(4, 5, requires_grad=True), "cannot be made a NumPy array"),
     ],
 )
@@ -278,6 +279,39 @@ def test_xarray_has_coordinates_in_the_unit() -> None:
     np.testing.assert_array_equal(array.sel(x=0.5, y=1.5).values, STACK[:, 3, 2])
     again = formats.open(array, voxel_size=1, unit="um")
     np.testing.assert_array_equal(again[1], STACK[1])
+
+
+def test_the_coordinates_of_xarray_give_the_voxel_size() -> None:
+    known = Volume.from_array(STACK, voxel_size=(0.5, 0.1, 0.065), unit="um")
+    again = Volume.from_array(known.to_xarray())
+    assert (again.voxel_size, again.unit) == ((0.5, 0.1, 0.065), "um")
+    without_z = Volume.from_array(STACK, voxel_size=(None, 0.1, 0.2), unit="um").to_xarray()
+    assert Volume.from_array(without_z).voxel_size == (None, 0.1, 0.2)
+    given = Volume.from_array(known.to_xarray(), voxel_size=3, unit="nm")
+    assert (given.voxel_size, given.unit) == ((3, 3, 3), "nm")
+    assert Volume.from_array(STACK).with_array(known.to_xarray()).voxel_size is None
+
+
+@pytest.mark.parametrize(
+    ("positions", "attributes", "length"),
+    [
+        ([0, 1, 2, 3], {"units": "micrometer"}, 1),
+        (np.uint8([9, 6, 3, 0]), {"units": "um"}, 3),
+        ([0, 1, 2, 4], {"units": "um"}, None),
+        ([0, 1, 2, 3], {}, None),
+        ([0, 1, 2, 3], {"units": "pixel"}, None),
+        ([0, 1, 2, 3], {"units": "furlong"}, None),
+        ([0, np.nan, 2, 3], {"units": "um"}, None),
+        ([0, 0, 0, 0], {"units": "um"}, None),
+        (list("abcd"), {"units": "um"}, None),
+    ],
+)
+def test_only_regular_coordinates_with_a_unit_are_a_voxel_size(
+    positions: Any, attributes: dict[str, str], length: float | None
+) -> None:
+    coordinates = {axis: (axis, positions, attributes) for axis in "yx"}
+    source = xarray.DataArray(STACK[0, :4, :4], coordinates, ("y", "x"))
+    assert Volume.from_array(source).voxel_size == (None if length is None else (length, length))
 
 
 def test_xarray_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

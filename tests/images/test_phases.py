@@ -234,3 +234,13 @@ def test_two_hundred_phases_have_two_hundred_colours() -> None:
 def test_known_names_have_their_colour_at_any_place() -> None:
     table = PhaseTable.from_mapping({"active_material": 0, "carbon_binder": 1, "pore": 2})
     assert [phase.color for phase in table.phases] == [phase.color for phase in PAPER.phases][::-1]
+
+
+def test_a_notebook_shows_the_colours_of_the_phases() -> None:
+    page = PhaseTable.from_mapping({"<b>pore": 3, "carbon": 7}, ignore=255)._repr_html_()
+    assert "&lt;b&gt;pore" in page
+    assert "<b>" not in page
+    for phase in PhaseTable.from_mapping({"<b>pore": 3, "carbon": 7}).phases:
+        assert f"background:{phase.color}" in page
+    assert "<td>ignored</td><td>255</td>" in page
+    assert "ignored" not in PAPER._repr_html_()

@@ -204,6 +204,7 @@ def test_with_array_keeps_the_place_and_takes_the_values() -> None:
     assert labels.dtype == np.uint8
     with pytest.raises(InputError, match=r"does not fit scan\.tif of shape 3 x 40 x 50"):
         volume.with_array(np.ones((3, 40, 49)))
+    assert volume.with_array(STACK.tolist()).voxel_size == (0.5, 0.1, 0.2)
 
 
 @given(st.sampled_from([np.uint8, np.int16, np.uint16, np.int32, np.float16, np.float64, bool]))

@@ -92,13 +92,14 @@ def _check_known(source: Any, name: str) -> None:
             f"the shape {source.shape} of {name} is not known; call its compute_chunk_sizes() first"
         )
     dims = getattr(source, "dims", ())
-    order = "".join(map(str, dims)) if isinstance(dims, tuple) else ""
+    order = "".join(map(str, dims)).lower() if isinstance(dims, tuple) else ""
     if len(order) == len(dims) and sorted(order) in (["x", "y"], ["x", "y", "z"]):
         expected = "zyx"[-len(order) :]
         if order != expected:
-            listed = ", ".join(f"'{axis}'" for axis in expected)
+            listed = ", ".join(repr(dims[order.index(axis)]) for axis in expected)
             raise InputError(
-                f"the axes of {name} are {', '.join(order)}; give it as array.transpose({listed})"
+                f"the axes of {name} are {', '.join(map(str, dims))}; give it as "
+                f"array.transpose({listed})"
             )
 
 

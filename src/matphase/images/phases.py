@@ -1,13 +1,14 @@
-"""Phases: which label value means which material, and how it is drawn.
+"""Phases: label values, names and colours of the materials in a sample.
 
-Files label phases with any values (0/1/2, 0/128/255, with gaps); networks see indices 0..n-1 in
-the order of the table, and `IGNORE_INDEX` where a pixel does not count.
+Files label phases with any values (0/1/2, 0/128/255, with gaps); networks use indices 0..n-1 in
+the order of the table, and `IGNORE_INDEX` for ignored pixels.
 """
 
 import colorsys
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,15 +17,15 @@ from numpy.typing import NDArray
 from matphase.support.errors import InputError
 
 IGNORE_INDEX = 255
-"""Index of pixels that count neither in training nor in scores."""
+"""Index of pixels that are ignored in training and in scores."""
 
 _MAX_PHASES = 200  # indices fit uint8, with room for IGNORE_INDEX and _UNKNOWN
 _UNKNOWN = 254
 
 _IGNORE_COLOR = "#808080"
 
-# Dark pores, mid carbon and bright active material, as in an electron micrograph. The lightness
-# differs so much that they are told apart in grey print and with any colour vision.
+# Dark pores, mid carbon and bright active material, as in an electron micrograph. Their lightness
+# differs enough for grey print and for any colour vision.
 _KNOWN_COLORS = {
     "pore": "#1f2a44",
     "carbon": "#c8553d",
@@ -35,8 +36,8 @@ _KNOWN_COLORS = {
     "nmc": "#f4e3b5",
 }
 
-# For all other names. Blues, yellows and purples, which common colour blindness leaves apart,
-# no two of them (or of the colours above) of the same lightness.
+# For all other names. Blues, yellows and purples can be distinguished with common colour blindness,
+# and no two of them (or of the colours above) have the same lightness.
 _PALETTE = (
     "#0072b2",
     "#f0e442",
@@ -51,7 +52,7 @@ _PALETTE = (
 
 @dataclass(frozen=True)
 class Phase:
-    """One material: its name, the value that marks it in label files, its colour '#rrggbb'."""
+    """One phase: its name, its value in label files, and its colour '#rrggbb'."""
 
     name: str
     value: int
@@ -60,15 +61,15 @@ class Phase:
 
 @dataclass(frozen=True)
 class PhaseTable:
-    """The phases of a sample, in the order of the indices that networks see.
+    """Phases of a sample, in the order of their indices.
 
     Attributes:
-        phases: 2 to 200 phases with names and values of their own.
-        ignore: label value of pixels that do not count; None where there are none.
+        phases: 2 to 200 phases with different names and values.
+        ignore: label value of pixels that are ignored; None where there are none.
 
     Raises:
-        InputError: too few or too many phases, a name or value used twice or not usable, an
-            ignore value that is a phase's, or a colour that is not '#rrggbb'.
+        InputError: too few or too many phases, a name or value that is used twice or not allowed,
+            an ignore value that is also a phase's, or a colour that is not '#rrggbb'.
     """
 
     phases: tuple[Phase, ...]
@@ -107,12 +108,12 @@ class PhaseTable:
 
     @classmethod
     def from_names(cls, names: Sequence[str]) -> "PhaseTable":
-        """Make a table with values 0, 1, 2... in the order of `names`, in default colours."""
+        """Table with the label values 0, 1, 2, ... in the order of `names`, in default colours."""
         return cls.from_mapping({name: value for value, name in enumerate(_distinct(names))})
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, int], ignore: int | None = None) -> "PhaseTable":
-        """Make a table of {name: label value}, in its order and in default colours."""
+        """Table of {name: label value}, in the order of the mapping, in default colours."""
         colors = _default_colors(values)
         return cls(
             tuple(
@@ -124,10 +125,10 @@ class PhaseTable:
 
     @classmethod
     def parse(cls, text: str) -> "PhaseTable":
-        """Read the form that the command line takes, such as 'pore=0,carbon=1,ignore=255'.
+        """Table from text as on the command line, such as 'pore=0,carbon=1,ignore=255'.
 
         Raises:
-            InputError: a part that is not NAME=INTEGER, a name given twice, or no valid table.
+            InputError: a part that is not NAME=INTEGER, a name given twice, or an invalid table.
         """
         values: dict[str, int] = {}
         for part in text.split(","):
@@ -144,12 +145,23 @@ class PhaseTable:
         return cls.from_mapping(values, ignore)
 
     def __str__(self) -> str:
-        """Write the form that `parse` reads."""
+        """Text that `parse` reads."""
         parts = [f"{phase.name}={phase.value}" for phase in self.phases]
         return ",".join(parts if self.ignore is None else [*parts, f"ignore={self.ignore}"])
 
+    def _repr_html_(self) -> str:
+        rows = [(phase.color, phase.name, phase.value) for phase in self.phases]
+        if self.ignore is not None:
+            rows.append((_IGNORE_COLOR, "ignored", self.ignore))
+        cells = "".join(
+            f'<tr><td style="background:{color}">&emsp;</td><td>{escape(name)}</td>'
+            f"<td>{value}</td></tr>"
+            for color, name, value in rows
+        )
+        return f"<table><tr><th></th><th>phase</th><th>label</th></tr>{cells}</table>"
+
     def to_json(self) -> dict[str, Any]:
-        """Write the table as the content of a readable `phases.json`."""
+        """Content of `phases.json`, which `from_json` reads."""
         return {
             "phases": [
                 {"name": phase.name, "value": phase.value, "color": phase.color}
@@ -160,7 +172,7 @@ class PhaseTable:
 
     @classmethod
     def from_json(cls, content: Any) -> "PhaseTable":
-        """Read the table that `to_json` wrote.
+        """Table from the content that `to_json` gives.
 
         Raises:
             InputError: `content` is not such a table.
@@ -181,7 +193,8 @@ class PhaseTable:
             type(text) is not str for text in texts
         ):
             raise InputError(
-                "in a phase table names and colours are texts and values whole numbers; correct it"
+                "in a phase table, names and colours are texts and values are whole numbers; "
+                "correct it"
             )
         return cls(phases, ignore)
 
@@ -194,7 +207,7 @@ class PhaseTable:
         return tuple(phase.name for phase in self.phases)
 
     def index(self, name: str) -> int:
-        """Find the index of the phase `name`.
+        """Index of the phase `name`.
 
         Raises:
             InputError: there is no such phase.
@@ -205,7 +218,7 @@ class PhaseTable:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Smallest integer type that holds all values; unsigned where none is negative."""
+        """Smallest integer type that holds all label values; unsigned if none is negative."""
         low, high = min(self._all_values), max(self._all_values)
         kinds = (np.uint8, np.uint16, np.uint32) if low >= 0 else (np.int8, np.int16, np.int32)
         for kind in kinds:
@@ -214,11 +227,11 @@ class PhaseTable:
         return np.dtype(np.int64)
 
     def encode(self, labels: NDArray[Any], where: str = "the labels") -> NDArray[np.uint8]:
-        """Turn label values into indices.
+        """Convert label values to indices.
 
         Args:
-            labels: integer or bool array of any shape; floats that are whole numbers will do.
-            where: the file or slice that the labels are from, for the message.
+            labels: integer or bool array of any shape, or floats that are whole numbers.
+            where: name of the file or slice, for messages.
 
         Returns:
             uint8 array of the same shape: 0..n-1, and `IGNORE_INDEX` for the ignore value.
@@ -246,10 +259,10 @@ class PhaseTable:
         return indices
 
     def decode(self, indices: NDArray[Any]) -> NDArray[Any]:
-        """Turn indices into label values: the inverse of `encode`, of type `dtype`.
+        """Convert indices to label values of type `dtype`: the inverse of `encode`.
 
         Raises:
-            InputError: an index that no phase has.
+            InputError: an index that is not in the table.
         """
         table = np.zeros(256, self.dtype)
         for index, value in self._pairs():
@@ -258,10 +271,10 @@ class PhaseTable:
         return values
 
     def to_rgb(self, indices: NDArray[Any]) -> NDArray[np.uint8]:
-        """Turn indices into colours: uint8 of shape (..., 3), mid grey where pixels are ignored.
+        """Convert indices to colours: uint8 of shape (..., 3), mid grey where pixels are ignored.
 
         Raises:
-            InputError: an index that no phase has.
+            InputError: an index that is not in the table.
         """
         table = np.zeros((256, 3), np.uint8)
         for index, phase in enumerate(self.phases):
@@ -275,14 +288,14 @@ class PhaseTable:
         return [value for _, value in self._pairs()]
 
     def _pairs(self) -> Iterator[tuple[int, int]]:
-        """Yield each index with its label value; `IGNORE_INDEX` last, if there is such a value."""
+        """Pairs of index and label value; `IGNORE_INDEX` last, if there is an ignore value."""
         for index, phase in enumerate(self.phases):
             yield index, phase.value
         if self.ignore is not None:
             yield IGNORE_INDEX, self.ignore
 
     def _looked_up(self, labels: NDArray[Any]) -> NDArray[np.uint8]:
-        """Look up integer labels; `_UNKNOWN` stands for values that the table does not have."""
+        """Indices of integer labels; `_UNKNOWN` for values that are not in the table."""
         if labels.dtype.itemsize > 2 and labels.size:
             narrow = np.int16 if labels.min() < 0 else np.uint16
             if np.iinfo(narrow).min <= labels.min() and labels.max() <= np.iinfo(narrow).max:
@@ -307,7 +320,7 @@ class PhaseTable:
         return np.where(values[place] == labels, indices[place], np.uint8(_UNKNOWN))
 
     def _checked(self, indices: NDArray[Any], *, ignore: bool) -> NDArray[Any]:
-        """Check that each index is a phase's, or `IGNORE_INDEX` where `ignore` allows it."""
+        """Check that all indices are in the table, or `IGNORE_INDEX` if `ignore` allows it."""
         indices = np.asarray(indices)
         allowed = np.zeros(256, bool)
         allowed[: len(self)] = True
@@ -325,14 +338,14 @@ class PhaseTable:
 
 
 Phases: TypeAlias = PhaseTable | Sequence[str] | Mapping[str, int]
-"""What a user may name phases by: a table, names in the order of 0, 1, ..., or name to value."""
+"""Phases as a user gives them: a table, names of the values 0, 1, ..., or {name: value}."""
 
 
 def as_phase_table(phases: Phases) -> PhaseTable:
-    """The table that `phases` describe.
+    """Phase table of what a user gives.
 
     Raises:
-        InputError: they describe none.
+        InputError: it is no valid table.
     """
     if isinstance(phases, PhaseTable):
         return phases
@@ -342,21 +355,21 @@ def as_phase_table(phases: Phases) -> PhaseTable:
 
 
 def _whole(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
-    """Turn float labels into integers.
+    """Convert float labels to integers.
 
     Raises:
         InputError: a value that is not a whole number (NaN included).
     """
-    # Beyond 2^53 neighbouring whole numbers share a float64, so such a value names no label.
+    # Beyond 2^53, float64 cannot tell neighbouring whole numbers apart.
     whole = (labels == np.rint(labels)) & (np.abs(labels) <= 2.0**53)
     if not whole.all():
         example = labels[~whole].flat[0]
-        raise InputError(f"{where} hold {example}; labels are whole numbers, one a phase")
+        raise InputError(f"{where} hold {example}; labels are whole numbers, one per phase")
     return labels.astype(np.int64)
 
 
 def _repeated(items: Sequence[Any]) -> Any:
-    """Find the first item that occurs a second time; None where there is none."""
+    """First item that occurs a second time; None where there is none."""
     seen = set()
     for item in items:
         if item in seen:
@@ -366,14 +379,14 @@ def _repeated(items: Sequence[Any]) -> Any:
 
 
 def _distinct(names: Sequence[str]) -> Sequence[str]:
-    """Check that `names` differ: a mapping made of them would drop the second silently."""
+    """Names, all different: a mapping would silently drop the second of two."""
     if twice := _repeated(names):
         raise InputError(f"phase {twice} is named twice; give each phase a name of its own")
     return names
 
 
 def _default_colors(names: Mapping[str, int]) -> list[str]:
-    """Choose a colour for each name, no two the same: the field's, or the next of the palette."""
+    """Different colours for all names: the field's usual one, or the next of the palette."""
     chosen: list[str] = []
     reserved = {_KNOWN_COLORS[name] for name in names if name in _KNOWN_COLORS}
     others = (color for color in _more_colors() if color not in reserved)
@@ -384,7 +397,7 @@ def _default_colors(names: Mapping[str, int]) -> list[str]:
 
 
 def _more_colors() -> Iterator[str]:
-    """Yield endless different colours: the palette, then hues that turn by the golden angle."""
+    """Endless different colours: the palette, then hues at steps of the golden angle."""
     seen = set(_PALETTE)
     yield from _PALETTE
     step = 0

@@ -5,7 +5,7 @@ The voxels stay where they are until a part is asked for, so a volume may be lar
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from matphase.images.arrays import (
     read,
     read_windows,
 )
-from matphase.images.voxel_size import VoxelSize, checked_voxel_size
+from matphase.images.voxel_size import VoxelSize, checked_voxel_size, coordinate_spacing
 from matphase.support.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ class Volume:
             array: a slice (y, x) or a stack (z, y, x): NumPy, zarr, Dask, xarray, h5py, anything
                 else with `shape`, `dtype` and slices, or nested lists.
             axes: "yx" or "zyx"; None takes the one that fits the number of dimensions.
-            voxel_size: one length for all axes, or one per axis in axes order, in `unit`.
+            voxel_size: one length for all axes, or one per axis in axes order, in `unit`; by
+                default that of an xarray array whose coordinates are regular and have `units`.
             unit: unit of length, in any common spelling.
             name: what to call the volume in messages.
 
@@ -106,6 +107,8 @@ class Volume:
             raise InputError(
                 f"axes {axes!r} do not fit {name} of shape {_times(shape)}; pass {expected!r}"
             )
+        if voxel_size is None and unit is None:
+            voxel_size, unit = coordinate_spacing(data)
         size, unit = checked_voxel_size(voxel_size, unit, expected, name)
         return cls(data, expected, size, unit, name)
 
@@ -115,12 +118,13 @@ class Volume:
         Raises:
             InputError: the shape of `array` is not that of this volume.
         """
-        if tuple(array.shape) != self.shape:
+        other = Volume.from_array(array, self.axes, name=self.name)
+        if other.shape != self.shape:
             raise InputError(
-                f"an array of shape {_times(array.shape)} does not fit {self.name} of shape "
+                f"an array of shape {_times(other.shape)} does not fit {self.name} of shape "
                 f"{_times(self.shape)}; give one value per voxel"
             )
-        return Volume.from_array(array, self.axes, self.voxel_size, self.unit, self.name)
+        return replace(other, voxel_size=self.voxel_size, unit=self.unit)
 
     # --- as an array ------------------------------------------------------------------------------
 

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from matphase.support.errors import InputError
 
@@ -89,3 +91,36 @@ def voxel_size_text(voxel_size: VoxelSize | None, unit: str | None) -> str:
         return "voxel size unknown"
     lengths = ("unknown" if length is None else f"{length:g}" for length in voxel_size)
     return f"voxel size {' x '.join(lengths)} {unit}"
+
+
+def coordinate_spacing(array: Any) -> tuple[VoxelSize | None, str | None]:
+    """Voxel size and unit of an xarray array whose coordinates are regular and have `units`.
+
+    Returns:
+        One length per axis, None for z without coordinates; (None, None) for other arrays, and
+        where the coordinates do not give a voxel size.
+    """
+    if not (hasattr(array, "coords") and hasattr(array, "dims")):
+        return None, None
+    lengths: list[float | None] = []
+    units = set()
+    for dim in array.dims:
+        if dim not in array.coords or array.sizes[dim] < 2:
+            lengths.append(None)
+            continue
+        positions = np.asarray(array.coords[dim])
+        if positions.ndim != 1 or positions.dtype.kind not in "iuf":
+            return None, None
+        steps = np.diff(positions.astype(np.float64))
+        step = float(steps.mean())
+        if not np.allclose(steps, step, rtol=1e-3, atol=0):
+            return None, None
+        # Differences of coordinates carry rounding errors that the voxel size did not have.
+        lengths.append(float(f"{abs(step):.9g}"))
+        units.add(normalised_unit(str(array.coords[dim].attrs.get("units", ""))))
+    if len(units) != 1:
+        return None, None
+    try:
+        return checked_voxel_size(lengths, units.pop(), "zyx"[-len(lengths) :], "the array")
+    except InputError:
+        return None, None
