@@ -154,7 +154,7 @@ def test_labels_of_fewer_slices(refused: Refused, sample: Sample) -> None:
         *[*TRAIN, "--labels", "five.tif"],
         says=[
             "images.tif has 6 slices but five.tif has 5",
-            "say which slices of the images are labelled (--label-slices)",
+            "give the numbers of the labelled slices (--label-slices)",
         ],
     )
 
@@ -528,7 +528,7 @@ def test_an_interrupted_training_is_not_thrown_away(
 def test_resume_with_something_else_is_refused(
     stopped: Path, refused: Refused, sample: Sample
 ) -> None:
-    keep = "continue with the same, or remove that folder"
+    keep = "to continue, or remove that folder"
     resume = [*TRAIN, "--resume"]
     refused(*resume, "--seed", "1", says=["started with other seed", keep])
     renamed = "void=0,carbon=1,nickel=2"

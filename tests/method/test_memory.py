@@ -145,15 +145,10 @@ def _one_at_a_time(model: NetworkSegmenter) -> NetworkSegmenter:
         def predict_pool(self, pool: Pool, **how: Any) -> GlobalStack:
             memory = self.pass_bytes(HEIGHT, WIDTH) + 90 * HEIGHT * WIDTH
             found = super().predict_pool(pool, **how, memory=memory)
-            return GlobalStack(*(Watched(part[...]) for part in _parts(found)))
+            parts = found.labels, found.logits, found.entropy
+            return GlobalStack(*(Watched(part[...]) for part in parts))
 
     return Frugal(model.network, model.settings, model.n_phases, model.average, model.precision)
-
-
-def _parts(found: GlobalStack) -> tuple[DiskArray, ...]:
-    parts = found.labels, found.logits, found.entropy
-    assert all(isinstance(part, DiskArray) for part in parts)
-    return parts  # type: ignore[return-value]
 
 
 def test_a_prediction_is_taken_apart_slice_by_slice(known: GlobalStack) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +31,7 @@ SMALL = 3 * 10**6
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scan") / "scan.tif"
-    mp.save(path, mp.Volume.from_array(striped(3, 121, 133).images))
+    mp.save(path, mp.Volume.from_array(striped(2, 89, 101).images))
     return path
 
 
@@ -85,8 +86,15 @@ def test_two_workers_write_what_one_process_writes(
 
 
 def test_python_starts_workers_for_a_model_that_was_never_saved(
-    model: mp.MatPhase, scan: Path, tmp_path: Path, undisturbed: list[np.ndarray]
+    model: mp.MatPhase,
+    client: Client,
+    scan: Path,
+    tmp_path: Path,
+    undisturbed: list[np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # the workers of the other tests stand for those that it would start
+    monkeypatch.setattr(cluster, "local_cluster", lambda _: nullcontext(client))
     unsaved = mp.MatPhase(settings=model.settings)
     unsaved._trained = model._trained
     result = unsaved.predict(

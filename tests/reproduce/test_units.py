@@ -157,6 +157,7 @@ def test_a_second_call_does_nothing(
     assert said == [f"{len(ALL)} of {len(ALL)} trials are done"]
 
 
+@pytest.mark.slow
 def test_a_lost_result_is_computed_again_and_is_the_same(
     done: tuple[Path, list[str]], protocol: Protocol, slices: UserSlices
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_lost_result_is_computed_again_and_is_the_same(
         assert after[part] == before[part]
 
 
+@pytest.mark.slow
 def test_lost_arrays_are_made_again_for_what_needs_them(
     done: tuple[Path, list[str]], protocol: Protocol, slices: UserSlices
 ) -> None:
@@ -226,6 +228,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stop", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
 )
@@ -345,6 +348,7 @@ def test_rows_share_units() -> None:
     assert {unit.seed for unit in units_of(["figures"], [4, 5])} == {4}
 
 
+@pytest.mark.slow
 def test_results_built_on_another_ugsm_are_made_again(
     done: tuple[Path, list[str]], protocol: Protocol, slices: UserSlices
 ) -> None:
