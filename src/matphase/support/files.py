@@ -41,6 +41,15 @@ def check_output(path: Path, *, overwrite: bool, replaces: str | None = None) ->
         raise OutputError(f"no permission to write in {parent}; choose another output path")
 
 
+def would_replace(path: Path, source: Path) -> bool:
+    """Tell whether writing `path` would replace `source`, its folder, or a slice in it."""
+    if not path.exists():
+        return False
+    written, read = path.resolve(), source.resolve()
+    a_slice = written.is_file() and written.parent == read
+    return written == read or written in read.parents or a_slice
+
+
 def nearest_folder(path: Path) -> Path:
     """The path itself, or the nearest one above it that exists."""
     path = path.absolute()
