@@ -126,7 +126,7 @@ def recorded_files(labels: Path) -> list[Path]:
     return [record_file(labels), *(labels.with_name(Path(name).name) for name in listed)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stored:
     """A prediction on disk, whose voxels are read when needed.
 

@@ -57,7 +57,7 @@ LAYOUT = 2
 """Version of the layout of working folders; predictions with another version are not continued."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """Inputs and outputs of a prediction that all its blocks share; can be pickled.
 
