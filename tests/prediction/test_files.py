@@ -206,7 +206,7 @@ def test_places_are_checked_for_each_file(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=f"{path.name} exists"):
             check_places(out, layers, overwrite=False)
         check_places(out, layers, overwrite=True)
-        with pytest.raises(OutputError, match=f"would replace the input .*{path.name}; choose"):
+        with pytest.raises(OutputError, match=f"would replace .*{path.name}, which is an input"):
             check_places(out, layers, overwrite=True, sources=[path])
         path.unlink()
         path.mkdir()

@@ -14,7 +14,7 @@ from matphase.images.volume import Volume
 from matphase.prediction.maps import KINDS, Layer, MapKind, layers_of
 from matphase.scores.validation import Validation
 from matphase.support.errors import InputError, OutputError
-from matphase.support.files import atomic_write, check_output, remove, replace, would_replace
+from matphase.support.files import atomic_write, check_not_input, check_output, remove, replace
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5", ".ome.zarr")
 
@@ -67,9 +67,7 @@ def check_places(
         check_output(path, overwrite=overwrite)
         if path.is_dir() and not _is_map(path):
             raise OutputError(f"{path} is a folder; choose another name")
-        for source in sources:
-            if would_replace(path, source):
-                raise OutputError(f"{path} would replace the input {source}; choose another name")
+        check_not_input(path, sources)
 
 
 # --- the record -----------------------------------------------------------------------------------
