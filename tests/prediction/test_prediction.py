@@ -238,7 +238,7 @@ def test_memory_is_told_for_all_maps() -> None:
 
 
 def test_another_grey_scale_is_refused(able: mp.MatPhase, sample: Sample) -> None:
-    with pytest.raises(InputError, match=r"the model was trained on .* intensity='volume'"):
+    with pytest.raises(InputError, match=r"the model was trained on .*intensity='volume'"):
         able.predict(sample.images * 100)
 
 
