@@ -4,6 +4,7 @@ import json
 import signal
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import matphase as mp
 from matphase.images.phases import PhaseTable, as_phase_table
+from matphase.method import model_folder
 from matphase.settings import Settings
 from matphase.support.errors import FormatError, InputError, Interrupted
 from matphase.support.progress import Silent
@@ -50,6 +52,20 @@ def test_arrays_paths_and_volumes_are_the_same_to_it(
     expected = model.predict(sample.images).labels
     for source in (volume, tmp_path / "scan.tif", str(tmp_path / "scan.tif")):
         np.testing.assert_array_equal(model.predict(source).labels, expected)
+
+
+def test_a_folder_that_holds_another_model_by_now_is_not_used(
+    tmp_path: Path, model: mp.MatPhase, sample: Sample
+) -> None:
+    folder = tmp_path / "model"
+    model_folder.write(model._model, folder)
+    opened = mp.load(folder)
+    result = opened.predict(sample.images, out=tmp_path / "before.tif")
+    assert result.record["model"] == str(folder)
+    other = replace(model._model, seed=model._model.seed + 1)
+    model_folder.write(other, folder, overwrite=True)
+    result = opened.predict(sample.images, out=tmp_path / "after.tif")
+    assert result.record["model"] is None
 
 
 def test_a_scan_that_cannot_be_used_is_named(model: mp.MatPhase, sample: Sample) -> None:

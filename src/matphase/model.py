@@ -39,7 +39,7 @@ from matphase.settings import (
     Settings,
     USISettings,
 )
-from matphase.support.errors import InputError
+from matphase.support.errors import InputError, ModelError
 from matphase.support.files import nearest_folder
 from matphase.support.progress import Reporter, Silent
 from matphase.support.scratch import Stack
@@ -82,8 +82,8 @@ class MatPhase:
         self.seed = seed
         self.team: Team = SingleProcess()
         self._trained: Model | None = None
-        self._saved: tuple[Model | None, Path | None] = None, None
-        """What was saved to, or loaded from, which folder."""
+        self._saved: tuple[Model, Path, str] | None = None
+        """What was saved to or loaded from which folder, and the checksum of that folder."""
 
     def __repr__(self) -> str:
         return "\n".join(
@@ -335,10 +335,9 @@ class MatPhase:
         if out is None:
             kept = probabilities is not False
             return prediction_run.predict(model, grey, task, probabilities=kept, reporter=reporter)
-        saved, folder = self._saved
         return prediction_run.predict_to_files(
             *(model, grey, task, Path(out)),
-            folder=folder if saved is model and folder is not None and folder.exists() else None,
+            folder=self._folder,
             probabilities=bool(probabilities),
             overwrite=overwrite,
             restart=restart,
@@ -404,7 +403,7 @@ class MatPhase:
             OutputError: the folder exists (and `overwrite` is off) or cannot be written.
         """
         model_folder.write(self._model, Path(folder), overwrite=overwrite)
-        self._saved = self._model, Path(folder)
+        self._saved = self._model, Path(folder), model_folder.checksum_of(Path(folder))
 
     def _pool(
         self,
@@ -416,6 +415,17 @@ class MatPhase:
         """Annotated slices, each with as many neighbours as the networks see."""
         scratch = None if folder is None else nearest_folder(folder)
         return Pool.read(images, annotations, scale, self.settings.slices, scratch)
+
+    @property
+    def _folder(self) -> Path | None:
+        """Folder that holds this model; None if there is none, or it holds another model by now."""
+        if self._saved is None or self._saved[0] is not self._model:
+            return None
+        _, folder, checksum = self._saved
+        try:
+            return folder if model_folder.checksum_of(folder) == checksum else None
+        except ModelError:
+            return None
 
     @property
     def _model(self) -> Model:
@@ -433,7 +443,7 @@ def load(folder: str | os.PathLike[str]) -> MatPhase:
     trained = model_folder.read(Path(folder))
     model = MatPhase(settings=trained.settings, seed=trained.seed)
     model._trained = trained
-    model._saved = trained, Path(folder)
+    model._saved = trained, Path(folder), model_folder.checksum_of(Path(folder))
     return model
 
 

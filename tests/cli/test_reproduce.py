@@ -22,6 +22,7 @@ def test_targets_are_those_that_can_be_made() -> None:
     assert {target.value for target in Target} == {*TARGETS, "all"}
 
 
+@pytest.mark.slow
 def test_a_table_of_ones_own_slices(work: Path, call: Call, tiny_settings: Settings) -> None:
     made = striped(12, 33, 34)
     mp.save("images.tif", mp.Volume.from_array(made.images), overwrite=True)

@@ -118,7 +118,6 @@ def test_some_of_them_by_number_or_mask() -> None:
 
 def test_phases_that_are_lacking_are_named() -> None:
     found = of(stack(8), strokes(8, {2: 20, 5: 0}))
-    assert [phase.name for phase in found.missing_phases()] == ["carbon"]
     with pytest.raises(InputError, match=r"known: the phase 'carbon' \(value 10\) never occurs"):
         found.require_every_phase()
     with pytest.raises(InputError, match="my strokes: the phase 'carbon'"):

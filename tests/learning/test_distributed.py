@@ -114,6 +114,7 @@ def test_two_processes_learn_what_one_does(
         np.testing.assert_allclose(two[name], weights, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_train_on_two_devices(
     tmp_path: Path, sample: Sample, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from typer.models import OptionInfo
 
-from matphase.support.errors import EndedElsewhere, MatPhaseError, OutputError
-from matphase.support.files import atomic_write, reason
+from matphase.support.errors import EndedElsewhere, MatPhaseError
+from matphase.support.files import atomic_write, check_not_input, reason
 from matphase.support.progress import Reporter, terminal_reporter
 
 P = ParamSpec("P")
@@ -172,15 +172,4 @@ def keep_inputs(out: Path, *sources: str | Path | None) -> None:
     """
     from matphase.images.formats.hdf5 import split_path
 
-    if not out.exists():
-        return
-    written = Path(os.path.realpath(out))
-    for source in sources:
-        if source is None:
-            continue
-        read = Path(os.path.realpath(split_path(Path(source))[0]))
-        a_slice = written.is_file() and written.parent == read
-        if written == read or written in read.parents or a_slice:
-            raise OutputError(
-                f"{out} would replace {source}, which is an input; choose another name"
-            )
+    check_not_input(out, [split_path(Path(source))[0] for source in sources if source is not None])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.phases import Phase, PhaseTable
+from matphase.images.phases import PhaseTable
 from matphase.images.volume import Volume
 from matphase.images.voxel_size import converted
 from matphase.support.errors import InputError
@@ -89,13 +89,6 @@ class Annotations:
         return Annotations(
             self.z[chosen], self.counts[chosen], self.labels, self.planes[chosen], self.phases
         )
-
-    def missing_phases(self) -> list[Phase]:
-        """Phases without a known pixel."""
-        totals = self.counts.sum(axis=0)
-        return [
-            phase for phase, count in zip(self.phases.phases, totals, strict=True) if count == 0
-        ]
 
     def require_every_phase(self, name: str | None = None) -> None:
         """Refuse labels in which a phase never occurs.

@@ -40,7 +40,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 15.0
 WARM_UP = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Draw:
     """Examples of one batch, and the random seed of their augmentation."""
 

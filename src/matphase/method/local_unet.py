@@ -7,6 +7,7 @@ from torch import nn
 
 from matphase.images.neighbours import central
 from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.sampler import TileSampler
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
 from matphase.method import ugsm
@@ -75,7 +76,8 @@ def fit(
         image = pool.images[number][np.newaxis]
         channels[number] = _channels(image, said, split, inputs)[0]
         hard[number] = np.where(split.idk[0], pool.labels[number], np.uint8(IGNORE_INDEX))
-    ugsm.fit_segmenter(network, channels, hard, weights, settings, data, run, name)
+    examples = TileSampler(channels, hard, data.crop, data.flips)
+    ugsm.fit_segmenter(network, examples, weights, settings, run, name)
     return network
 
 

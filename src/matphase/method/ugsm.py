@@ -70,23 +70,21 @@ def fit(
     weights = phase_weights(pool.counts())
     images = _CentralSlices(pool.images, settings.slices)
     least = registry.SEGMENTERS[network].min_examples
-    there = len(TileSampler(images, pool.labels, data.crop, data.flips))
-    if there < least:
+    examples = TileSampler(images, pool.labels, data.crop, data.flips)
+    if len(examples) < least:
         raise InputError(
-            f"{network} needs at least {least} training examples, got {there}; give more "
+            f"{network} needs at least {least} training examples, got {len(examples)}; give more "
             "slices, or train on crops (data.crop)"
         )
-    fit_segmenter(module, images, pool.labels, weights, settings, data, run, name, share=share)
+    fit_segmenter(module, examples, weights, settings, run, name, share=share)
     return module
 
 
 def fit_segmenter(
     network: nn.Module,
-    images: Stack,
-    labels: Stack,
+    examples: TileSampler,
     weights: NDArray[np.float32],
     settings: UGSMSettings,
-    data: DataSettings,
     run: Run,
     name: str,
     *,
@@ -96,11 +94,9 @@ def fit_segmenter(
 
     Args:
         network: maps (n, channels, h, w) to logits (n, phases, h, w).
-        images: (n, channels, height, width).
-        labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels are not used.
+        examples: images (n, channels, h, w) with the labels of their known pixels.
         weights: (phases,) weights of the cross-entropy.
         settings: epochs, batches, learning rate.
-        data: crops and flips.
         run: seed, precision, folder, reporter.
         name: name of the stage, for its files and random seed.
         share: share of the planned steps to train.
@@ -108,7 +104,6 @@ def fit_segmenter(
     Raises:
         Interrupted: the user stopped it.
     """
-    examples = TileSampler(images, labels, data.crop, data.flips)
     order = Shuffled(len(examples), settings.batch_size, mix(run.seed, name))
     epochs = epochs_needed(settings.epochs, settings.min_steps, order.steps_per_epoch)
     planned = epochs * order.steps_per_epoch

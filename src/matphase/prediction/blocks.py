@@ -32,7 +32,7 @@ share the work. It does not depend on the number of workers, so that an interrup
 with any number of them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """What to predict, the same for all blocks of a volume.
 

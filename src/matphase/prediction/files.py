@@ -14,7 +14,7 @@ from matphase.images.volume import Volume
 from matphase.prediction.maps import KINDS, Layer, MapKind, layers_of
 from matphase.scores.validation import Validation
 from matphase.support.errors import InputError, OutputError
-from matphase.support.files import atomic_write, check_output, remove, replace
+from matphase.support.files import atomic_write, check_not_input, check_output, remove, replace
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5", ".ome.zarr")
 
@@ -67,16 +67,7 @@ def check_places(
         check_output(path, overwrite=overwrite)
         if path.is_dir() and not _is_map(path):
             raise OutputError(f"{path} is a folder; choose another name")
-        if not path.exists():
-            continue
-        written = path.resolve()
-        for source in sources:
-            read = source.resolve()
-            a_slice = written.is_file() and written.parent == read
-            if written == read or written in read.parents or a_slice:
-                raise OutputError(
-                    f"{path} would replace {source}, which is an input; choose another name"
-                )
+        check_not_input(path, sources)
 
 
 # --- the record -----------------------------------------------------------------------------------
@@ -133,7 +124,7 @@ def recorded_files(labels: Path) -> list[Path]:
     return [record_file(labels), *(labels.with_name(Path(name).name) for name in listed)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stored:
     """A prediction on disk, whose voxels are read when needed.
 

@@ -16,6 +16,7 @@ from matphase.images.formats import OmeVersion
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.tiles import Maps
 from matphase.images.volume import Volume
+from matphase.images.voxel_size import voxel_size_text
 from matphase.prediction.files import (
     EXPORTS,
     Stored,
@@ -336,12 +337,8 @@ class Prediction:
         )
 
     def _size_text(self) -> str:
-        size = self.voxel_size
-        lengths = "voxel size unknown"
-        if size is not None:
-            known = ("unknown" if one is None else f"{one:g}" for one in size)
-            lengths = f"voxel size {' x '.join(known)} {self.unit}"
-        return f"{_times(self.shape)} voxels, {lengths}"
+        sides = " x ".join(map(str, self.shape))
+        return f"{sides} voxels, {voxel_size_text(self.voxel_size, self.unit)}"
 
     def _shares_text(self) -> str:
         if not self._is_quick:
@@ -490,7 +487,3 @@ def prediction_bytes(shape: tuple[int, ...], n_phases: int, samples: int = 0) ->
     Its maps take 13 bytes per voxel, plus 8 for each phase and 1 for each kept sample.
     """
     return math.prod(shape) * (13 + 8 * n_phases + samples)
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))

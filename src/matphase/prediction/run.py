@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from matphase.images.formats.hdf5 import split_path
+from matphase.images import formats
 from matphase.images.tiles import Maps, Tile
 from matphase.images.volume import Volume
 from matphase.method.model import Model
@@ -57,7 +57,7 @@ LAYOUT = 2
 """Version of the layout of working folders; predictions with another version are not continued."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """Inputs and outputs of a prediction that all its blocks share; can be pickled.
 
@@ -154,14 +154,14 @@ def predict_to_files(
         raise InputError("got both workers= and scheduler=; give one of them")
     names = map_names(model, task, probabilities=probabilities, in_memory=False)
     layers = written_layers(names, model.phases, task.kept)
-    work, source = working_folder(out), split_path(Path(volume.name))[0]
+    work, sources = working_folder(out), formats.files_of(volume)
     # after a kill during publishing, some files may exist already
     going_on = (work / READY).exists() and not restart
-    check_places(out, layers, overwrite=overwrite or going_on, sources=[source])
+    check_places(out, layers, overwrite=overwrite or going_on, sources=sources)
     if folder is not None and out.parent.resolve() == folder.resolve():
         raise OutputError(f"{folder} is a model folder; write {out.name} into another folder")
     remote = workers is not None or scheduler is not None
-    if remote and not source.exists():
+    if remote and not sources:
         raise InputError(
             f"workers read {volume.name} themselves, so it has to be a file; save it (mp.save) "
             "and open the file"

@@ -41,7 +41,7 @@ from matphase.images.volume import Volume
 from matphase.prediction.files import EXPORTS, is_zarr, layer_file, working_folder
 from matphase.prediction.maps import Layer
 from matphase.support.errors import OutputError
-from matphase.support.files import remove
+from matphase.support.files import nearest_folder, remove
 
 RUN = "run.json"
 MAPS = "maps-"
@@ -272,9 +272,7 @@ def check_disk(folder: Path, needed: int) -> None:
         OutputError: the disk does not have enough space.
     """
     needed -= sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
+    there = nearest_folder(folder)
     free = shutil.disk_usage(there).free
     if free < needed:
         raise OutputError(

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,6 @@ from matphase.support.progress import Reporter, Silent
 
 DEFAULT_MEMORY = 4 * 10**9
 """Memory in bytes for properties that need the whole volume at once."""
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """Labels to measure, and for a prediction what is known about its errors."""
-
-    labels: Labelled
-    samples: tuple[Labelled, ...] = ()
-    validation: Validation | None = None
 
 
 def measure(
@@ -67,32 +57,32 @@ def measure(
     Raises:
         InputError: the labels cannot be used, or a group, axis, role or phase does not exist.
     """
-    subject = subject_of(source, phases, voxel_size, unit)
+    labels, samples, validation = _labels_of(source, phases, voxel_size, unit)
     plan = Plan.checked(
-        subject.labels.phases,
-        subject.labels.axes,
+        labels.phases,
+        labels.axes,
         groups=groups,
         axes=axes,
         roles=roles,
         conductivities=conductivities,
     )
     return measure_labelled(
-        subject.labels,
+        labels,
         plan,
-        samples=subject.samples,
-        validation=subject.validation,
+        samples=samples,
+        validation=validation,
         memory=memory,
         reporter=reporter or Silent(),
     )
 
 
-def subject_of(
+def _labels_of(
     source: Any,
-    phases: Phases | None = None,
-    voxel_size: float | Sequence[float] | None = None,
-    unit: str | None = None,
-) -> Subject:
-    """Labels with their phases and voxel size, from any source that `measure` takes.
+    phases: Phases | None,
+    voxel_size: float | Sequence[float] | None,
+    unit: str | None,
+) -> tuple[Labelled, tuple[Labelled, ...], Validation | None]:
+    """Labels to measure; of a prediction also its samples, and the scores of its model.
 
     Raises:
         InputError: the labels cannot be used, or their phases are not known.
@@ -121,7 +111,7 @@ def subject_of(
         return Labelled(volume, table)
 
     validation = None if known is None else known.validation
-    return Subject(labelled(labels), tuple(labelled(one) for one in samples), validation)
+    return labelled(labels), tuple(labelled(one) for one in samples), validation
 
 
 def _known_prediction(source: Any, table: PhaseTable | None) -> Prediction | None:

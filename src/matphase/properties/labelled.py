@@ -22,7 +22,7 @@ SLAB_VOXELS = 64 * 10**6
 """Approximate number of voxels in memory where a property is summed over slabs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slab:
     """Consecutive slices of a volume.
 

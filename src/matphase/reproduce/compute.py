@@ -33,7 +33,7 @@ from matphase.settings import Settings
 from matphase.support.files import atomic_write
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answer:
     """The answer of a unit for the test images.
 

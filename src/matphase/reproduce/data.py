@@ -25,7 +25,7 @@ COPIES = 10
 """The paper's split draws from so many row-removal copies of each slice."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """Slices with labels.
 
@@ -66,7 +66,7 @@ class UserSlices:
         return {"label_map": self.label_map, "data": data}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SplitData:
     """The training and test part of one seed of one split.
 

@@ -103,7 +103,7 @@ def most_different(
     return corners
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _View:
     """One slice, as it is and as it was labelled; every array is (height, width) or so."""
 

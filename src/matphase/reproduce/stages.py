@@ -37,7 +37,7 @@ UGSM = "mcd_unet"
 """UGSM's network by its name in `networks.registry`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocalAnswer:
     """UGSM's answer with that of a local network in place of it where that was asked.
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +39,24 @@ def check_output(path: Path, *, overwrite: bool, replaces: str | None = None) ->
         )
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"no permission to write in {parent}; choose another output path")
+
+
+def check_not_input(path: Path, sources: Iterable[Path]) -> None:
+    """Check that writing `path` would not replace an input, its folder, or a slice in it.
+
+    Raises:
+        OutputError: it would; the message names both.
+    """
+    if not path.exists():
+        return
+    written = path.resolve()
+    for source in sources:
+        read = source.resolve()
+        a_slice = written.is_file() and written.parent == read
+        if written == read or written in read.parents or a_slice:
+            raise OutputError(
+                f"{path} would replace {source}, which is an input; choose another name"
+            )
 
 
 def nearest_folder(path: Path) -> Path:

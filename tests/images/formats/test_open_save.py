@@ -362,3 +362,17 @@ def test_unknown_is_not_not_a_number(tmp_path: Path) -> None:
         assert size is not None
         assert size[0] is None
         assert not any(length is not None and math.isnan(length) for length in size)
+
+
+def test_the_files_that_a_volume_is_read_from(tmp_path: Path) -> None:
+    paths = [tmp_path / f"slice_{number}.tif" for number in range(3)]
+    for path in paths:
+        formats.save(path, Volume.from_array(np.zeros((32, 32), np.uint8)))
+    file = tmp_path / "scan.h5"
+    formats.save(file, Volume.from_array(np.zeros((3, 32, 32), np.uint8)))
+    for source in (tmp_path / "slice_*.tif", paths):
+        assert formats.files_of(formats.open(source)) == paths
+    assert formats.files_of(formats.open(paths[0])) == [paths[0]]
+    assert formats.files_of(formats.open(f"{file}:/data")) == [file]
+    named = formats.open(np.zeros((32, 32), np.uint8), name=str(file))
+    assert formats.files_of(named) == []

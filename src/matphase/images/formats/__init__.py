@@ -6,15 +6,17 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from matphase.images.formats import _zarr_paths, hdf5, png, tiff
-from matphase.images.formats._reading import check_one_kind, in_natural_order, slices_in
+from matphase.images.formats._reading import SliceFiles, check_one_kind, in_natural_order, slices_in
 from matphase.images.formats._zarr_paths import OmeVersion
 from matphase.images.formats._zarr_paths import has_metadata as is_zarr
 from matphase.images.volume import Volume
 from matphase.support.errors import FormatError, InputError, OutputError
 from matphase.support.files import atomic_write
 
-__all__ = ["OmeVersion", "is_zarr", "open", "save", "write"]
+__all__ = ["OmeVersion", "files_of", "is_zarr", "open", "save", "write"]
 
 _TIFF = (".tif", ".tiff")
 _PNG = (".png",)
@@ -149,6 +151,14 @@ def write(
         ome_zarr_writing.save(target, volume, labels=labels, compress=compress, version=ome_version)
     else:
         hdf5.save(target, volume, compress=compress)
+
+
+def files_of(volume: Volume) -> list[Path]:
+    """List the files or folders that a volume is read from; empty for an array of the user."""
+    if isinstance(volume.data, SliceFiles):
+        return list(volume.data.paths)
+    path, _ = hdf5.split_path(Path(volume.name))
+    return [] if isinstance(volume.data, np.ndarray) or not path.exists() else [path]
 
 
 def _opened(path: Path, axes: str | None, *, scaled: bool) -> Volume:

@@ -1,6 +1,5 @@
 """OME-Zarr images written by several processes: level 0 in blocks, coarser levels at the end."""
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,8 @@ import numpy as np
 import zarr
 from zarr.storage import LocalStore
 
-from matphase.images.formats._pyramid import coarser, level_shapes, window_above, windows
-from matphase.images.formats.ome_zarr_writing import _COMPRESSORS, _attributes
+from matphase.images.formats._pyramid import level_shapes
+from matphase.images.formats.ome_zarr_writing import create_levels, fill_coarser
 from matphase.images.volume import Volume
 
 CHUNK_VOXELS = 2**19
@@ -37,21 +36,9 @@ def create_image(
         pyramid: create coarser levels, too; `fill_pyramid` has to follow.
     """
     shapes = level_shapes(like.shape, None if pyramid else 1)
-    group = zarr.create_group(
-        LocalStore(path),
-        zarr_format=3,
-        attributes=_attributes(like, path.name, shapes, {} if labels else None, "0.5"),
-    )
-    for number, shape in enumerate(shapes):
-        group.create_array(
-            str(number),
-            shape=shape,
-            dtype=dtype,
-            chunks=tuple(min(pair) for pair in zip(chunks, shape, strict=True)),
-            fill_value=0,
-            compressors=_COMPRESSORS[3],
-            dimension_names=tuple(like.axes),
-        )
+    fitting = [tuple(min(pair) for pair in zip(chunks, shape, strict=True)) for shape in shapes]
+    label: dict[str, Any] | None = {} if labels else None
+    create_levels(path, like, dtype, shapes, fitting, label, compress=True, version="0.5")
 
 
 def level(path: Path, number: int = 0, *, mode: Any = "r") -> zarr.Array[Any]:
@@ -62,11 +49,7 @@ def level(path: Path, number: int = 0, *, mode: Any = "r") -> zarr.Array[Any]:
 def fill_pyramid(path: Path, *, labels: bool) -> None:
     """Compute the coarser levels of an image from its level 0, a chunk at a time."""
     numbers = sorted(int(one.name) for one in path.iterdir() if one.name.isdigit())
-    levels = [level(path, number, mode="r+") for number in numbers]
-    for above, below in itertools.pairwise(levels):
-        for window in windows(below.shape, below.chunks):
-            part = np.asarray(above[window_above(window, above.shape)])
-            below[window] = coarser(part, above.shape, labels=labels)
+    fill_coarser([level(path, number, mode="r+") for number in numbers], labels=labels)
 
 
 def chunks_within(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[int, ...]:

@@ -116,37 +116,57 @@ def _write(
                 f"{path.name}: labels must be integers, got {dtype}; save it as an image"
             )
         dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
+    chunks = [_chunks(shape, dtype) for shape in shapes]
+    levels = create_levels(path, volume, dtype, shapes, chunks, label, compress, version)
+    _fill(levels[0], volume)
+    fill_coarser(levels, labels=label is not None)
+
+
+def create_levels(
+    path: Path,
+    like: Volume,
+    dtype: np.dtype[Any],
+    shapes: list[tuple[int, ...]],
+    chunks: list[tuple[int, ...]],
+    label: dict[str, Any] | None,
+    compress: bool,
+    version: OmeVersion,
+) -> list[zarr.Array[Any]]:
+    """Create an image without voxels: its metadata, and an array for each of `shapes`.
+
+    `label` holds the metadata of a label image; None for grey values.
+    """
     zarr_format: Literal[2, 3] = 2 if version == "0.4" else 3
     group = zarr.create_group(
         LocalStore(path),
         zarr_format=zarr_format,
-        attributes=_attributes(volume, path.name, shapes, label, version),
+        attributes=_attributes(like, path.name, shapes, label, version),
     )
-    levels = [
+    return [
         group.create_array(
             str(number),
             shape=shape,
             dtype=dtype,
-            chunks=_chunks(shape, dtype),
+            chunks=chunk,
             fill_value=0,
             compressors=_COMPRESSORS[zarr_format] if compress else None,
-            dimension_names=tuple(volume.axes) if zarr_format == 3 else None,
+            dimension_names=tuple(like.axes) if zarr_format == 3 else None,
             chunk_key_encoding={
                 "name": "default" if zarr_format == 3 else "v2",
                 "separator": "/",
             },
         )
-        for number, shape in enumerate(shapes)
+        for number, (shape, chunk) in enumerate(zip(shapes, chunks, strict=True))
     ]
-    _fill(levels[0], volume)
+
+
+def fill_coarser(levels: list[zarr.Array[Any]], *, labels: bool) -> None:
+    """Compute the coarser levels of an image from the first one, a chunk at a time."""
     for above, level in itertools.pairwise(levels):
-        # a chunk at a time, since slabs twice as thick as those of the volume may be too large
+        # slabs twice as thick as those of the volume may be too large
         for window in windows(level.shape, level.chunks):
-            level[window] = coarser(
-                np.asarray(above[window_above(window, above.shape)]),
-                above.shape,
-                labels=label is not None,
-            )
+            part = np.asarray(above[window_above(window, above.shape)])
+            level[window] = coarser(part, above.shape, labels=labels)
 
 
 def _fill(level: zarr.Array[Any], volume: Volume) -> None:
