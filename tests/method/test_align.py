@@ -179,6 +179,17 @@ def test_a_large_slice_is_aligned_in_parts_as_in_one(monkeypatch: pytest.MonkeyP
     )
 
 
+def test_a_large_slice_has_one_affine_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = phases(9, (112, 400))
+    labels = np.full_like(truth, 255)
+    labels[9:] = truth[:-9]  # moved down by 9 px
+    labels[:, 70:330] = 255  # so that one of three tiles knows no label
+    monkeypatch.setattr(align_module, "TILE_SIDE", 134)
+    field = _field_by_tiles(seen(truth), labels, ON.model_copy(update={"affine": True}))
+    assert np.median(field[0], axis=0)[200] == pytest.approx(9, abs=1.5)
+    assert np.abs(np.diff(field[0], axis=1)).max() < 3
+
+
 # --- what the network says ------------------------------------------------------------------------
 
 

@@ -168,41 +168,64 @@ def _field_by_tiles(
 ) -> NDArray[np.float32]:
     """Displacement field (2, height, width) of one slice, computed tile by tile if it is large.
 
-    This is possible because distant nodes of a field do not influence each other.
+    This is possible because distant nodes of a field do not influence each other. The affine part
+    is common to all tiles.
     """
     height, width = known.shape
+    start = _affine_start(shown, known) if settings.affine else torch.zeros(1, 2, height, width)
     field = np.empty((2, height, width), np.float32)
-    for tile in tiles((1, height, width), (1, TILE_SIDE, TILE_SIDE), Halo(TILE_HALO)):
+    # equal tiles: a thin one would see too few boundaries
+    core = (1, *(-(-side // -(-side // TILE_SIDE)) for side in (height, width)))
+    for tile in tiles((1, height, width), core, Halo(TILE_HALO)):
         rows, columns = tile.window[1:]
         part = _displacement(
-            torch.from_numpy(np.ascontiguousarray(shown[:, rows, columns])),
-            known[rows, columns],
-            settings,
+            shown[:, rows, columns], known[rows, columns], start[..., rows, columns], settings
         )
         field[(slice(None), *tile.core[1:])] = part[(slice(None), *tile.inner)]
     return field
 
 
-def _displacement(
-    probabilities: Tensor, labels: NDArray[np.uint8], settings: AlignSettings
-) -> NDArray[np.float32]:
-    """Displacement field (2, height, width) of one tile, along y and x."""
-    n_phases, height, width = probabilities.shape
-    nll = -probabilities.float().clamp_min(_MIN_PROBABILITY).log()
+def _affine_start(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> Tensor:
+    """Affine displacement field (1, 2, height, width) of a whole slice.
+
+    Large slices are averaged to the size of a tile first, which is enough for six parameters.
+    """
+    nll, known = _nll_and_known(probabilities, labels)
+    factor = -(-max(labels.shape) // TILE_SIDE)
+    nll, known = (F.avg_pool2d(part, factor, ceil_mode=True) for part in (nll, known))
+    height, width = nll.shape[-2:]
+    field = torch.zeros(1, 2, height, width)
+    # blurred first, so that boundaries which are far apart still attract each other
+    wide = F.avg_pool2d(nll, _BLUR_SIDE, stride=1, padding=_BLUR_SIDE // 2, count_include_pad=False)
+    for shown in (wide, nll):
+        six = torch.zeros(1, 2, 3)
+        field = _fit_field(six, lambda six: _affine_field(six, height, width), field, shown, known)
+    if factor == 1:
+        return field
+    return F.interpolate(factor * field, size=labels.shape, mode="bilinear", align_corners=True)
+
+
+def _nll_and_known(
+    probabilities: NDArray[np.float32], labels: NDArray[np.uint8]
+) -> tuple[Tensor, Tensor]:
+    """Negative log-probabilities (phases, ...), and one-hot labels (1, phases, ...)."""
+    shown = torch.from_numpy(np.ascontiguousarray(probabilities))
+    nll = -shown.float().clamp_min(_MIN_PROBABILITY).log()
     # ignored pixels belong to no phase, so they do not contribute to the cost
     phases = torch.from_numpy(labels.astype(np.int64))
-    known = torch.stack([(phases == index).float() for index in range(n_phases)])[None]
-    field = torch.zeros(1, 2, height, width)
-    if settings.affine:
-        # blurred first, so that boundaries which are far apart still attract each other
-        wide = F.avg_pool2d(
-            nll, _BLUR_SIDE, stride=1, padding=_BLUR_SIDE // 2, count_include_pad=False
-        )
-        for shown in (wide, nll):
-            six = torch.zeros(1, 2, 3)
-            field = _fit_field(
-                six, lambda six: _affine_field(six, height, width), field, shown, known
-            )
+    known = torch.stack([(phases == index).float() for index in range(len(shown))])[None]
+    return nll, known
+
+
+def _displacement(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    start: Tensor,
+    settings: AlignSettings,
+) -> NDArray[np.float32]:
+    """Displacement field (2, height, width) of one tile, along y and x, that begins at `start`."""
+    nll, known = _nll_and_known(probabilities, labels)
+    height, width = labels.shape
 
     def penalty(nodes: Tensor) -> Tensor:
         rough = (nodes.diff(dim=2) ** 2).mean() + (nodes.diff(dim=3) ** 2).mean()
@@ -210,7 +233,7 @@ def _displacement(
 
     nodes = torch.zeros(1, 2, height // settings.grid + 2, width // settings.grid + 2)
     moved = _fit_field(
-        nodes, lambda nodes: _dense_field(nodes, height, width), field, nll, known, penalty
+        nodes, lambda nodes: _dense_field(nodes, height, width), start, nll, known, penalty
     )
     result: NDArray[np.float32] = moved[0].numpy()
     return result

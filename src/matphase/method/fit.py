@@ -334,7 +334,7 @@ def _calibrate(model: Model, held_out: Pool, stage: Stage) -> tuple[Model, Stack
     settings, run = model.settings.calibration, stage.run
     truth, n_phases = held_out.labels, len(model.phases)
     learned = truth
-    if settings.is_on and settings.scaling != "none" and settings.align:
+    if settings.scaling != "none" and settings.align:
         assert isinstance(model.segmenter, NetworkSegmenter)
         learned = align_labels(held_out, model.segmenter, model.settings, run).labels
     fitted, labels = calibrator.fit(
