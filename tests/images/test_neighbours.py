@@ -6,7 +6,7 @@ from matphase.images.annotations import Annotations
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.neighbours import central, check_neighbours
 from matphase.images.phases import PhaseTable
-from matphase.images.tiles import read_tile, tiles
+from matphase.images.tiles import Halo, read_tile, tiles
 from matphase.images.volume import Volume
 from matphase.learning.training_pool import Pool
 from matphase.settings import DataSettings
@@ -39,9 +39,15 @@ def stack(n: int) -> Volume:
 
 def images_of(volume: Volume, first: int, last: int, slices: int) -> np.ndarray:
     """Slices `first` to `last` - 1, each between its neighbours."""
-    tile = tiles((volume.n_slices, 32, 34), (volume.n_slices, 32, 34))[0]
-    some = type(tile)(0, (slice(first, last), *tile.core[1:]), tile.window)
+    every = tiles((volume.n_slices, 32, 34), (last - first, 32, 34), Halo(slices=slices // 2))
+    (some,) = (tile for tile in every if tile.core[0] == slice(first, last))
     return read_tile(volume, SCALE.of_slices(volume), some, slices)
+
+
+def test_a_tile_without_a_halo_does_not_show_neighbours() -> None:
+    tile = tiles((6, 32, 34), (2, 32, 34))[1]
+    with pytest.raises(ValueError, match="no halo for 3 slices"):
+        read_tile(stack(6), SCALE.of_slices(stack(6)), tile, 3)
 
 
 def values(images: np.ndarray) -> list[list[float]]:
@@ -58,8 +64,8 @@ def test_an_image_lies_between_its_neighbours_and_the_ends_repeat() -> None:
 def test_each_slice_of_a_tile_is_read_once() -> None:
     source = Counted(stack(8).to_array())
     volume = Volume.from_array(source)
-    images_of(volume, 2, 5, 3)
-    assert sorted(source.read) == [1, 2, 3, 4, 5]
+    images_of(volume, 3, 6, 3)
+    assert sorted(source.read) == [2, 3, 4, 5, 6]
 
 
 def test_a_network_that_sees_less_gets_the_middle() -> None:

@@ -138,7 +138,7 @@ def test_tiles_read_what_the_whole_volume_shows_there(
 AROUND = Halo(24, 8)
 
 
-def planned(memory: int, halo: Halo | None = AROUND) -> list[Tile]:
+def planned(memory: int, halo: Halo = AROUND) -> list[Tile]:
     """Tiles where a pass takes 100 bytes a pixel, and everything else 10 a pixel and slice."""
     shape = (40, 200, 300)
     return plan_tiles(
@@ -167,5 +167,5 @@ def test_too_little_memory_says_what_would_do() -> None:
     with pytest.raises(InputError, match=r"it: the smallest tile .* takes 350kB of .* to 350kB"):
         planned(10**5)
     with pytest.raises(InputError, match="it needs whole slices, and one of 200 x 300 px"):
-        planned(10**6, halo=None)
-    assert {one.shape for one in planned(110 * 200 * 300, halo=None)} == {(1, 200, 300)}
+        planned(10**6, halo=Halo(None))
+    assert {one.shape for one in planned(110 * 200 * 300, halo=Halo(None))} == {(1, 200, 300)}

@@ -70,11 +70,15 @@ def check_tiles(
 ) -> None:
     """Tiles give what the whole slice gives, as far as float32 goes."""
     halo = model.halo
-    if halo is None:
+    if halo.radius is None:
         assert model.segmenter.reach is None
         return
     height, width = images.shape[-2:]
-    cut = tiles((1, height, width), (1, height, halo.multiple), Halo(halo.radius, halo.multiple))
+    cut = tiles(
+        (1, height, width),
+        (1, height, halo.multiple),
+        Halo(halo.radius, halo.multiple, halo.slices),
+    )
     assert len(cut) > 2
     assert any(tile.window[2] != slice(0, width) for tile in cut), "else there is nothing to test"
     for tile in (cut[0], cut[len(cut) // 2], cut[-1]):
@@ -100,7 +104,7 @@ def test_every_model(name: str, tiny_settings: Settings, tmp_path: Path) -> None
         np.testing.assert_array_equal(weight, weights(again._model)[key], err_msg=key)
 
     reach = model.halo
-    width = 37 if reach is None else reach.radius + 3 * reach.multiple + 5 | 1
+    width = 37 if reach.radius is None else reach.radius + 3 * reach.multiple + 5 | 1
     images = image(model, width)
     whole = model.answer(images)
     check_shapes(whole, name, width)
@@ -171,7 +175,7 @@ def test_a_refiner_sits_behind_any_network(
     monkeypatch.setitem(registry.MODELS, "refined", Composition(registered, local="lcgar"))
     model = trained("refined", tiny_settings)
     assert set(model._model.networks) == {"ugsm", "idk", "lcgar"}
-    assert model._model.halo is None
+    assert model._model.halo.radius is None
     model.save(tmp_path / "model")
     images = image(model._model, 37)
     whole = model._model.answer(images)

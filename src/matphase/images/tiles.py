@@ -86,12 +86,12 @@ class Halo:
     """Surroundings of a core that a tile has to see.
 
     Attributes:
-        radius: pixels in y and x.
+        radius: pixels in y and x; None: the whole slice.
         multiple: windows begin and end at multiples of this number of pixels, or at the border.
         slices: number of slices above and below.
     """
 
-    radius: int = 0
+    radius: int | None = 0
     multiple: int = 1
     slices: int = 0
 
@@ -105,17 +105,21 @@ def tiles(shape: Shape, core: Shape, halo: Halo = Halo()) -> list[Tile]:
         halo: halo around each core, limited by the volume.
 
     Raises:
-        ValueError: a core is empty, or cores would not begin at multiples of `halo.multiple`.
+        ValueError: a core is empty, or cores would not begin at multiples of `halo.multiple`, or
+            they would be parts of slices where the halo is the whole slice.
     """
+    if halo.radius is None and core[1:] < shape[1:]:
+        raise ValueError(f"cores of {core} are parts of slices of {shape}, which are seen whole")
+    radius = halo.radius or 0
     for length, side in zip(core[1:], shape[1:], strict=True):
         if length < side and length % halo.multiple:
             raise ValueError(
                 f"tiles of {length} px do not begin at multiples of {halo.multiple} px"
             )
-    if min(core) < 1 or halo.radius < 0:
+    if min(core) < 1 or radius < 0:
         raise ValueError(f"there is no tile with core {core} and {halo}")
     z, rows, columns = (_pieces(side, length) for side, length in zip(shape, core, strict=True))
-    halos = ((halo.slices, 1), (halo.radius, halo.multiple), (halo.radius, halo.multiple))
+    halos = ((halo.slices, 1), (radius, halo.multiple), (radius, halo.multiple))
     found = []
     for number, part in enumerate(product(z, rows, columns)):
         window = tuple(
@@ -142,35 +146,40 @@ def read_tile(
 
     Raises:
         InputError: the slices cannot be used.
+        ValueError: the tile has too small a halo along z.
     """
-    seen = np.arange(tile.core[0].start, tile.core[0].stop)[:, None]
-    seen = np.clip(seen + np.arange(slices) - slices // 2, 0, volume.n_slices - 1)
-    first, last = int(seen.min()), int(seen.max()) + 1
-    stack = checked_block(volume, slice(first, last), *tile.window[1:])
-    for plane, (low, high) in zip(stack, ends[first:last], strict=True):
+    core, window = tile.core[0], tile.window[0]
+    seen = np.arange(core.start, core.stop)[:, None] + np.arange(slices) - slices // 2
+    seen = np.clip(seen, 0, volume.n_slices - 1) - window.start
+    if seen.min() < 0 or seen.max() >= window.stop - window.start:
+        raise ValueError(f"{tile} has no halo for {slices} slices")
+    stack = checked_block(volume, *tile.window)
+    for plane, (low, high) in zip(stack, ends[window], strict=True):
         plane[...] = scaled(plane, low, high)
-    return stack[:, np.newaxis] if slices == 1 else stack[seen - first]
+    return stack[:, np.newaxis] if slices == 1 else stack[seen]
 
 
 def plan_tiles(
     shape: Shape,
-    halo: Halo | None,
+    halo: Halo,
     pass_bytes: Callable[[int, int], int],
     pixel_bytes: int,
     memory: int,
     *,
     name: str,
+    remedy: str = "raise the memory limit to",
     max_slices: int = MAX_SLICES,
 ) -> list[Tile]:
     """Cut a volume into tiles that fit into memory: whole slices if they fit, else rectangles.
 
     Args:
         shape: (z, y, x) of the volume.
-        halo: halo that the networks need; None if they need whole slices.
+        halo: halo that the networks need.
         pass_bytes: memory of one pass over a slice of (height, width).
         pixel_bytes: further memory per pixel of a window and slice of the tile.
         memory: bytes that a tile may take.
         name: name of the computation for the message.
+        remedy: what the message asks the user to do; an amount of memory follows.
         max_slices: maximum number of slices of a tile of whole slices.
 
     Raises:
@@ -182,12 +191,13 @@ def plan_tiles(
     if once + each <= memory:
         # half of the memory for passes, which are faster in batches
         depth = min(memory // 2, memory - once) // each
-        return tiles(shape, (max(1, min(depth, max_slices, z)), height, width))
-    if halo is None:
+        whole = Halo(slices=halo.slices)
+        return tiles(shape, (max(1, min(depth, max_slices, z)), height, width), whole)
+    if halo.radius is None:
         raise InputError(
             f"{name} needs whole slices, and one of {height} x {width} px takes "
-            f"{amount_text(once + each)} of memory, but the limit is {amount_text(memory)}; raise "
-            f"the memory limit to {amount_text(once + each)}"
+            f"{amount_text(once + each)} of memory, but the limit is {amount_text(memory)}; "
+            f"{remedy} {amount_text(once + each)}"
         )
 
     def needed(shape: Shape) -> int:
@@ -200,7 +210,7 @@ def plan_tiles(
         least = amount_text(needed((1, rows, columns)))
         raise InputError(
             f"{name}: the smallest tile of a slice of {height} x {width} px takes {least} of "
-            f"memory, but the limit is {amount_text(memory)}; raise the memory limit to {least}"
+            f"memory, but the limit is {amount_text(memory)}; {remedy} {least}"
         )
     return tiles(shape, core, halo)
 
@@ -209,7 +219,7 @@ def window_side(core: int, side: int, halo: Halo) -> int:
     """Maximum side of the window of a core with side `core`, in pixels."""
     if core >= side:
         return side
-    return min(side, core + 2 * (-(-halo.radius // halo.multiple) * halo.multiple))
+    return min(side, core + 2 * (-(-(halo.radius or 0) // halo.multiple) * halo.multiple))
 
 
 def largest_core(shape: Shape, halo: Halo, fits: Callable[[Shape], bool]) -> Shape | None:
@@ -234,7 +244,7 @@ def largest_core(shape: Shape, halo: Halo, fits: Callable[[Shape], bool]) -> Sha
     for depth in DEPTHS:
         cells = bisect_right(sizes, False, key=lambda cells: too_large(cells, depth))
         # the window then has at most four times the pixels of its core
-        if cells * halo.multiple >= 2 * halo.radius:
+        if cells * halo.multiple >= 2 * (halo.radius or 0):
             break
     if cells == 0:
         return None

@@ -21,7 +21,7 @@ from matphase.method.calibrator import Calibrator
 from matphase.method.hcl import HCL
 from matphase.method.model import Model
 from matphase.method.results import GlobalStack
-from matphase.method.ugsm import DEFAULT_MEMORY, NetworkSegmenter
+from matphase.method.ugsm import DEFAULT_MEMORY, TRAINING_REMEDY, NetworkSegmenter
 from matphase.networks import registry
 from matphase.settings import CalibrationSettings, Settings
 from matphase.support.errors import InputError
@@ -347,9 +347,15 @@ def _answers(model: Model, pool: Pool) -> Iterator[tuple[NDArray[np.uint8], NDAr
     """Labels (height, width) and probabilities (phases, height, width) of each image."""
     height, width = pool.shape
     shape = (1, height, width)
-    halo = None if model.halo is None else replace(model.halo, slices=0)
+    halo = replace(model.halo, slices=0)  # the images of a pool have their neighbours already
     cut = plan_tiles(
-        shape, halo, model.pass_bytes, model.pixel_bytes(0), DEFAULT_MEMORY, name="training"
+        shape,
+        halo,
+        model.pass_bytes,
+        model.pixel_bytes(0),
+        DEFAULT_MEMORY,
+        name="the network",
+        remedy=TRAINING_REMEDY,
     )
     for number in range(len(pool)):
         labels = np.empty(shape, np.uint8)

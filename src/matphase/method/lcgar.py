@@ -317,9 +317,11 @@ def _values_at(stack: Stack, pixels: tuple[Indices, ...]) -> NDArray[Any]:
     """Values of a stack (n, height, width) at pixels that are sorted by slice."""
     slices, rows, columns = pixels
     parts = [np.empty(0, stack.dtype)]
-    for number in np.unique(slices):
-        here = slices == number
-        parts.append(stack[int(number)][rows[here], columns[here]])
+    numbers, first = np.unique(slices, return_index=True)
+    for number, here in zip(
+        numbers.tolist(), np.split(np.arange(len(slices)), first[1:]), strict=True
+    ):
+        parts.append(stack[number][rows[here], columns[here]])
     return np.concatenate(parts)
 
 

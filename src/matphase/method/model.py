@@ -120,14 +120,14 @@ class Model:
         return self.refiner is not None and self.refiner.deferral is not None
 
     @property
-    def halo(self) -> Halo | None:
-        """Halo that a tile needs; None if a network needs whole slices."""
-        reach = self.segmenter.reach
+    def halo(self) -> Halo:
+        """Halo that a tile needs."""
+        reach, slices = self.segmenter.reach, self.settings.slices // 2
         if reach is None:
-            return None
+            return Halo(None, slices=slices)
         if self.refiner is not None:
             reach = self.refiner.reach(reach)
-        return Halo(reach.radius, reach.multiple, self.settings.slices // 2)
+        return Halo(reach.radius, reach.multiple, slices)
 
     def pass_bytes(self, height: int, width: int) -> int:
         """Maximum memory of one pass of a network over one slice, in bytes."""

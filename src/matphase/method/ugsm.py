@@ -34,6 +34,8 @@ from matphase.support.seeds import mix
 
 DEFAULT_MEMORY = 2 * 10**9
 """Default limit of the memory of a tile, in bytes."""
+TRAINING_REMEDY = "use a smaller ugsm.width, or smaller images: training needs"
+"""What to do in training, where no user sets the limit."""
 
 
 def fit(
@@ -262,9 +264,17 @@ class NetworkSegmenter:
         images = pool.images
         n, _, height, width = images.shape
         found = GlobalStack.empty(n, self.n_phases, (height, width), pool.folder)
-        halo = None if self.reach is None else Halo(self.reach.radius, self.reach.multiple)
+        halo = Halo(None) if self.reach is None else Halo(self.reach.radius, self.reach.multiple)
         each = 20 * self.n_phases + 4 * images.shape[1] + 16
-        cut = plan_tiles((n, height, width), halo, self.pass_bytes, each, memory, name="training")
+        cut = plan_tiles(
+            (n, height, width),
+            halo,
+            self.pass_bytes,
+            each,
+            memory,
+            name="the network",
+            remedy=TRAINING_REMEDY,
+        )
         for tile in cut:
             z, rows, columns = tile.core
             seen = images[(z, slice(None), *tile.window[1:])]

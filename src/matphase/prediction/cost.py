@@ -75,7 +75,7 @@ def _trial(model: Model, volume: Volume) -> Tile:
     """Block in the middle of the volume; a whole slice if the networks need whole slices."""
     halo = model.halo
     shape = shape_of(volume)
-    if halo is None:
+    if halo.radius is None:
         cut = tiles(shape, (1, *shape[1:]))
     else:
         side = -(-TRIAL_SIDE // halo.multiple) * halo.multiple

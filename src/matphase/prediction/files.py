@@ -210,17 +210,13 @@ def open_stored(labels: Path, phases: PhaseTable | None = None) -> Stored:
         except (ValueError, KeyError, TypeError) as error:
             if phases is None:
                 raise InputError(
-                    f"{path} is not a record of a prediction; name the phases of {labels} "
-                    "(phases={'pore': 0, ...}; on the command line --label-map)"
+                    f"{path} is not a record of a prediction; name the phases of {labels} (phases=)"
                 ) from error
             return Stored(labels, phases, {}, volume)
         if phases is not None:
             table = _reordered(table, phases, labels)
     if table is None:
-        raise InputError(
-            f"{labels} has no record; name its phases (phases={{'pore': 0, ...}}; on the "
-            "command line --label-map)"
-        )
+        raise InputError(f"{labels} has no record; name its phases (phases=)")
     return Stored(labels, table, content if isinstance(content, dict) else {}, volume)
 
 
