@@ -288,7 +288,10 @@ def test_a_training_of_an_earlier_version_goes_on(
     record = json.loads((tmp_path / "run.json").read_text())
     del record["settings"]["align"]
     (tmp_path / "run.json").write_text(json.dumps(record))
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
     mp.MatPhase(settings=tiny_settings).fit(sample.images, sample.labels, NAMES, folder=tmp_path)
+    assert written, "stages were finished"
+    assert written == {path: path.stat().st_mtime_ns for path in written}, "none was trained again"
 
 
 # --- depth ----------------------------------------------------------------------------------------

@@ -249,5 +249,8 @@ def test_a_scan_may_bring_its_own_grey_scale(
     assert np.mean(result.labels == prediction.labels) > 0.99
 
 
-def test_a_small_shift_in_grey_is_taken(able: mp.MatPhase, sample: Sample) -> None:
-    able.predict(sample.images + 5)
+def test_a_small_shift_in_grey_is_taken(
+    able: mp.MatPhase, sample: Sample, prediction: mp.Prediction
+) -> None:
+    result = able.predict(sample.images + 5)
+    assert np.mean(result.labels == prediction.labels) > 0.5
