@@ -1,7 +1,7 @@
 """MatPhase: the stages joined up (paper section 3.4, figure 4)."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from importlib.util import find_spec
@@ -64,20 +64,36 @@ class Aligned:
     fields: NDArray[np.float32]
     summary: dict[str, Any]
 
+    def __repr__(self) -> str:
+        moved = self.summary["mean_displacement_px"]
+        return f"Aligned labels {self.labels.shape}, moved by {moved:.2f} px on average"
+
 
 class MatPhase:
     """Learns to name the phase of every voxel from a few labelled slices.
 
     Args:
         preset: `quick`, `small`, `best` or `paper`.
-        settings: all settings, instead of a preset.
+        settings: all settings, instead of a preset; or a mapping of those that differ from it, such
+            as {"ugsm": {"width": 32}}.
         seed: random seed; the same seed and data give the same model.
     """
 
     def __init__(
-        self, preset: PresetName = "small", *, settings: Settings | None = None, seed: int = 0
+        self,
+        preset: PresetName = "small",
+        *,
+        settings: Settings | Mapping[str, Any] | None = None,
+        seed: int = 0,
     ) -> None:
-        self.settings = settings or Settings.preset(preset)
+        if settings is not None and not isinstance(settings, Settings | Mapping):
+            raise InputError(
+                f"settings are Settings or a mapping such as {{'ugsm': {{'width': 32}}}}, got "
+                f"{type(settings).__name__}"
+            )
+        if not isinstance(settings, Settings):
+            settings = Settings.preset(preset).updated(settings or {})
+        self.settings = settings
         registry.composition(self.settings.model)  # a model that there is
         self.seed = seed
         self.team: Team = SingleProcess()
@@ -105,7 +121,7 @@ class MatPhase:
         lines = [
             f"phases: {self.phases}",
             f"trained: on {record['slices']} annotated slices, seed {self.seed}",
-            f"sees: {self.settings.slices} neighbouring slices",
+            f"sees: {self.settings.slices} slice{'s' if self.settings.slices > 1 else ''} at once",
             f"weights: {sum(map(parameters, self._trained.networks.values())):,}",
         ]
         if self.validation is not None:

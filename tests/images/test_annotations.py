@@ -178,9 +178,12 @@ def test_labels_of_some_slices_find_theirs_by_number_or_by_distance() -> None:
     [
         (9, None, r"give the numbers of the labelled slices \(label_slices=\)"),
         (9, [0, 1], "got 2 slice numbers for known, which has 3"),
-        (9, [0, 1, 9], "slices 0, 1, 9 of grey, which has slices 0 to 8"),
-        (9, [-1, 1, 2], "slices -1, 1, 2 of grey"),
-        (9, [0, 1, 1], "give each slice a different number"),
+        (9, [0, 1, 9], "slice 9 of grey, which has slices 0 to 8"),
+        (9, [-1, 1, 2], "slice -1 of grey"),
+        (9, [0, 1, 1], "give each labelled slice its own number"),
+        (9, [0.5, 1, 2], r"\[0.5, 1, 2\] are not slice indices"),
+        (9, [0, 1, 10**30], "are not slice indices"),
+        (9, ["a", 1, 2], "are not slice indices"),
     ],
 )
 def test_slices_that_cannot_be_labelled_are_refused(
@@ -189,3 +192,15 @@ def test_slices_that_cannot_be_labelled_are_refused(
     labels = Volume.from_array(np.zeros((3, 32, 34), np.uint8), name="known")
     with pytest.raises(InputError, match=says):
         labelled_slices(stack(there), labels, chosen)
+
+
+def test_labels_of_all_slices_are_those_of_the_chosen_ones() -> None:
+    grey = Volume.from_array(np.zeros((6, 32, 34), np.float32), name="grey")
+    every = np.zeros((6, 32, 34), np.uint8)
+    every[:, :16] = 1
+    every[3] = 7  # a value that only a slice has which is not asked for
+    phases = PhaseTable.from_names(["pore", "carbon"])
+    found = Annotations.of(grey, Volume.from_array(every, name="known"), phases, [4, 1])
+    assert found.z.tolist() == [1, 4]
+    np.testing.assert_array_equal(found.plane(0), every[1])
+    np.testing.assert_array_equal(found.plane(1), every[4])

@@ -1,6 +1,7 @@
 """What a prediction promises, whatever the model has learned."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import matphase as mp
 from matphase.images.phases import PhaseTable
 from matphase.prediction.prediction import prediction_bytes
 from matphase.settings import Settings
-from matphase.support.errors import InputError
+from matphase.support.errors import InputError, OutputError
 from samples import Sample, striped
 
 MAPS = ("labels", "global_labels", "entropy", "idk", "idk_score")
@@ -254,3 +255,35 @@ def test_a_small_shift_in_grey_is_taken(
 ) -> None:
     result = able.predict(sample.images + 5)
     assert np.mean(result.labels == prediction.labels) > 0.5
+
+
+def test_saving_does_not_replace_the_scan_it_came_from(
+    able: mp.MatPhase, sample: Sample, tmp_path: Path
+) -> None:
+    scan = tmp_path / "scan.tif"
+    mp.save(scan, mp.Volume.from_array(sample.images[:1]))
+    before = scan.read_bytes()
+    result = able.predict(scan)
+    with pytest.raises(OutputError, match="is an input"):
+        result.save(scan, overwrite=True)
+    assert scan.read_bytes() == before
+
+
+def test_saving_goes_on_after_a_kill(
+    able: mp.MatPhase, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """Stands for a kill, after which nothing is tidied up."""
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    result = able.predict(sample.images[:1])
+    with monkeypatch.context() as patch:
+        patch.setattr("matphase.prediction.prediction.publish", kill)
+        patch.setattr("matphase.prediction.prediction.remove", lambda _: None)
+        with pytest.raises(Killed):
+            result.save(tmp_path / "out.tif")
+    assert any(path.name.startswith(".out") for path in tmp_path.iterdir())
+    result.save(tmp_path / "out.tif")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

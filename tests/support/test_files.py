@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from matphase.support.errors import InputError, OutputError
-from matphase.support.files import atomic_write, check_output, reason, remove, replace
+from matphase.support.files import (
+    atomic_write,
+    check_output,
+    reason,
+    remove,
+    remove_at_once,
+    removed_name,
+    replace,
+)
 
 
 def names(folder: Path) -> set[str]:
@@ -212,3 +220,16 @@ def test_remove_takes_a_link_and_leaves_what_it_points_to(tmp_path: Path) -> Non
 )
 def test_a_reason_is_one_line(error: OSError, text: str) -> None:
     assert reason(error) == text
+
+
+def test_a_folder_that_is_removed_at_once_leaves_nothing_of_earlier_ones(tmp_path: Path) -> None:
+    folder = tmp_path / "model.partial"
+    left = removed_name(folder)
+    for place in (folder, left):
+        place.mkdir()
+        (place / "run.json").touch()
+    remove_at_once(folder)
+    assert list(tmp_path.iterdir()) == []
+    left.mkdir()
+    remove_at_once(folder)
+    assert list(tmp_path.iterdir()) == []

@@ -33,9 +33,9 @@ app.command("info", short_help="Show the metadata of a volume.")(info.info)
 app.command("train", short_help="Train a model on labelled slices.")(train.train)
 app.command("align", short_help="Align labels with the image.")(align.align)
 app.command("predict", short_help="Predict the phases of a volume.")(predict.predict)
-app.command("reproduce", short_help="Reproduce the paper's tables.")(reproduce.reproduce)
-app.command("measure", short_help="Measure properties with error bars.")(measure.measure)
 app.command("evaluate", short_help="Score a prediction.")(evaluate.evaluate)
+app.command("measure", short_help="Measure properties with error bars.")(measure.measure)
+app.command("reproduce", short_help="Reproduce the paper's tables.")(reproduce.reproduce)
 
 
 @app.callback()

@@ -7,6 +7,7 @@ import re
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
@@ -172,4 +173,10 @@ def keep_inputs(out: Path, *sources: str | Path | None) -> None:
     """
     from matphase.images.formats.hdf5 import split_path
 
-    check_not_input(out, [split_path(Path(source))[0] for source in sources if source is not None])
+    files: list[Path] = []
+    for source in sources:
+        if source is None:
+            continue
+        path = split_path(Path(source))[0]
+        files += [path] if path.exists() else map(Path, glob(str(path)))  # noqa: PTH207 - absolute
+    check_not_input(out, files)

@@ -85,7 +85,8 @@ def info(
         "type": str(opened.dtype),
         "grey values": f"{scale.low:.6g} to {scale.high:.6g} (percentiles 0.1 and 99.9)",
         "size in memory": f"{opened.nbytes / 1e6:.1f} MB",
-        "predict needs": f"--memory; in memory (Python) {needed / 1e6:.0f} MB more for 3 phases",
+        "predict needs": f"--memory (2 GB by default); a prediction of 3 phases that is kept in "
+        f"memory, in Python, {needed / 1e6:.0f} MB more",
     }
     if model is not None:
         from matphase.support.memory import amount_text

@@ -133,6 +133,10 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     return slices, height, width
 
 
+MAX_SLICES = 10**7
+"""Slice indices that an option can list."""
+
+
 def parse_slices(text: str | None) -> list[int] | None:
     """`0,10,20`, or `0:100:10` as in Python's `range`, as slice indices.
 
@@ -143,9 +147,14 @@ def parse_slices(text: str | None) -> list[int] | None:
         return None
     try:
         if ":" in text:
-            return list(range(*(int(part) for part in text.split(":"))))
+            numbers = range(*(int(part) for part in text.split(":")))
+            if len(numbers) > MAX_SLICES:
+                raise InputError(f"{text!r} are more slices than any volume has; correct it")
+            return list(numbers)
         return [int(part) for part in text.split(",")]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"{text!r} are not slice indices; write 0,10,20, or 0:100:10 for every tenth slice"
         ) from error

@@ -52,7 +52,10 @@ def train(
     validation_labels: Annotated[
         str | None, typer.Option(help="Labels of the validation slices.")
     ] = None,
-    validation_slices: LabelSlices = None,
+    validation_slices: Annotated[
+        str | None,
+        typer.Option(help="Which of the validation images have labels, as --label-slices."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted training.")
     ] = False,
@@ -80,7 +83,7 @@ def train(
     from matphase.images.phases import PhaseTable
     from matphase.settings import Settings
     from matphase.support.errors import InputError, Interrupted, OutputError
-    from matphase.support.files import check_output, remove
+    from matphase.support.files import check_output, remove_at_once
 
     phases = PhaseTable.parse(label_map)
     chosen = Settings.preset(preset)
@@ -140,7 +143,7 @@ def train(
                 raise KeyboardInterrupt from error
             kept = str(error) or f"stopped; the finished stages are kept in {partial}"
             raise Interrupted(f"{kept}; continue with --resume") from error
-    remove(partial)
+    remove_at_once(partial)
     if chosen.calibration.scaling == "auto" and trained.scaling is None:
         lack = "there are none" if validation is None else "some phases do not occur in them"
         say(

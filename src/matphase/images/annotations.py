@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import index
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,25 +53,30 @@ class Annotations:
             InputError: slices of images and labels differ in size, the numbers of the labelled
                 slices are not known, a label value is not in the table, or no pixel is known.
         """
-        numbers = labelled_slices(images, labels, label_slices)
+        given = np.arange(labels.n_slices)
+        if label_slices is not None and labels.n_slices == images.n_slices:
+            # labels of all slices, of which some are asked for
+            given = numbers = _valid(_whole_numbers(label_slices), images, labels)
+        else:
+            numbers = labelled_slices(images, labels, label_slices)
         if images.shape[-2:] != labels.shape[-2:]:
             raise InputError(
                 f"slices of {images.name} are {_size(images)} pixels but those of {labels.name} "
                 f"are {_size(labels)}; image and labels must cover the same pixels"
             )
         counts = []
-        for z, plane in enumerate(labels.slices()):
-            codes = phases.encode(plane, where=f"{labels.name}, slice {z}")
+        for z in given.tolist():
+            codes = phases.encode(labels.slice(z), where=f"{labels.name}, slice {z}")
             counts.append(np.bincount(codes.ravel(), minlength=256)[: len(phases)])
         found = np.array(counts, np.int64)
-        planes = np.flatnonzero(found.any(axis=1))
-        if not len(planes):
+        known = np.flatnonzero(found.any(axis=1))
+        if not len(known):
             raise InputError(
                 f"{labels.name}: every pixel has the ignore value {phases.ignore}; give labels "
                 "that contain phases"
             )
-        planes = planes[np.argsort(numbers[planes], kind="stable")]
-        return cls(numbers[planes], found[planes], labels, planes, phases)
+        known = known[np.argsort(numbers[known], kind="stable")]
+        return cls(numbers[known], found[known], labels, given[known], phases)
 
     def __len__(self) -> int:
         return len(self.z)
@@ -142,21 +148,42 @@ def labelled_slices(
     """
     n, there = labels.n_slices, images.n_slices
     if chosen is not None:
-        numbers = np.asarray(chosen, np.int64)
+        numbers = _whole_numbers(chosen)
         if len(numbers) != n:
             raise InputError(
                 f"got {len(numbers)} slice numbers for {labels.name}, which has {n} slices; "
-                "give one number per slice"
+                f"give one number for each of them, or labels of all {there} slices of "
+                f"{images.name}"
             )
     elif n == there:
         return np.arange(n)
     else:
         numbers = _by_spacing(images, labels)
-    if numbers.min() < 0 or numbers.max() >= there or len(np.unique(numbers)) < n:
-        listed = ", ".join(str(number) for number in numbers[:8]) + ", ..." * (n > 8)
+    return _valid(numbers, images, labels)
+
+
+def _whole_numbers(chosen: Sequence[int]) -> NDArray[np.int64]:
+    try:
+        return np.array([index(number) for number in chosen], np.int64)
+    except (TypeError, OverflowError) as error:
         raise InputError(
-            f"the labels of {labels.name} cannot belong to slices {listed} of {images.name}, "
-            f"which has slices 0 to {there - 1}; give each slice a different number"
+            f"label_slices={chosen!r} are not slice indices; give whole numbers such as [0, 10, 20]"
+        ) from error
+
+
+def _valid(numbers: NDArray[np.int64], images: Volume, labels: Volume) -> NDArray[np.int64]:
+    """The numbers, if they are those of slices of the images, each once."""
+    there = images.n_slices
+    beyond = numbers[(numbers < 0) | (numbers >= there)]
+    if len(beyond):
+        raise InputError(
+            f"{labels.name} cannot have labels of slice {beyond[0]} of {images.name}, which has "
+            f"slices 0 to {there - 1}; correct the numbers (label_slices=)"
+        )
+    if not len(numbers) or len(np.unique(numbers)) < len(numbers):
+        raise InputError(
+            f"the slice numbers of {labels.name} are none, or some occur twice; give each "
+            "labelled slice its own number (label_slices=)"
         )
     return numbers
 

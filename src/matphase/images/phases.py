@@ -349,8 +349,11 @@ def as_phase_table(phases: Phases) -> PhaseTable:
     """
     if isinstance(phases, PhaseTable):
         return phases
+    if isinstance(phases, str):
+        return PhaseTable.parse(phases)
     if isinstance(phases, Mapping):
-        return PhaseTable.from_mapping(phases)
+        values = dict(phases)
+        return PhaseTable.from_mapping(values, values.pop("ignore", None))
     return PhaseTable.from_names(list(phases))
 
 

@@ -7,7 +7,7 @@ from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
 from matphase.settings import Settings
 from matphase.support.errors import InputError, OutputError
-from matphase.support.files import atomic_write, remove
+from matphase.support.files import UNFINISHED, atomic_write, remove_at_once
 from matphase.support.seeds import fingerprint
 
 RECORD = "run.json"
@@ -31,7 +31,7 @@ def claim(run: Run, settings: Settings, annotated: Pool) -> None:
     path = run.folder / RECORD
     check_run_folder(run.folder)
     if run.restart:
-        remove(run.folder)
+        remove_at_once(run.folder)
     if not path.exists():
         with atomic_write(path) as beside:
             beside.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
@@ -69,4 +69,7 @@ def check_run_folder(folder: Path) -> None:
 
 
 def _is_free(folder: Path) -> bool:
-    return (folder / RECORD).exists() or not any(folder.iterdir())
+    # a kill while the record was written leaves its hidden beginning
+    return (folder / RECORD).exists() or all(
+        path.name.startswith(UNFINISHED) for path in folder.iterdir()
+    )

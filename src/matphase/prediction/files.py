@@ -14,7 +14,15 @@ from matphase.images.volume import Volume
 from matphase.prediction.maps import KINDS, Layer, MapKind, layers_of
 from matphase.scores.validation import Validation
 from matphase.support.errors import InputError, OutputError
-from matphase.support.files import atomic_write, check_not_input, check_output, remove, replace
+from matphase.support.files import (
+    atomic_write,
+    check_not_input,
+    check_output,
+    remove,
+    remove_at_once,
+    removed_name,
+    replace,
+)
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5", ".ome.zarr")
 
@@ -233,6 +241,8 @@ def _reordered(recorded: PhaseTable, wanted: PhaseTable, labels: Path) -> PhaseT
 
 # --- publishing -----------------------------------------------------------------------------------
 
+RUN = "run.json"
+"""In the working folder of `predict`: what tells the run from others."""
 READY = "record.json"
 EXPORTS = "files"
 
@@ -274,13 +284,14 @@ def publish(labels: Path, room: Path) -> None:
         file.write_text(text, "utf-8")
 
 
+def remove_leftovers(labels: Path) -> None:
+    """Remove what a kill left of a working folder that was being removed."""
+    remove(removed_name(working_folder(labels)))
+
+
 def remove_working_folder(labels: Path) -> None:
-    """Remove the working folder; renaming it first makes it disappear at once."""
-    finished = working_folder(labels).with_suffix(".done")
-    remove(finished)
-    if working_folder(labels).exists():
-        working_folder(labels).replace(finished)
-        remove(finished)
+    """Remove the working folder, and what an earlier call could not remove of it."""
+    remove_at_once(working_folder(labels))
 
 
 def _content(record: Path) -> Any:

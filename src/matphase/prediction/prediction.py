@@ -19,6 +19,7 @@ from matphase.images.volume import Volume
 from matphase.images.voxel_size import voxel_size_text
 from matphase.prediction.files import (
     EXPORTS,
+    RUN,
     Stored,
     check_places,
     layer_file,
@@ -264,8 +265,12 @@ class Prediction:
         kinds = {name for name in self.maps if KINDS[name].file is not None}
         layers = written_layers(kinds, self.phases, self.n_samples)
         own = [] if self.path is None else [layer_file(self.path, layer) for layer in layers]
+        if self._given is not None:
+            own += formats.files_of(self._given)
         check_places(labels, layers, overwrite=overwrite, sources=own)
         work = working_folder(labels)
+        if work.exists() and not (work / RUN).exists():
+            remove(work)  # an earlier call of this was killed
         if work.exists():
             raise OutputError(
                 f"{work} holds an unfinished prediction; finish it, or choose another name"

@@ -33,6 +33,7 @@ from matphase.prediction.files import (
     open_stored,
     publish,
     record_of,
+    remove_leftovers,
     remove_working_folder,
     working_folder,
     write_record,
@@ -158,6 +159,7 @@ def predict_to_files(
     # after a kill during publishing, some files may exist already
     going_on = (work / READY).exists() and not restart
     check_places(out, layers, overwrite=overwrite or going_on, sources=sources)
+    remove_leftovers(out)
     if folder is not None and out.parent.resolve() == folder.resolve():
         raise OutputError(f"{folder} is a model folder; write {out.name} into another folder")
     remote = workers is not None or scheduler is not None

@@ -38,12 +38,11 @@ from matphase.images.formats import ome_zarr_levels
 from matphase.images.phases import PhaseTable
 from matphase.images.tiles import Maps, Shape, Tile
 from matphase.images.volume import Volume
-from matphase.prediction.files import EXPORTS, is_zarr, layer_file, working_folder
+from matphase.prediction.files import EXPORTS, RUN, is_zarr, layer_file, working_folder
 from matphase.prediction.maps import Layer
 from matphase.support.errors import OutputError
 from matphase.support.files import nearest_folder, remove
 
-RUN = "run.json"
 MAPS = "maps-"
 NOTES = "blocks"
 Note = dict[str, Any]
@@ -178,6 +177,9 @@ class FileStore:
         """
         if is_zarr(self.labels):
             for layer in self.layers:
+                # chunks that a process wrote when it was killed
+                for unfinished in self.image(layer).rglob("*.partial"):
+                    unfinished.unlink()
                 labels = layer.kind.content != "number"
                 ome_zarr_levels.fill_pyramid(self.image(layer), labels=labels)
             return

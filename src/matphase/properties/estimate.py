@@ -72,7 +72,9 @@ class Property:
     @property
     def method(self) -> str:
         """Method of measurement, in a few words."""
-        return PROPERTIES[self.key.name].method
+        method = PROPERTIES[self.key.name].method
+        corrected = "validation" in self.segmentation_by
+        return f"{method}, corrected by validation slices" if corrected else method
 
     @property
     def standard_error(self) -> float | None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from matphase.support.errors import OutputError
 
+UNFINISHED = ".matphase-"
+"""Beginning of the hidden names under which files and folders are written."""
+
 
 def check_output(path: Path, *, overwrite: bool, replaces: str | None = None) -> None:
     """Check that an output path can be written, before any work is done.
@@ -85,13 +88,30 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def removed_name(folder: Path) -> Path:
+    """Name that `remove_at_once` gives a folder while it deletes it."""
+    return folder.with_name(f".{folder.name}.done")
+
+
+def remove_at_once(folder: Path) -> None:
+    """Delete a folder that disappears at once: a kill in between leaves no half of it in place.
+
+    What an earlier call could not delete is deleted, too.
+    """
+    retired = removed_name(folder)
+    remove(retired)
+    if folder.exists():
+        folder.replace(retired)
+        remove(retired)
+
+
 def replace(source: Path, target: Path) -> None:
     """Move a finished file or folder to `target`, and only then delete what was there before."""
     if not target.exists() or (source.is_file() and target.is_file()):
         source.replace(target)
         return
     # a folder cannot be replaced in one step
-    room = Path(tempfile.mkdtemp(prefix=".matphase-", dir=target.parent))
+    room = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=target.parent))
     retired = room / target.name
     try:
         target.replace(retired)
@@ -119,7 +139,7 @@ def atomic_write(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     check_output(path, overwrite=overwrite)
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(prefix=".matphase-", dir=path.absolute().parent))
+        room = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.absolute().parent))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     try:

@@ -73,10 +73,10 @@ class DiskArray:
             # a mapped file that the disk has no room for would end the process when it is written
             reserve(self._file, needed)
         except OSError as error:
-            where = folder or tempfile.gettempdir()
+            where = folder or "the folder for temporary files (TMPDIR)"
             raise OutputError(
                 f"cannot keep {needed / 1e9:.2g} GB of temporary files in {where}: "
-                f"{reason(error)}; free some space there"
+                f"{reason(error)}; free some space there, or make it writable"
             ) from error
 
     def __len__(self) -> int:

@@ -197,7 +197,7 @@ def _only_series(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
         )
     page = series[0].keyframe
     if page.samplesperpixel > 1:
-        raise InputError(f"{path} is a picture in colour (RGB); convert it to grey")
+        raise _colour(path)
     _check_codec(page, path)
     declared = int((tif.imagej_metadata or {}).get("images", 1))
     if series[0].size < declared * page.size:
@@ -209,6 +209,13 @@ def _only_series(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
             f"{path} is one part of an image in several files; save the image as one file"
         )
     return series[0]
+
+
+def _colour(path: Path) -> InputError:
+    return InputError(
+        f"{path} is a picture in colour (RGB); convert it to grey, or if these are a few slices, "
+        "write them with mp.save, or tifffile's photometric='minisblack'"
+    )
 
 
 def _check_codec(page: tifffile.TiffPage, path: Path) -> None:
@@ -278,7 +285,7 @@ def _read_header(path: Path) -> Header:
             )
         page = tif.pages.first
         if page.samplesperpixel > 1:
-            raise InputError(f"{path} is a picture in colour (RGB); convert it to grey")
+            raise _colour(path)
         _check_codec(page, path)
         dtype = np.dtype(page.dtype).newbyteorder("=")
         return Header((page.imagelength, page.imagewidth), dtype, *_voxel_size(tif))
