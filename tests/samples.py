@@ -23,3 +23,17 @@ def striped(n_slices: int, height: int, width: int, seed: int = 0) -> Sample:
     labels = (wave // 6 % 3).astype(np.uint8)
     brightness = np.array([10.0, 25.0, 80.0])[labels]
     return Sample((brightness + rng.normal(0, 6, labels.shape)).astype(np.float32), labels)
+
+
+class Counted:
+    """Voxels that note which slices were read."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        self.shape = array.shape
+        self.dtype = array.dtype
+        self.read: list[int] = []
+
+    def __getitem__(self, windows: tuple[slice, ...]) -> np.ndarray:
+        self.read.extend(range(windows[0].start, windows[0].stop))
+        return self._array[windows]

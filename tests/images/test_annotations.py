@@ -9,22 +9,9 @@ from matphase.images.annotations import Annotations, labelled_slices
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
 from matphase.support.errors import InputError
+from samples import Counted
 
 PHASES = PhaseTable.parse("pore=0,carbon=10,nickel=20,ignore=99")
-
-
-class Counted:
-    """Voxels that note which slices were read."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array
-        self.shape = array.shape
-        self.dtype = array.dtype
-        self.read: list[int] = []
-
-    def __getitem__(self, windows: tuple[slice, ...]) -> np.ndarray:
-        self.read.extend(range(windows[0].start, windows[0].stop))
-        return self._array[windows]
 
 
 def stack(n: int, **known: Any) -> Volume:

@@ -11,23 +11,10 @@ from matphase.images.volume import Volume
 from matphase.learning.training_pool import Pool
 from matphase.settings import DataSettings
 from matphase.support.errors import InputError
+from samples import Counted
 
 SCALE = IntensityScale(0, 10)
 PHASES = PhaseTable.from_names(("pore", "carbon"))
-
-
-class Counted:
-    """Voxels that note which slices were read."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array
-        self.shape = array.shape
-        self.dtype = array.dtype
-        self.read: list[int] = []
-
-    def __getitem__(self, windows: tuple[slice, ...]) -> np.ndarray:
-        self.read.extend(range(windows[0].start, windows[0].stop))
-        return self._array[windows]
 
 
 def stack(n: int) -> Volume:

@@ -1,6 +1,7 @@
 """The training pool: annotated slices, scaled and augmented, on disk."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,11 @@ class Pool:
 
     def counts(self) -> NDArray[np.int64]:
         """Number of known pixels of each phase, (phases,)."""
+        return self._counts.copy()
+
+    @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        # kept, since several stages ask for it and each count reads all slices
         counts = np.zeros(len(self.phases), np.int64)
         for number in range(len(self)):
             plane = self.labels[number]

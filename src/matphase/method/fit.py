@@ -15,8 +15,16 @@ from matphase.learning.smoothing import LabelChanges
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
 from matphase.learning.weights import phase_fractions
-from matphase.method import align, calibrator, conformal, hcl, hcl_idk, scaling, ugsm
-from matphase.method import training_folder as run_folder
+from matphase.method import (
+    align,
+    calibrator,
+    conformal,
+    hcl,
+    hcl_idk,
+    scaling,
+    training_folder,
+    ugsm,
+)
 from matphase.method.calibrator import Calibrator
 from matphase.method.hcl import HCL
 from matphase.method.model import Model
@@ -54,7 +62,7 @@ def fit_model(
     composition = registry.composition(settings.model)
     settings = _resolve_settings(settings, held_out)
     registry.check_installed(settings.model)
-    run.team.first(lambda: run_folder.claim(run, settings, annotated))
+    run.team.first(lambda: training_folder.claim(run, settings, annotated))
     stage = Stage(settings, run)
     pool, changes = annotated.prepared(settings.data)
     pool.require_every_phase("the training labels, smoothed,")
@@ -94,7 +102,7 @@ def refit_local(model: Model, annotated: Pool, run: Run) -> Model:
             f"the model {settings.model} has no local network that could be trained again; "
             "use a model that has one, such as matphase"
         )
-    run.team.first(lambda: run_folder.claim(run, settings, annotated))
+    run.team.first(lambda: training_folder.claim(run, settings, annotated))
     stage = Stage(settings, run)
     if settings.align.after:
         pool, _ = stage.aligned(annotated, model.segmenter)
