@@ -1,5 +1,6 @@
 """Texts of the command line as numbers, lists, pairs and settings."""
 
+import re
 import tomllib
 from collections.abc import Iterable
 from typing import Any
@@ -158,6 +159,27 @@ def parse_slices(text: str | None) -> list[int] | None:
         raise InputError(
             f"{text!r} are not slice indices; write 0,10,20, or 0:100:10 for every tenth slice"
         ) from error
+
+
+def parse_crop(text: str | None) -> list[slice] | None:
+    """`0:50,10:,:` as slices of the axes.
+
+    Raises:
+        InputError: a part is not START:STOP.
+    """
+    if text is None:
+        return None
+    crop = []
+    for part in text.split(","):
+        ends = re.fullmatch(r"(-?\d{1,18})?:(-?\d{1,18})?", part.strip())
+        if ends is None:
+            raise InputError(
+                f"{part.strip()!r} in --crop {text!r} is not START:STOP; write it like 0:50,10:,: "
+                "for the first 50 slices, rows from 10 on and all columns"
+            )
+        first, last = (None if end is None else int(end) for end in ends.groups())
+        crop.append(slice(first, last))
+    return crop
 
 
 def parse_memory(text: str) -> int:

@@ -1,5 +1,6 @@
 """Phase indices of a volume with their voxel size, on which every property is measured."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.phases import PhaseTable
+from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
 from matphase.support.errors import InputError
 
@@ -42,10 +43,13 @@ class Labelled:
     Attributes:
         volume: label values with axes, voxel size and unit.
         phases: their meaning.
+        region: bools of the same shape, true in the region of interest; None where all is in it.
+            Voxels outside of it are ignored, whatever their values.
     """
 
     volume: Volume
     phases: PhaseTable
+    region: Volume | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -90,8 +94,10 @@ class Labelled:
             InputError: a value that belongs to no phase.
         """
         out = np.empty((last - first, *self.shape[-2:]), np.uint8)
-        for place, plane in enumerate(self.volume.slices(first, last)):
-            out[place] = self._encode(plane, first + place)
+        planes = self.volume.slices(first, last)
+        regions = itertools.repeat(None) if self.region is None else self.region.slices(first, last)
+        for place, (plane, inside) in enumerate(zip(planes, regions, strict=False)):
+            out[place] = self._encode(plane, inside, first + place)
         return out
 
     def whole(self) -> Indices:
@@ -118,6 +124,12 @@ class Labelled:
             begin = max(first, place - overlap)
             yield Slab(self.read(begin, last), place - begin)
 
-    def _encode(self, plane: NDArray[Any], z: int) -> Indices:
+    def _encode(self, plane: NDArray[Any], inside: NDArray[np.bool_] | None, z: int) -> Indices:
         where = self.volume.name if self.volume.ndim == 2 else f"slice {z} of {self.volume.name}"
-        return self.phases.encode(plane, where=where)
+        if plane.dtype.kind == "f" and (nan := np.isnan(plane)).any():
+            inside = ~nan if inside is None else inside & ~nan
+        if inside is None:
+            return self.phases.encode(plane, where=where)
+        indices = np.full(plane.shape, IGNORE_INDEX, np.uint8)
+        indices[inside] = self.phases.encode(plane[inside], where=where)
+        return indices

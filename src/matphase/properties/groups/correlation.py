@@ -29,12 +29,12 @@ def measure(subject: Subject) -> Found:
     return found
 
 
-def correlation_bytes(shape: tuple[int, ...]) -> int:
-    """Memory that two-point correlations take, of a volume of any depth.
+def memory_needed(subject: Subject) -> int:
+    """Bytes that two-point correlations take, of a volume of any depth.
 
     Transforms work on pieces of three times the lag along the first axis, padded along the
     others, with about 55 bytes a voxel.
     """
-    depth, *sides = shape
+    depth, *sides = subject.labelled.shape
     padded = [side + min(LONGEST_LAG, side // 2) for side in sides]
     return 55 * min(depth, 3 * LONGEST_LAG) * math.prod(padded)
