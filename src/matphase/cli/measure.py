@@ -46,11 +46,13 @@ def measure(
     groups: Annotated[
         str | None,
         typer.Option(
+            "--groups",
+            "--only",
             help="Groups of properties to measure: fractions, interfaces, connectivity, "
-            "transport, sizes, correlation, chords, particles; several with commas."
+            "transport, sizes, correlation, chords, particles; several with commas.",
         ),
     ] = None,
-    axes: Annotated[
+    axis: Annotated[
         str | None,
         typer.Option(help="Axes of directed properties, such as z or z,x; all by default."),
     ] = None,
@@ -138,7 +140,7 @@ def measure(
             voxel_size=parse_voxel_size(voxel_size),
             unit=unit,
             groups=chosen,
-            axes=None if axes is None else parse_list(axes),
+            axis=None if axis is None else parse_list(axis),
             roles=parse_pairs(roles, "--roles"),
             conductivities=parse_numbers(conductivities, "--conductivities"),
             memory=parse_memory(memory),

@@ -237,7 +237,7 @@ def _reordered(recorded: PhaseTable, wanted: PhaseTable, labels: Path) -> PhaseT
             f"{', '.join(recorded.names)}; name the same phases"
         )
     order = [recorded.phases[recorded.index(name)] for name in wanted.names]
-    return PhaseTable(tuple(order), recorded.ignore)
+    return PhaseTable(tuple(order), recorded.ignored)
 
 
 # --- publishing -----------------------------------------------------------------------------------
