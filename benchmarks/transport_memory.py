@@ -134,9 +134,9 @@ def report(wanted: dict[str, Structure], rows: dict[str, Any]) -> str:
     heads = ["pores", "voxels", "tau along z", "taken / GB", "estimate / GB", "off by", "time / s"]
     return (
         "# Memory of the tortuosity factor\n\n"
-        "`python benchmarks/transport_memory.py --largest`. Taken is the peak memory of a process "
-        "that measures the group `transport` along z, less what it had before; the estimate is what "
-        "`measure` compares with its limit.\n\n" + grid(heads, lines)
+        "`python benchmarks/transport_memory.py --largest`. Taken is the peak memory of a "
+        "process that measures the group `transport` along z, less what it had before; the "
+        "estimate is what `measure` compares with its limit.\n\n" + grid(heads, lines)
     )
 
 

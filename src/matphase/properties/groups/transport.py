@@ -105,7 +105,7 @@ def _solve(
     def values_of(flow: float, share: float) -> list[float]:
         if tau is None:
             return [flow]
-        return [flow, share / flow if flow > 0 else math.inf]
+        return [flow, share / flow if flow != 0 else math.inf]
 
     whole = transport.transport(subject.indices, by_index, axis, subject.spacing)
     values = values_of(whole.effective, whole.volume_fraction)
