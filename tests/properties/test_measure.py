@@ -13,7 +13,7 @@ import zarr
 import matphase as mp
 from matphase.images.volume import Volume
 from matphase.prediction.prediction import Prediction
-from matphase.properties import labelled
+from matphase.properties import front, labelled, transport
 from matphase.properties.catalogue import Key
 from matphase.properties.interfaces import boundary_lengths
 from matphase.scores.validation import Validation
@@ -148,6 +148,27 @@ def test_what_does_not_fit_into_memory_is_left_out_with_a_note() -> None:
     assert {"porosity", "specific_surface_area", "mean_diameter"} <= keys(found)
     assert "tortuosity_factor" not in keys(found)
     assert any(note.startswith("transport needs") for note in found.notes)
+
+
+def test_the_default_limit_is_a_share_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "free_memory_bytes", lambda: 10**9)
+    assert "tortuosity_factor" in keys(mp.measure(electrode(), PHASES, groups="transport"))
+    monkeypatch.setattr(front, "free_memory_bytes", lambda: 10**6)
+    with pytest.raises(InputError, match=r"transport needs \S+MB .* limit of 800kB"):
+        mp.measure(electrode(), PHASES, groups="transport")
+
+
+def test_transport_is_left_out_by_what_flows_and_not_by_what_there_is() -> None:
+    labels = np.ones((40, 40, 40), np.uint8)
+    labels[:, :3, :3] = 0  # a channel along z
+    labels[:, 10:, 1:-1] = 0  # most of the pores, which reach no end but those along z and y
+    limit = transport.memory_needed(labels.size, 40 * 9)
+    labels[::2, 10:] = 1  # now they reach the end of y alone
+    along_z = mp.measure(labels, ["pore", "solid"], groups="transport", axis="z", memory=limit)
+    assert math.isfinite(along_z["tortuosity_factor", "pore", "z"].value)
+    labels[:, 10:, 1:-1] = 0
+    with pytest.raises(InputError, match="transport needs"):
+        mp.measure(labels, ["pore", "solid"], groups="transport", axis="z", memory=limit)
 
 
 def test_the_spread_of_samples_is_the_error_of_segmentation(

@@ -18,7 +18,7 @@ from matphase.support.errors import InputError
 
 TOLERANCE = 1e-4
 """Relative error of the effective conductivity that the solver may leave, by its own estimate."""
-_BYTES_PER_VOXEL, _BYTES_PER_FLOWING = 10, 190
+_BYTES, _BYTES_PER_VOXEL, _BYTES_PER_FLOWING = 10**7, 9, 205
 _MAX_CONTRAST = 1e9
 
 
@@ -115,7 +115,7 @@ def memory_needed(voxels: int, flowing: int) -> int:
         voxels: of the volume.
         flowing: those of them in clusters that join both ends of the axis.
     """
-    return _BYTES_PER_VOXEL * voxels + _BYTES_PER_FLOWING * flowing
+    return _BYTES + _BYTES_PER_VOXEL * voxels + _BYTES_PER_FLOWING * flowing
 
 
 def _check(
