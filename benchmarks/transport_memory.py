@@ -1,10 +1,9 @@
 """Memory that the tortuosity factor takes, beside its estimate.
 
-    python benchmarks/transport_memory.py [--largest]
+    python benchmarks/transport_memory.py [NAME ...]
 
-Each structure is measured along z in a process of its own. What it takes is its peak memory, less
-what it had before it read the labels. `--largest` adds 500^3 voxels, which takes some minutes and
-8 GB.
+Each structure, or those that are named, is measured along z in a process of its own. What it takes
+is its peak memory, less what it had before it read the labels. The largest takes 8 GB.
 """
 
 import argparse
@@ -18,11 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
-from common import in_a_process, publish
+from common import in_a_process, publish, recorded
 from numpy.typing import NDArray
 from scipy import ndimage
 
 import matphase as mp
+from matphase.images.mask import region_of
 from matphase.properties.front import measure
 from matphase.properties.groups import MEMORY
 from matphase.properties.groups.subject import Subject
@@ -61,8 +61,8 @@ STRUCTURES = {
     "pores only": Structure((150, 150, 150), 1.0, 0),
     "blobs in a cylinder, 40 %": Structure((240, 240, 240), 0.4, 4, cylinder=True),
     "blobs, 40 %, thick slices": Structure((100, 250, 250), 0.4, 4, voxel_size=(5.0, 1.0, 1.0)),
+    "blobs, 30 %": Structure((500, 500, 500), 0.3, 5),
 }
-LARGEST = {"blobs, 30 %": Structure((500, 500, 500), 0.3, 5)}
 
 
 def worker(labels_file: str, structure: Structure) -> dict[str, Any]:
@@ -83,14 +83,8 @@ def worker(labels_file: str, structure: Structure) -> dict[str, Any]:
     )
     seconds = time.perf_counter() - started
     taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    region = mp.open(labels)
-    if structure.cylinder:
-        from matphase.images.mask import region_of
-
-        inside = region_of("circle", region)
-    else:
-        inside = None
     volume = mp.open(labels, voxel_size=structure.voxel_size, unit="um")
+    inside = region_of("circle", volume) if structure.cylinder else None
     plan = Plan.checked(phases, "zyx", groups="transport", axes="z")
     subject = Subject(Labelled(volume, phases, inside), plan, in_full=True)
     return {
@@ -103,38 +97,38 @@ def worker(labels_file: str, structure: Structure) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure all structures, and write results/transport_memory.{json,md}."""
+    """Measure structures, and write results/transport_memory.{json,md}."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--largest", action="store_true", help="also measure 500^3 voxels")
-    wanted = {**STRUCTURES, **(LARGEST if parser.parse_args().largest else {})}
-    rows = {}
+    parser.add_argument("names", nargs="*", metavar="NAME", help="structures; all by default")
+    wanted = parser.parse_args().names or list(STRUCTURES)
+    rows = recorded("transport_memory").get("structures", {})
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "labels.npy"
-        for name, structure in wanted.items():
-            np.save(file, structure.labels())
-            rows[name] = in_a_process(__file__, WORKER, file, json.dumps(structure))
+        for name in wanted:
+            np.save(file, STRUCTURES[name].labels())
+            rows[name] = in_a_process(__file__, WORKER, file, json.dumps(STRUCTURES[name]))
             print(name, rows[name], flush=True)
-    publish("transport_memory", {"structures": rows}, report(wanted, rows))
+    publish("transport_memory", {"structures": rows}, report(rows))
 
 
-def report(wanted: dict[str, Structure], rows: dict[str, Any]) -> str:
+def report(rows: dict[str, Any]) -> str:
     """The results as a page."""
     lines = [
         [
             name,
-            " x ".join(map(str, wanted[name].shape)),
+            " x ".join(map(str, STRUCTURES[name].shape)),
             f"{row['tau']:.3g}",
             f"{row['taken'] / 1e9:.2f}",
             f"{row['estimate'] / 1e9:.2f}",
             f"{100 * (row['estimate'] / row['taken'] - 1):+.0f} %",
             f"{row['seconds']:.0f}",
         ]
-        for name, row in rows.items()
+        for name, row in ((name, rows[name]) for name in STRUCTURES if name in rows)
     ]
     heads = ["pores", "voxels", "tau along z", "taken / GB", "estimate / GB", "off by", "time / s"]
     return (
         "# Memory of the tortuosity factor\n\n"
-        "`python benchmarks/transport_memory.py --largest`. Taken is the peak memory of a "
+        "`python benchmarks/transport_memory.py`. Taken is the peak memory of a "
         "process that measures the group `transport` along z, less what it had before; the "
         "estimate is what `measure` compares with its limit.\n\n" + grid(heads, lines)
     )

@@ -102,6 +102,44 @@ def test_a_volume_one_voxel_thick_is_measured_as_the_slice_that_it_is() -> None:
     assert [(one.key, one.value) for one in thick] == [(one.key, one.value) for one in flat]
 
 
+@pytest.mark.parametrize("voxel_size", [1e-9, 1e9, (1e4, 1, 1), (1e9, 1e5, 1e9)])
+@pytest.mark.filterwarnings("error")
+def test_lengths_at_the_limits_give_numbers(voxel_size: Any) -> None:
+    labels = electrode((16, 20, 24))
+    expected = mp.measure(labels, PHASES, groups=["fractions", "connectivity"])
+    found = mp.measure(labels, PHASES, voxel_size=voxel_size, unit="um")
+    for one in found:
+        if one.key.name not in ("particle_median_diameter", "dispersion_index"):
+            assert 0 <= one.value < math.inf, one.key
+    assert [found[one.key].value for one in expected] == [one.value for one in expected]
+
+
+def test_many_phases_say_what_is_left_out() -> None:
+    labels = np.random.default_rng(0).integers(0, 200, (8, 24, 24)).astype(np.uint8)
+    names = [f"grain {number}" for number in range(200)]
+    found = mp.measure(labels, names)
+    assert keys(found) == {"volume_fraction"}
+    assert any("transport, sizes, correlation, chords take long" in note for note in found.notes)
+    asked = mp.measure(labels, names, groups="interfaces")
+    assert asked["interface_area", "grain 3|grain 4"].value > 0
+    assert any("no sampling errors" in note for note in asked.notes)
+
+
+def test_phases_that_are_absent_change_nothing_for_the_others() -> None:
+    names = [*PHASES, *(f"absent {number}" for number in range(190))]
+    with_them, without = (mp.measure(electrode((12, 20, 24)), given) for given in (names, PHASES))
+    for one in without:
+        other = with_them[one.key]
+        assert (other.value, other.sampling) == pytest.approx(
+            (one.value, one.sampling), nan_ok=True
+        ), one.key
+    for one in with_them:
+        if one.key not in {other.key for other in without} and "absent" in one.key.of:
+            none = 0 if one.key.name in ("volume_fraction", "interface_area") else math.nan
+            if one.key.name != "specific_surface_area":
+                assert one.value == pytest.approx(none, nan_ok=True), one.key
+
+
 def test_an_absent_phase_is_no_reason_to_fail() -> None:
     labels = np.where(electrode() == 1, 0, electrode()).astype(np.uint8)
     found = mp.measure(labels, PHASES)
@@ -162,7 +200,7 @@ def test_transport_is_left_out_by_what_flows_and_not_by_what_there_is() -> None:
     labels = np.ones((40, 40, 40), np.uint8)
     labels[:, :3, :3] = 0  # a channel along z
     labels[:, 10:, 1:-1] = 0  # most of the pores, which reach no end but those along z and y
-    limit = transport.memory_needed(labels.size, 40 * 9)
+    limit = transport.memory_needed(labels.size, 40 * 9, (1.0, 1.0, 1.0))
     labels[::2, 10:] = 1  # now they reach the end of y alone
     along_z = mp.measure(labels, ["pore", "solid"], groups="transport", axis="z", memory=limit)
     assert math.isfinite(along_z["tortuosity_factor", "pore", "z"].value)
@@ -425,6 +463,9 @@ def test_a_lazy_array_is_not_loaded_whole(monkeypatch: pytest.MonkeyPatch) -> No
         ),
         (electrode(), ["a", "b", "c"], {"groups": "particles"}, "roles="),
         (electrode()[:1], PHASES, {"groups": "transport", "axis": "z"}, "one voxel thick"),
+        (electrode(), PHASES, {"voxel_size": 1e-320, "unit": "um"}, "um long along z, which no"),
+        (electrode(), PHASES, {"voxel_size": 1e308, "unit": "nm"}, "1e.308 nm long along z"),
+        (electrode(), PHASES, {"voxel_size": (1, 1e6, 1), "unit": "um"}, "1e.06 times as long"),
         (electrode(), PHASES, {"mask": np.ones((4, 4))}, "mask has shape 4 x 4"),
         (electrode(), PHASES, {"crop": np.s_[:30, :, :]}, "along z is :30, .* 0 to 23"),
         (electrode(), PHASES, {"crop": np.s_[:, :, :, :]}, "4 parts .* axes z, y, x"),

@@ -182,11 +182,15 @@ def parse_crop(text: str | None) -> list[slice] | None:
     return crop
 
 
+MOST_MEMORY = 10**18
+"""Bytes that `--memory` can ask for."""
+
+
 def parse_memory(text: str) -> int:
     """`500MB`, `2GB` or `2GiB` as bytes.
 
     Raises:
-        InputError: it is not an amount of memory above zero.
+        InputError: it is not an amount of memory above zero, or more than any machine has.
     """
     from dask.utils import parse_bytes
 
@@ -195,6 +199,8 @@ def parse_memory(text: str) -> int:
         amount = parse_bytes(text) if any(sign.isdigit() for sign in text) else 0
     except (ValueError, OverflowError):
         amount = 0
-    if amount <= 0:
+    if not 0 < amount <= MOST_MEMORY:
+        if len(text) > 20:
+            text = f"{text[:20]}..."
         raise InputError(f"--memory {text!r} is not an amount of memory; write it like 2GB")
     return int(amount)

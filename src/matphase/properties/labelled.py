@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
+from matphase.images.voxel_size import converted
 from matphase.support.errors import InputError
 
 Indices: TypeAlias = NDArray[np.uint8]
@@ -21,6 +22,11 @@ Spacing: TypeAlias = tuple[float, ...]
 
 SLAB_VOXELS = 64 * 10**6
 """Approximate number of voxels in memory where a property is summed over slabs."""
+
+SHORTEST, LONGEST = 1e-15, 1e3
+"""Least and greatest length of a voxel in metres; numbers far beyond overflow."""
+MOST_STRETCHED = 1e4
+"""Greatest ratio of two lengths of a voxel; directions that surfaces need then coincide."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +80,30 @@ class Labelled:
     def unit(self) -> str | None:
         """Unit of length, or None where the voxel size is not known."""
         return None if self.spacing is None else self.volume.unit
+
+    def check_spacing(self) -> None:
+        """Refuse voxels that no scan has, of which numbers would overflow or mean nothing.
+
+        Raises:
+            InputError: a length outside of 1e-15 m to 1 km, or lengths that differ by more than
+                a factor of 10^4.
+        """
+        if self.spacing is None or self.unit is None:
+            return
+        for axis, length in zip(self.axes, self.spacing, strict=True):
+            if not SHORTEST <= converted(length, self.unit, "m") <= LONGEST:
+                raise InputError(
+                    f"a voxel of {self.volume.name} is {length:g} {self.unit} long along {axis}, "
+                    "which no scan has; check voxel_size= and unit="
+                )
+        longest, shortest = max(self.spacing), min(self.spacing)
+        if longest > MOST_STRETCHED * shortest:
+            one, other = (self.axes[self.spacing.index(length)] for length in (longest, shortest))
+            raise InputError(
+                f"a voxel of {self.volume.name} is {longest / shortest:.3g} times as long along "
+                f"{one} as along {other}, so its slices are no volume to measure; check "
+                "voxel_size=, or measure slices one by one"
+            )
 
     def axis(self, name: str) -> int:
         """Number of the axis with this name.

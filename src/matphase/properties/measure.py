@@ -11,7 +11,7 @@ from matphase.properties import corrections
 from matphase.properties.catalogue import PROPERTIES, Key, unit_of
 from matphase.properties.estimate import Measurements, Property
 from matphase.properties.groups import MEASURE, MEMORY
-from matphase.properties.groups.subject import Found, Subject
+from matphase.properties.groups.subject import MANY, Found, Subject
 from matphase.properties.labelled import Labelled
 from matphase.properties.plan import Plan
 from matphase.properties.sampling import needed_volume
@@ -51,6 +51,7 @@ def measure_labelled(
         InputError: a label that belongs to no phase, no voxel that is not ignored, samples of
             another shape, or nothing that could be measured.
     """
+    labelled.check_spacing()
     for one in samples:
         if one.shape != labelled.shape:
             raise InputError(
@@ -69,8 +70,8 @@ def measure_labelled(
             "phases=, mask= and crop="
         )
     drawn = samples if len(samples) >= MIN_SAMPLES else ()
+    whole.correlate = MEMORY["correlation"](whole) <= memory and len(whole.present) <= MANY
     groups = _that_fit(whole, drawn, memory, notes)
-    whole.correlate = MEMORY["correlation"](whole) <= memory
     reporter.start("measure", len(groups) * (1 + len(drawn)))
     found = _measured(whole, groups, reporter)
     values = [
@@ -116,7 +117,16 @@ def _that_fit(
 ) -> list[str]:
     """Groups that can be measured within the memory, on the volume and on all samples of it."""
     fit = []
-    for group in whole.plan.groups:
+    asked, phases = list(whole.plan.groups), len(whole.present)
+    if whole.plan.everything and phases > MANY:
+        # each of the others works on one phase after the other
+        left_out = [group for group in asked if group not in ("fractions", "particles")]
+        asked = [group for group in asked if group not in left_out]
+        notes.append(
+            f"{', '.join(left_out)} take long for {phases} phases and were left out; ask for them "
+            "with groups=, or merge phases"
+        )
+    for group in asked:
         needed = 0
         if (of := MEMORY.get(group)) is not None:
             # samples one by one, so that only one of them is in memory

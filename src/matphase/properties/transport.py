@@ -18,7 +18,8 @@ from matphase.support.errors import InputError
 
 TOLERANCE = 1e-4
 """Relative error of the effective conductivity that the solver may leave, by its own estimate."""
-_BYTES, _BYTES_PER_VOXEL, _BYTES_PER_FLOWING = 10**7, 9, 205
+_BYTES, _BYTES_PER_VOXEL, _BYTES_PER_FLOWING, _BYTES_PER_UNEVEN = 10**7, 9, 205, 240
+_EVEN = 1.6  # ratio of two lengths of a voxel from which on some couplings count as weak
 _MAX_CONTRAST = 1e9
 
 
@@ -108,14 +109,18 @@ def transport(
     )
 
 
-def memory_needed(voxels: int, flowing: int) -> int:
+def memory_needed(voxels: int, flowing: int, spacing: Spacing, conductivities: int = 1) -> int:
     """Bytes that `transport` takes, the volume included (benchmarks/results/transport_memory.md).
 
     Args:
         voxels: of the volume.
         flowing: those of them in clusters that join both ends of the axis.
+        spacing: length of a voxel along each axis.
+        conductivities: number of different ones that conduct.
     """
-    return _BYTES + _BYTES_PER_VOXEL * voxels + _BYTES_PER_FLOWING * flowing
+    even = conductivities == 1 and max(spacing) <= _EVEN * min(spacing)
+    per_flowing = _BYTES_PER_FLOWING if even else _BYTES_PER_UNEVEN
+    return _BYTES + _BYTES_PER_VOXEL * voxels + per_flowing * flowing
 
 
 def _check(

@@ -14,6 +14,9 @@ def measure(subject: Subject) -> Found:
     """Two-point correlation of each phase, averaged over directions."""
     found, lines, distance = Found(), {}, np.zeros(0)
     for index, name in enumerate(subject.names):
+        if index not in subject.present:
+            found.values[Key("correlation_length", name)] = math.nan
+            continue
         counts = subject.pairs(index)
         radial = correlation.radial_correlation(counts, subject.spacing)
         found.values[Key("correlation_length", name)] = correlation.autocorrelation_length(radial)

@@ -22,6 +22,9 @@ from matphase.properties.survey import Survey, survey
 LONGEST_LAG = 64
 """In voxels. Where the correlation does not end within it, the error by correlation is infinite."""
 
+MANY = 30
+"""Most phases with which everything is measured unless groups are asked for by name."""
+
 
 @dataclass
 class Found:
@@ -49,7 +52,8 @@ class Subject:
         in_full: also compute sampling errors and curves; samples of a prediction need neither.
 
     Attributes:
-        correlate: whether there is memory for two-point correlations.
+        correlate: whether there is memory for two-point correlations, and time: not with `MANY`
+            phases.
     """
 
     def __init__(self, labelled: Labelled, plan: Plan, *, in_full: bool) -> None:
@@ -72,6 +76,11 @@ class Subject:
             InputError: a value that belongs to no phase.
         """
         return survey(indices for indices, _ in self.slabs())
+
+    @cached_property
+    def present(self) -> NDArray[np.int64]:
+        """Indices of the phases that there are in the volume."""
+        return np.flatnonzero(self.survey.voxels[: len(self.names)])
 
     @property
     def names(self) -> tuple[str, ...]:

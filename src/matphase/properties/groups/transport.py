@@ -52,11 +52,16 @@ def measure(subject: Subject) -> Found:
 
 def memory_needed(subject: Subject) -> int:
     """Bytes that transport takes: most of it for the voxels in which something flows."""
-    ways = [[name] for name in _single(subject)]
-    if subject.plan.conductivities:
-        ways.append(_together(subject))
-    flowing = max((_most_flowing(subject, way) for way in ways), default=0)
-    return transport.memory_needed(math.prod(subject.labelled.shape), flowing)
+    given = subject.plan.conductivities
+    ways = [([name], 1) for name in _single(subject)]
+    if given:
+        together = _together(subject)
+        ways.append((together, len({given[name] for name in together})))
+    voxels = math.prod(subject.labelled.shape)
+    return max(
+        transport.memory_needed(voxels, _most_flowing(subject, names), subject.spacing, different)
+        for names, different in ways
+    )
 
 
 def _single(subject: Subject) -> tuple[str, ...]:
