@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from matphase.cli.parsing import (
-    parse_list,
     parse_crop,
+    parse_list,
     parse_memory,
     parse_numbers,
     parse_pairs,
