@@ -102,7 +102,7 @@ def labelled(voxels: NDArray[Any]) -> Volume:
 def properties(source: Any, phases: mp.PhaseTable | None = None) -> Measurements:
     """The properties that are compared, of labels or of a prediction."""
     groups = ("fractions", "interfaces", "transport")
-    return mp.measure(source, phases, groups=groups, axes=("z",))
+    return mp.measure(source, phases, groups=groups, axis=("z",))
 
 
 def row(exact: Measurements, found: Measurements, key: Key) -> dict[str, float | None]:

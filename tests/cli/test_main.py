@@ -70,7 +70,7 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
         ("align", "MODEL --images --labels --out --label-map --overwrite"),
         (
             "measure",
-            "LABELS --label-map --voxel-size --unit --groups --axes --roles --conductivities "
+            "LABELS --label-map --voxel-size --unit --groups --only --axis --roles --conductivities "
             "--json --csv --pictures --pybamm --bpx --bpx-template --electrode --memory "
             "--overwrite",
         ),

@@ -36,7 +36,7 @@ def test_a_table_and_files_say_the_same(blobs: Path, call: Call) -> None:
         MAP,
         "--groups",
         "fractions,interfaces,transport",
-        "--axes",
+        "--axis",
         "z",
         "--json",
         "out.json",
@@ -119,7 +119,7 @@ def test_messages_and_notes_name_options(blobs: Path, call: Call, refused: Refus
 
 def test_parameters_for_pybamm(blobs: Path, call: Call) -> None:
     result = call(
-        "measure", "blobs.tif", "--label-map", MAP, "--axes", "x", "--pybamm", "p.json", "-q"
+        "measure", "blobs.tif", "--label-map", MAP, "--axis", "x", "--pybamm", "p.json", "-q"
     )
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
     entries = json.loads(Path("p.json").read_text())
@@ -133,7 +133,7 @@ def test_parameters_for_pybamm(blobs: Path, call: Call) -> None:
     [
         (["blobs.tif"], "--label-map"),
         (["blobs.tif", "--label-map", "pore=0,carbon=1"], "label value 2"),
-        (["blobs.tif", "--label-map", MAP, "--axes", "t"], "no axis 't' for --axes"),
+        (["blobs.tif", "--label-map", MAP, "--axis", "t"], "no axis 't' for --axis"),
         (["blobs.tif", "--label-map", MAP, "--groups", "colour"], "no group 'colour' for --groups"),
         (["blobs.tif", "--label-map", MAP, "--groups", "fraction"], "did you mean 'fractions'"),
         (["blobs.tif", "--label-map", MAP, "--roles", "pore"], "NAME=VALUE"),

@@ -115,7 +115,7 @@ def test_an_absent_phase_is_no_reason_to_fail() -> None:
 def test_a_phase_that_reaches_no_end_has_an_infinite_tortuosity() -> None:
     labels = electrode()
     labels[12] = 2
-    found = mp.measure(labels, PHASES, groups=["transport"], axes=["z"])
+    found = mp.measure(labels, PHASES, groups=["transport"], axis=["z"])
     assert found["tortuosity_factor", "pore", "z"].value == math.inf
     assert found["effective_diffusivity", "pore", "z"].value == 0
     assert found["tortuosity_factor", "pore", "z"].interval() is None
@@ -124,7 +124,7 @@ def test_a_phase_that_reaches_no_end_has_an_infinite_tortuosity() -> None:
 def test_phases_that_conduct_together_conduct_more_than_the_better_one_alone() -> None:
     def of(**conductivities: float) -> float:
         found = mp.measure(
-            electrode(), PHASES, groups=["transport"], axes=["x"], conductivities=conductivities
+            electrode(), PHASES, groups=["transport"], axis=["x"], conductivities=conductivities
         )
         names = "|".join(conductivities)
         return found["effective_conductivity", names, "x"].value
@@ -215,7 +215,7 @@ def test_a_property_that_one_sample_lacks_has_no_bounds(model: mp.MatPhase, samp
     blocked[12] = 2
     maps = {"labels": labels, "samples": np.stack([labels, labels, blocked])}
     result = Prediction(maps, model.phases, Volume.from_array(labels))
-    tau = mp.measure(result, groups=["transport"], axes=["z"])["tortuosity_factor", "pore", "z"]
+    tau = mp.measure(result, groups=["transport"], axis=["z"])["tortuosity_factor", "pore", "z"]
     assert tau.segmentation == math.inf
     assert tau.interval() == (0, math.inf)
 
@@ -226,7 +226,7 @@ def test_an_ignored_rim_changes_neither_transport_nor_its_error() -> None:
     framed[:, 8:40, 10:50] = core
     phases = mp.PhaseTable.parse("pore=0,carbon=1,nickel=2,ignore=255")
     one, two = (
-        mp.measure(labels, phases, groups=["transport"], axes=["z"])[
+        mp.measure(labels, phases, groups=["transport"], axis=["z"])[
             "effective_diffusivity", "pore", "z"
         ]
         for labels in (core, framed)

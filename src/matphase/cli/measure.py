@@ -1,6 +1,5 @@
 """`matphase measure`: the properties of an electrode, with error bars."""
 
-import json as json_format
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -47,11 +46,13 @@ def measure(
     groups: Annotated[
         str | None,
         typer.Option(
+            "--groups",
+            "--only",
             help="Groups of properties to measure: fractions, interfaces, connectivity, "
-            "transport, sizes, correlation, chords, particles; several with commas."
+            "transport, sizes, correlation, chords, particles; several with commas.",
         ),
     ] = None,
-    axes: Annotated[
+    axis: Annotated[
         str | None,
         typer.Option(help="Axes of directed properties, such as z or z,x; all by default."),
     ] = None,
@@ -139,7 +140,7 @@ def measure(
             voxel_size=parse_voxel_size(voxel_size),
             unit=unit,
             groups=chosen,
-            axes=None if axes is None else parse_list(axes),
+            axis=None if axis is None else parse_list(axis),
             roles=parse_pairs(roles, "--roles"),
             conductivities=parse_numbers(conductivities, "--conductivities"),
             memory=parse_memory(memory),
@@ -189,8 +190,9 @@ def _write_pictures(found: "Measurements", folder: Path) -> None:
 
 def _read_json(path: Path) -> Any:
     from matphase.support.errors import InputError
+    from matphase.support.records import read_json
 
     try:
-        return json_format.loads(path.read_text("utf-8"))
+        return read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON; give a BPX file") from error

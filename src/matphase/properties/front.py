@@ -29,7 +29,7 @@ def measure(
     voxel_size: float | Sequence[float] | None = None,
     unit: str | None = None,
     groups: str | Sequence[str] | None = None,
-    axes: str | Sequence[str] | None = None,
+    axis: str | Sequence[str] | None = None,
     roles: Mapping[str, str] | None = None,
     conductivities: Mapping[str, float] | None = None,
     memory: int = DEFAULT_MEMORY,
@@ -48,7 +48,7 @@ def measure(
         voxel_size: one length, or one per axis in axes order, instead of the file's.
         unit: unit of `voxel_size`: nm, um, mm, cm or m.
         groups: one or several of `matphase.properties.plan.GROUPS`; all by default.
-        axes: one or several axes of directed properties, such as "z" or "zx"; all by default.
+        axis: one or several axes of directed properties, such as "z" or "zx"; all by default.
         roles: {"pore": name, "active": name, "binder": name}, for phases with uncommon names.
         conductivities: {phase: conductivity} of all phases that conduct together.
         memory: bytes; properties that need more are left out, with a note.
@@ -62,7 +62,7 @@ def measure(
         labels.phases,
         labels.axes,
         groups=groups,
-        axes=axes,
+        axes=axis,
         roles=roles,
         conductivities=conductivities,
     )

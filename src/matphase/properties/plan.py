@@ -122,7 +122,7 @@ class Plan:
         for axis in axes or ():
             if axis not in tuple(axes_there):
                 raise InputError(
-                    f"there is no axis {axis!r} for axes=; the volume has "
+                    f"there is no axis {axis!r} for axis=; the volume has "
                     f"{', '.join(axes_there)}, choose from these"
                 )
         conducting = dict(conductivities or {})
