@@ -59,7 +59,7 @@ def test_windows_hold_core_and_halo_or_end_at_the_border(case: Case) -> None:
             assert window.start % halo.multiple == 0
             assert window.stop % halo.multiple == 0 or window.stop == side
             # and no more than that, but at the border
-            if 0 < window.start and window.stop < side:
+            if window.start > 0 and window.stop < side:
                 assert core.start - window.start < halo.radius + halo.multiple
                 assert window.stop - core.stop < halo.radius + halo.multiple
             assert window.stop - window.start <= window_side(length, side, halo)

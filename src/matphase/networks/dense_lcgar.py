@@ -56,7 +56,7 @@ class DenseLCGAR(nn.Module):
         of_pixels = windows.movedim(0, 2)
         answers = []
         sizes = batch_sizes(len(rows), PIXELS_PER_BATCH)
-        for here in torch.arange(len(rows)).split(sizes or 1):
+        for here in torch.split(torch.arange(len(rows)), sizes or 1):
             flat = of_pixels[rows[here], columns[here]].flatten(1)
             answers.append(self.network.classify(flat, None if logits is None else logits[here]))
         return torch.cat(answers)
