@@ -72,8 +72,8 @@ class Annotations:
         known = np.flatnonzero(found.any(axis=1))
         if not len(known):
             raise InputError(
-                f"{labels.name}: every pixel has the ignore value {phases.ignore}; give labels "
-                "that contain phases"
+                f"{labels.name}: every pixel has the ignore value "
+                f"{' or '.join(map(str, phases.ignored))}; give labels that contain phases"
             )
         known = known[np.argsort(numbers[known], kind="stable")]
         return cls(numbers[known], found[known], labels, given[known], phases)
