@@ -293,7 +293,7 @@ def _dimension_names(array: Any) -> tuple[str, ...] | None:
 
         return ome_zarr.dimension_names(array)
     if package == "h5py":
-        return hdf5.recorded_axes(array, [array.parent], array.name)[0]
+        return hdf5.recorded_axes(array, [array.parent])[0]
     dims = getattr(array, "dims", None)
     return tuple(map(str, dims)) if isinstance(dims, tuple) else None
 

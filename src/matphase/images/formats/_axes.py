@@ -36,7 +36,7 @@ class Stored:
     Attributes:
         array: as it is stored, with any number of axes; it takes one window per axis.
         name: where it is from, for messages.
-        axes: recorded name of each axis, `UNKNOWN` where there is none; None where the file
+        axes: recorded names of the axes, `UNKNOWN` where there is none; None where the file
             says nothing about its axes.
         size: voxel size along each axis in `unit`, None where it is not known.
         unit: unit of length.
@@ -203,9 +203,19 @@ def _matched(stored: Stored, letters: str, given: str) -> tuple[str, ...]:
 
 
 def _recorded(stored: Stored) -> tuple[str, ...]:
-    """Give each axis its letter by its recorded name; one without a name is z if there is none."""
+    """Give each axis its letter by its recorded name; one without a name is z if there is none.
+
+    Raises:
+        InputError: the number of recorded names is not that of the axes.
+    """
     assert stored.axes is not None
-    shape = stored.array.shape
+    shape = tuple(stored.array.shape)
+    if len(stored.axes) != len(shape):
+        listed = ", ".join(one or "?" for one in stored.axes)
+        raise InputError(
+            f"{stored.name} of shape {_times(shape)} records {len(stored.axes)} axes ({listed}); "
+            "say what its axes are with axes="
+        )
     letters = [letter_of(name) or name for name in stored.axes]
     longer = [axis for axis, name in enumerate(letters) if name == UNKNOWN and shape[axis] > 1]
     missing = [name for name in _SPACE if name not in letters]

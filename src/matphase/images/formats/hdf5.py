@@ -97,7 +97,7 @@ def open_dataset(path: Path, dataset: str | None) -> Stored:
             found.chunks,
             sources_of(found, name),
         )
-        axes, scales = recorded_axes(found, [file.get(_parent(one)) for one in places], name)
+        axes, scales = recorded_axes(found, [file.get(_parent(one)) for one in places])
         size, unit = _voxel_size(found, axes, scales)
     return Stored(source, name, axes, size, unit)
 
@@ -285,20 +285,16 @@ _Scales = list[tuple[NDArray[Any], str] | None]
 
 
 def recorded_axes(
-    dataset: h5py.Dataset, groups: list[Any], name: str
+    dataset: h5py.Dataset, groups: list[Any]
 ) -> tuple[tuple[str, ...] | None, _Scales]:
     """Read what a file records about the axes of a dataset.
 
     Args:
         dataset: of an open file.
         groups: the groups in which the dataset lies.
-        name: of the dataset, for messages.
 
     Returns:
-        the name of each axis, or None; and coordinates with their unit, where there are any.
-
-    Raises:
-        InputError: the number of recorded names is not that of the axes.
+        the names of the axes, or None; and coordinates with their unit, where there are any.
     """
     nexus: tuple[str, ...] | None = None
     signal: Any = None
@@ -318,21 +314,16 @@ def recorded_axes(
     ):
         if found is None or not any(letter_of(one) for one in found):
             continue
-        if len(found) != dataset.ndim:
-            raise InputError(
-                f"{name} of shape {dataset.shape} records {len(found)} axes "
-                f"({', '.join(one or '?' for one in found)}); say what its axes are with axes="
-            )
+        recorded = tuple("" if one == "." else one for one in found)
         if found is nexus:
-            scales = [signal.get(one) if one not in ("", ".") else None for one in found]
-            found = tuple("" if one == "." else one for one in found)
-        return found, [
+            scales = [signal.get(one) if one else None for one in recorded]
+        return recorded, [
             (one[()], _text(one.attrs.get("units")) or "")
             if isinstance(one, h5py.Dataset) and one.shape == (length,) and length > 1
             else None
-            for one, length in zip(scales, dataset.shape or (), strict=True)
+            for one, length in zip(scales, dataset.shape, strict=False)
         ]
-    return None, [None] * dataset.ndim
+    return None, []
 
 
 def _voxel_size(
@@ -340,7 +331,8 @@ def _voxel_size(
 ) -> tuple[tuple[float | None, ...] | None, str | None]:
     """Read the length along each axis of a dataset, and the unit; None where not recorded."""
     attributes = dataset.attrs
-    letters = [letter_of(one) for one in axes or unnamed(dataset.shape)]
+    known = axes if axes is not None and len(axes) == dataset.ndim else unnamed(dataset.shape)
+    letters = [letter_of(one) for one in known]
     space = [axis for axis, letter in enumerate(letters) if letter in ("z", "y", "x")]
     size: list[float | None] = [None] * dataset.ndim
     if "element_size_um" in attributes:
