@@ -150,7 +150,7 @@ def test_a_file_that_holds_no_image(tmp_path: Path, suffix: str, content: bytes)
         formats.open(path)
 
 
-@pytest.mark.parametrize("name", ["scan.jpg", "scan.raw", "scan"])
+@pytest.mark.parametrize("name", ["scan.jpg", "scan"])
 def test_a_kind_of_file_that_is_not_read(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"abc")
     with pytest.raises(FormatError, match=r"not supported; give a TIFF .* HDF5"):
@@ -198,8 +198,12 @@ def test_what_the_user_says_comes_before_the_file(tmp_path: Path, suffix: str) -
         formats.open(path, voxel_size=-1, unit="um")
     with pytest.raises(InputError, match="pass 'zyx'"):
         formats.open(path, axes="yx")
-    with pytest.raises(InputError, match="axes 'xyz' are not known"):
-        formats.open(path, axes="xyz")
+    turned = formats.open(path, axes="xyz")
+    assert turned.voxel_size == (0.5,) * 3
+    np.testing.assert_array_equal(turned, STACK.transpose(2, 1, 0))
+    for axes in ("abc", "zz", "y", "", "zyxz"):
+        with pytest.raises(InputError, match=f"axes '{axes}' are not known"):
+            formats.open(path, axes=axes)
 
 
 def test_a_single_page_can_be_read_as_a_stack(tmp_path: Path) -> None:

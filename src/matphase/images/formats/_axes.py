@@ -62,12 +62,12 @@ def volume_of(stored: Stored, given: str | None = None) -> Volume:
             make a slice or a stack.
     """
     shape = tuple(stored.array.shape)
-    if 0 in shape:
-        raise InputError(f"{stored.name} is empty (shape {_times(shape)}); give at least one pixel")
     if len(shape) < 2:
         raise InputError(
             f"{stored.name} has {len(shape)} dimensions; give one slice (y, x) or a stack (z, y, x)"
         )
+    if 0 in shape:
+        raise InputError(f"{stored.name} is empty (shape {_times(shape)}); give at least one pixel")
     if given is not None:
         names = _matched(stored, _letters(given), given)
     elif stored.axes is not None and any(map(letter_of, stored.axes)):
@@ -94,7 +94,7 @@ def letter_of(name: str) -> str | None:
 
     Names such as `detector_y` and `voxel_z` count as the one letter or word that they contain.
     """
-    parts = [part for part in re.split(r"[^a-z]+", name.lower()) if part]
+    parts = [part for part in re.split(r"[^a-z0-9]+", name.lower()) if part]
     found = {_LETTER_OF[part] for part in parts if part in _LETTER_OF}
     return found.pop() if len(found) == 1 else None
 

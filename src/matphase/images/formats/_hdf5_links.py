@@ -4,6 +4,7 @@ HDF5 gives zeros for what is missing; here all of it is found, or named in an er
 """
 
 import glob
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -71,6 +72,9 @@ def datasets_in(file: h5py.File) -> tuple[list[tuple[list[str], h5py.Dataset]], 
     Returns:
         each dataset once, with all the places where it is, real ones first; and a description of
         each link that leads nowhere.
+
+    Raises:
+        FormatError: a file that a dataset is put together from cannot be read.
     """
     found: dict[Any, tuple[list[str], h5py.Dataset]] = {}
     groups: set[Any] = set()
@@ -81,6 +85,7 @@ def datasets_in(file: h5py.File) -> tuple[list[tuple[list[str], h5py.Dataset]], 
         info = h5py.h5o.get_info(item.id)
         identity = info.fileno, info.addr
         if isinstance(item, h5py.Dataset):
+            check_shape(item, f"{file.filename}:{place}")
             found.setdefault(identity, ([], item))[0].append(place)
         elif isinstance(item, h5py.Group) and identity not in groups:
             groups.add(identity)
@@ -104,6 +109,19 @@ def datasets_in(file: h5py.File) -> tuple[list[tuple[list[str], h5py.Dataset]], 
         else:
             take(item, place)
     return list(found.values()), broken
+
+
+def check_shape(dataset: h5py.Dataset, name: str) -> None:
+    """Say what is wrong where HDF5 cannot even tell the shape of a virtual dataset.
+
+    Raises:
+        FormatError: a file that the dataset is put together from cannot be read.
+    """
+    try:
+        _ = dataset.shape
+    except RuntimeError:
+        sources_of(dataset, name)
+        raise
 
 
 def sources_of(dataset: h5py.Dataset, name: str) -> tuple[Path, ...]:
@@ -149,7 +167,7 @@ def _check(
             if there is None:
                 raise _missing(name, file_name, own)
             needed = None if whole or h5py.h5s.UNLIMITED in _most(source) else _end(source)
-            points = mapping.vspace.get_select_npoints() if whole else None
+            points = _points(mapping.vspace) if whole else None
             _check_source(there, inside, name, needed, points, files, seen)
 
 
@@ -279,6 +297,14 @@ def _missing(name: str, what: str, own: Path) -> FormatError:
 
 def _most(space: Any) -> tuple[int, ...]:
     return tuple(space.get_simple_extent_dims(True)) if space.shape else ()
+
+
+def _points(space: Any) -> int:
+    """How many voxels are selected; where there is no limit, those of one block."""
+    if h5py.h5s.UNLIMITED not in _most(space):
+        return int(space.get_select_npoints())
+    _, _, counts, sides = space.get_regular_hyperslab()
+    return math.prod(int(one) for one in (*counts, *sides) if one != h5py.h5s.UNLIMITED)
 
 
 def _end(space: Any) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from matphase.images.formats._axes import Stored, letter_of, names_in, unnamed
 from matphase.images.formats._hdf5_links import (
     broken_link,
     check_filters,
+    check_shape,
     datasets_in,
     sources_of,
 )
@@ -217,6 +218,7 @@ def _chosen(file: h5py.File, path: Path, dataset: str | None) -> tuple[list[str]
         if isinstance(found, h5py.Group) and (signal := _signal(found)) is not None:
             place, found = f"{place}/{signal}", found[signal]
         if isinstance(found, h5py.Dataset):
+            check_shape(found, f"{path}:{place}")
             return [place], found
         link = broken_link(file, dataset)
         if link is not None:
@@ -268,7 +270,11 @@ def _candidates(
         if dataset.dtype.kind in "biuf" and dataset.shape is not None and dataset.ndim >= 2
     ]
     longer = [sum(length > 1 for length in dataset.shape) for _, dataset in numbers]
-    fitting = [one for one, axes in zip(numbers, longer, strict=True) if axes in (2, 3)]
+    fitting = [
+        one
+        for one, axes in zip(numbers, longer, strict=True)
+        if axes in (2, 3) or one[1].ndim in (2, 3)
+    ]
     return fitting or [one for one, axes in zip(numbers, longer, strict=True) if axes > 3]
 
 
