@@ -99,6 +99,8 @@ def _read_header(path: Path) -> Header:
 def _read(path: Path, rows: slice, columns: slice) -> tuple[tuple[int, int], NDArray[Any]]:
     with _opened(path) as image:
         whole = np.array(image, _DTYPES.get(image.mode))
+        if image.mode == "1":
+            whole = whole.view(np.uint8) != 0  # Pillow stores 255 for True
         if image.mode == "P":
             palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
             greys = grey_ramp(palette.T)
