@@ -96,8 +96,10 @@ def info(
 
         found = facts["prediction"]
         lines["predict needs"] = (
-            f"up to {amount_text(found['memory'])} of memory, {amount_text(found['disk'])} of disk "
-            f"while it works, and about {_duration(found['seconds'])}"
+            f"up to {amount_text(found['memory'])} of memory ("
+            f"{amount_text(found['program'])} of it for the program, its libraries and the model), "
+            f"{amount_text(found['disk'])} of disk while it works, and about "
+            f"{_duration(found['seconds'])}"
         )
         size = " x ".join(map(str, found["block"]))
         lines["blocks"] = f"{found['blocks']} of up to {size} voxels"
