@@ -166,7 +166,7 @@ def nrrd_file(folder: Path, case: Case) -> Path:
 
 def metaimage(folder: Path, case: Case) -> Path:
     name = "a.mha" if case.seed % 2 else "a.mhd"
-    image = itk.GetImageFromArray(case.array)
+    image = itk.GetImageFromArray(case.array, isVector=False)
     itk.WriteImage(image, str(folder / name), case.packed)
     return folder / name
 

@@ -307,6 +307,44 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
         formats.open(tmp_path)
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, suffix: str) -> None:
+    written(tmp_path, suffix)
+    (tmp_path / f"slice_9{suffix}").unlink()
+    (tmp_path / f"slice_9{suffix}").symlink_to(".git/annex/gone")
+    (tmp_path / "other.txt").symlink_to("nothing")  # would not have been a slice
+    message = rf"slice_9{suffix} is a link to .git/annex/gone, which is missing"
+    listed = [tmp_path / f"slice_{number}{suffix}" for number in (2, 9)]
+    for source in (tmp_path, tmp_path / f"*{suffix}", listed, listed[1]):
+        with pytest.raises(FormatError, match=message):
+            formats.open(source)
+
+
+def test_links_to_slices_are_slices(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    written(tmp_path / "real")
+    (tmp_path / "links").mkdir()
+    for path in (tmp_path / "real").iterdir():
+        (tmp_path / "links" / path.name).symlink_to(path)
+    np.testing.assert_array_equal(formats.open(tmp_path / "links"), STACK)
+
+
+def test_suffixes_of_tiff_side_by_side(tmp_path: Path) -> None:
+    for z, name in enumerate(["1.tif", "2.TIF", "3.tiff", "4.TIFF"]):
+        tifffile.imwrite(tmp_path / name, STACK[z])
+    np.testing.assert_array_equal(formats.open(tmp_path), STACK)
+    tifffile.imwrite(tmp_path / "2.tiff", STACK[0])
+    with pytest.raises(FormatError, match=r"has both 2\.(TIF|tiff) and 2\.(TIF|tiff); keep one"):
+        formats.open(tmp_path)
+
+
+def test_decimal_numbers_in_names(tmp_path: Path) -> None:
+    for z, name in enumerate(["z_0.5", "z_1", "z_1.25", "z_10"]):
+        tifffile.imwrite(tmp_path / f"{name}.tif", STACK[z])
+    np.testing.assert_array_equal(formats.open(tmp_path), STACK)
+    np.testing.assert_array_equal(formats.open(tmp_path / "z_*.tif"), STACK)
+
+
 def test_a_folder_of_two_kinds(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", STACK[0])
     Image.fromarray(STACK[0]).save(tmp_path / "b.png")
