@@ -16,7 +16,8 @@ from matphase.cli.common import (
     say,
     write_json,
 )
-from matphase.cli.parsing import parse_memory, parse_voxel_size
+from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
+from matphase.cli.parsing import parse_memory
 
 
 @reports_errors
@@ -36,17 +37,19 @@ def info(
         Literal["model", "volume"],
         typer.Option(help="Scale of grey values, as in `matphase predict`."),
     ] = "model",
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Show the metadata of a volume, and estimate what predicting it takes."""
-    from matphase.images import formats
     from matphase.images.grey_scale import IntensityScale
     from matphase.prediction.prediction import prediction_bytes
 
-    opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
+    opened = Layout(axes, shape, dtype).open(volume, voxel_size, unit)
     scale = IntensityScale.of(opened)
     needed = prediction_bytes(opened.shape, n_phases=3)
     facts: dict[str, Any] = {
