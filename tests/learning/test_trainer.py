@@ -1,5 +1,6 @@
 import io
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from matphase.method import hcl_idk, lcgar
 from matphase.networks import registry
 from matphase.settings import IDKSettings, LCGARSettings, UNetSettings
 from matphase.support.device import best_device, resolve
-from matphase.support.errors import DivergedError, InputError, ModelError
+from matphase.support.errors import DivergedError, InputError, Interrupted, ModelError
+from matphase.support.progress import Silent
 
 
 class Line:
@@ -239,6 +241,22 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(
         save_weights(network, path)
     with pytest.raises(ModelError, match=r"w\.safetensors holds weights that are not finite"):
         load_weights(nn.BatchNorm1d(3), path)
+
+
+def test_ctrl_c_works_again_after_a_training_that_was_stopped() -> None:
+    """Lightning ignores it from the first one on, and would do so for ever."""
+
+    class Stopping(Silent):
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(Interrupted, match="stopped during line"):
+            fitted(Run(reporter=Stopping()))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # --- damaged checkpoints --------------------------------------------------------------------------

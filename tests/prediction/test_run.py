@@ -549,7 +549,7 @@ def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_files(
         "main()\n"
     )
     words = ["predict", str(quick_folder), str(tmp_path / "scan.h5"), "--out", str(out)]
-    words += ["--memory", "3MB"]
+    words += ["--memory", "5MB"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done: Callable[..., Any] = subprocess.run
     killed = done([sys.executable, "-c", code, where, str(call), *words], env=environment)

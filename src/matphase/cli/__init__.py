@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from matphase.cli import align, demo, evaluate, info, measure, predict, reproduce, simulate, train
+from matphase.support import interrupts
 
 
 def _show_version(asked: bool) -> None:
@@ -53,4 +54,5 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # a character that the terminal cannot show must not stop the program
             stream.reconfigure(errors="backslashreplace")
+    interrupts.install()
     app(prog_name="matphase")

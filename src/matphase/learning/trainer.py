@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from matphase.learning.distributed import SingleProcess, Team, quiet_lightning
 from matphase.learning.weight_header import check_header
 from matphase.networks.torchvision_shim import make_torchvision_importable
+from matphase.support import interrupts
 from matphase.support.device import PrecisionSetting, best_device, resolve
 from matphase.support.errors import (
     DivergedError,
@@ -203,6 +204,7 @@ def train(
             # weights_only: a checkpoint is read as data, so it cannot run code
             trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
         except SystemExit as error:  # Lightning turns Ctrl-C into exit(1)
+            interrupts.restore()
             raise Interrupted(f"stopped during {name}; {_kept_text(checkpoint)}") from error
         except (MatPhaseError, MemoryError):
             raise
