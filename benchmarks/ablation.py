@@ -37,7 +37,7 @@ from matphase.method import model_folder, scaling
 from matphase.method.align import align
 from matphase.method.fit import align_labels
 from matphase.method.model import Model
-from matphase.method.ugsm import NetworkSegmenter
+from matphase.method.passes import Passes
 from matphase.model import MatPhase, load
 from matphase.reproduce.conditions import claim
 from matphase.reproduce.engine import result_of, results_of, run
@@ -373,7 +373,8 @@ def answers(
     model: Model, volumes: dict[str, Volume], chosen: NDArray[np.int64], seed: int
 ) -> tuple[dict[str, Answer], float]:
     """Answers of UGSM and of the whole for some slices, and the share of uncertain pixels."""
-    maps = model.answer(pool_of(model, volumes, "measured", chosen).images[:], seed=seed)
+    images = pool_of(model, volumes, "measured", chosen).images[:]
+    maps = model.answer(images, Passes(seed=seed))
     found = {
         who: (maps[f"{kind}labels"], np.moveaxis(maps[f"{kind}probabilities"], 0, 1))
         for who, kind in (("ugsm", "global_"), ("whole", ""))
@@ -386,7 +387,6 @@ def of_alignment(model: Model, volumes: dict[str, Volume], split: Split) -> dict
     settings = model.settings
     if not settings.align.after or settings.align.size > AlignSettings().size:
         return {}
-    assert isinstance(model.segmenter, NetworkSegmenter)
     pool = pool_of(model, volumes, "measured", split.train)
     exact = labels_of(volumes["exact"], split.train)
     moved = align_labels(pool, model.segmenter, settings, Run(model.seed, settings.precision))

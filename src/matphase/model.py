@@ -23,8 +23,8 @@ from matphase.method import model_folder
 from matphase.method.conformal import RiskGuarantee
 from matphase.method.fit import align_labels, fit_model, refit_local
 from matphase.method.model import Model
+from matphase.method.passes import DEFAULT_MEMORY
 from matphase.method.scaling import Scaling
-from matphase.method.ugsm import DEFAULT_MEMORY, NetworkSegmenter
 from matphase.networks import registry
 from matphase.networks.cost import parameters
 from matphase.prediction import blocks as inference
@@ -397,7 +397,6 @@ class MatPhase:
         annotations = Annotations.of(grey, known, table, label_slices)
         pool = self._pool(grey, annotations, model.scale)
         run = Run(self.seed, model.settings.precision, reporter=reporter or Silent())
-        assert isinstance(model.segmenter, NetworkSegmenter)
         alignment = align_labels(pool, model.segmenter, model.settings, run)
         if table.ignore is None:
             # what moves in from outside of a slice is of no phase that anybody knows

@@ -21,7 +21,7 @@ from matphase.images.neighbours import check_neighbours
 from matphase.images.tiles import MAX_SLICES, Maps, Shape, Tile, plan_tiles, read_tile
 from matphase.images.volume import Volume
 from matphase.method.model import Model
-from matphase.method.ugsm import DEFAULT_MEMORY
+from matphase.method.passes import DEFAULT_MEMORY, Passes
 from matphase.support.errors import InputError
 
 Intensity = Literal["model", "volume"]
@@ -172,13 +172,5 @@ def block_maps(model: Model, images: NDArray[np.float32], block: Tile, task: Tas
     """Predict the core of one block from its images (`block_images`); phases are indices."""
     rows, columns = images.shape[-2:]
     left = task.memory - len(images) * rows * columns * model.pixel_bytes(task.kept)
-    return model.answer(
-        images,
-        samples=task.samples,
-        seed=task.seed,
-        memory=left,
-        mutual_information=task.mutual_information,
-        keep_samples=task.keep_samples,
-        origin=block.origin,
-        inner=block.inner,
-    )
+    passes = Passes(task.samples, task.seed, left, task.mutual_information, task.keep_samples)
+    return model.answer(images, passes, origin=block.origin, inner=block.inner)

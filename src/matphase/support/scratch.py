@@ -38,6 +38,9 @@ class Stack(Protocol):
     def __getitem__(self, key: Any) -> Any:
         """Read an entry or a part of it: `stack[3]`, `stack[3, :10, 5:8]`."""
 
+    def __iter__(self) -> Iterator[Any]:
+        """Read the entries one after the other."""
+
 
 class WritableStack(Stack, Protocol):
     """A stack whose entries can be changed."""
