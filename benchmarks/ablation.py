@@ -43,13 +43,14 @@ from matphase.reproduce.conditions import claim
 from matphase.reproduce.engine import result_of, results_of, run
 from matphase.reproduce.machine import facts
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.results import RESULT, read_json, write_json
+from matphase.reproduce.results import read_json, write_result
 from matphase.reproduce.scoring import scores_by_truth
 from matphase.scores.metrics.checks import scored_pixels
 from matphase.scores.metrics.confusion import confusion_matrix, mean_iou
 from matphase.settings import AlignSettings
 from matphase.support.checked import merged
 from matphase.support.files import remove
+from matphase.support.records import write_json
 from matphase.support.scratch import as_array
 from matphase.virtual import VirtualElectrode
 from matphase.virtual.recipes import Recipe
@@ -255,7 +256,7 @@ def take_over(jobs: list[Job], known: Results, out: Path) -> None:
             if one["seed"] == job.seed
         }
         if len(found) == len(job.names) and result_of(job, out) is None:
-            write_json(out / job.place / RESULT, {"built_on": None, "models": found})
+            write_result(out / job.place, {"built_on": None, "models": found})
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -329,7 +330,7 @@ def trained(folder: Path, train: Callable[[Path], MatPhase]) -> tuple[MatPhase, 
     # a training that went on, or that a GPU did, says nothing about the time that a CPU takes
     seconds = time.process_time() - began if whole and here["gpu"] is None else None
     fit = {"cpu_seconds": seconds, "machine": here}
-    write_json(record, fit)
+    write_json(record, fit, overwrite=True)
     model.save(folder)
     remove(unfinished)
     return model, fit

@@ -45,6 +45,7 @@ def info(
     from matphase.images import formats
     from matphase.images.grey_scale import IntensityScale
     from matphase.prediction.prediction import prediction_bytes
+    from matphase.support.text import times
 
     opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
     scale = IntensityScale.of(opened)
@@ -80,7 +81,7 @@ def info(
         size = f"{lengths} {opened.unit}"
     lines = {
         "volume": opened.name,
-        "axes": f"{opened.axes}, {' x '.join(map(str, opened.shape))} voxels",
+        "axes": f"{opened.axes}, {times(opened.shape)} voxels",
         "voxel size": size,
         "type": str(opened.dtype),
         "grey values": f"{scale.low:.6g} to {scale.high:.6g} (percentiles 0.1 and 99.9)",
@@ -96,8 +97,7 @@ def info(
             f"up to {amount_text(found['memory'])} of memory, {amount_text(found['disk'])} of disk "
             f"while it works, and about {_duration(found['seconds'])}"
         )
-        size = " x ".join(map(str, found["block"]))
-        lines["blocks"] = f"{found['blocks']} of up to {size} voxels"
+        lines["blocks"] = f"{found['blocks']} of up to {times(found['block'])} voxels"
     for name, text in lines.items():
         say(f"{name:<15} {text}", quiet=quiet)
 

@@ -17,12 +17,6 @@ from matphase.cli.common import (
 )
 from matphase.cli.parsing import parse_memory, parse_voxel_size
 
-SHARES = {
-    "idk_share": "uncertain",
-    "deferred_share": "decided by LCGAR",
-    "trusted_share": "trusted",
-}
-
 
 @reports_errors
 def predict(
@@ -90,6 +84,7 @@ def predict(
     """
     from matphase.images import formats
     from matphase.prediction.files import record_file, recorded_files
+    from matphase.prediction.maps import KINDS
 
     available = parse_memory(memory)
     record_file(out)  # refuses a name of another kind before anything is loaded
@@ -118,9 +113,9 @@ def predict(
             reporter=reporter,
         )
     shares = {name: 100 * share for name, share in result.volume_fractions().items()}
-    for key, name in SHARES.items():
-        if (share := result.record[key]) is not None:
-            shares[name] = 100 * share
+    for kind in KINDS.values():
+        if kind.share and (share := result.record[f"{kind.name}_share"]) is not None:
+            shares[kind.share] = 100 * share
     for name, share in shares.items():
         say(f"{name:<20} {share:6.2f} %", quiet=quiet)
     record, *files = recorded_files(out)

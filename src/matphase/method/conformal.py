@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from matphase.settings import CalibrationSettings
 from matphase.support.errors import InputError
+from matphase.support.text import times
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def check_enough_blocks(known: int, shape: tuple[int, ...], settings: Calibratio
     there = known / block_pixels(shape, settings)
     needed = (1 - settings.risk) / settings.risk
     if there < needed:
-        size = " x ".join(str(edge) for edge in settings.block)
+        size = times(settings.block)
         raise InputError(
             f"calibration.risk {settings.risk:g} needs validation slices of at least "
             f"{math.ceil(needed)} blocks of {size} pixels, got {there:.3g}; give more "
