@@ -10,8 +10,9 @@ from stages import local_pool
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
 from matphase.method import lcgar
-from matphase.method.results import GlobalPrediction, Partition
+from matphase.method.results import GlobalPrediction, LocalPool, Partition
 from matphase.settings import LCGARSettings, Settings
+from matphase.support import scratch
 
 
 def fit(
@@ -102,6 +103,14 @@ def test_learns_without_padding_and_answers_for_whole_slices() -> None:
     assert (local.labels == truth[partition.idk]).mean() > 0.9
 
 
+def positions(data: LocalPool, limit: int, *, everywhere: bool) -> tuple[np.ndarray, ...]:
+    """Images, rows and columns of the pixels that a network is trained on."""
+    pixels = lcgar.TrainingPixels.of(data, limit, 0, everywhere=everywhere)
+    places = pixels.positions(np.arange(len(pixels)))
+    np.testing.assert_array_equal(pixels.values(data.pool.labels)[:], data.pool.labels[places])
+    return places
+
+
 def test_only_known_idk_pixels_take_part(
     scene: tuple[np.ndarray, GlobalPrediction, Partition],
 ) -> None:
@@ -109,17 +118,28 @@ def test_only_known_idk_pixels_take_part(
     truth = known.labels.copy()
     truth[0, :20] = IGNORE_INDEX
     data = local_pool(images, truth, known, partition)
-    pixels = lcgar._training_pixels(data, 0, seed=0, everywhere=False)
+    pixels = positions(data, 0, everywhere=False)
     assert partition.idk[pixels].all()
     assert (truth[pixels] != IGNORE_INDEX).all()
     hard = partition.idk & (truth != IGNORE_INDEX)
     assert len(pixels[0]) == hard.sum()
-    few = lcgar._training_pixels(data, 50, seed=0, everywhere=False)
+    few = positions(data, 50, everywhere=False)
     assert np.bincount(few[0]).tolist() == [50, 50]
     assert partition.idk.any()
-    every = lcgar._training_pixels(data, 0, seed=0, everywhere=True)
+    every = positions(data, 0, everywhere=True)
     assert len(every[0]) == np.count_nonzero(truth != IGNORE_INDEX)
     assert (truth[every] != IGNORE_INDEX).all()
+
+
+def test_pixels_on_disk_train_the_same_network(
+    scene: tuple[np.ndarray, GlobalPrediction, Partition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = LCGARSettings(h=5, epochs=1, batch_size=256)
+    here = fit(*scene, scene[1].labels, settings).state_dict()
+    monkeypatch.setattr(scratch, "SMALL", 0)
+    there = fit(*scene, scene[1].labels, settings).state_dict()
+    for name, weight in here.items():
+        assert torch.equal(weight, there[name])
 
 
 @pytest.mark.parametrize("slices", [1, 3])

@@ -63,7 +63,8 @@ class Annotations:
         if images.shape[-2:] != labels.shape[-2:]:
             raise InputError(
                 f"slices of {images.name} are {times(images.shape[-2:])} pixels but those of "
-                f"{labels.name} are {times(labels.shape[-2:])}; image and labels must cover the same pixels"
+                f"{labels.name} are {times(labels.shape[-2:])}; image and labels must cover the "
+                "same pixels"
             )
         counts = []
         for z in given.tolist():

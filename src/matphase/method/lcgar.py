@@ -1,8 +1,9 @@
 """LCGAR: the local model that predicts the IDK pixels (paper section 3.3, table 4)."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from matphase.networks.lcgar import LCGAR
 from matphase.networks.reach import Reach
 from matphase.settings import LCGARSettings, Settings
 from matphase.support.device import running
-from matphase.support.scratch import Stack, gather
+from matphase.support.scratch import Stack, gather, room_for
 from matphase.support.seeds import mix
 
 PATCHES_PER_PASS = 4096
@@ -59,15 +60,15 @@ def fit(data: LocalPool, settings: Settings, run: Run, *, suffix: str = "") -> n
     everywhere = classifier != "lcgar"
     if everywhere:
         usi = usi.model_copy(update={"order": "none"})
-    pixels = _training_pixels(data, inputs.pixels_per_image, run.seed, everywhere=everywhere)
-    if len(pixels[0]) < MIN_PIXELS:
+    pixels = TrainingPixels.of(data, inputs.pixels_per_image, run.seed, everywhere=everywhere)
+    if len(pixels) < MIN_PIXELS:
         return network.eval()
     examples = _Patches(LocalInputs.on_disk(data, inputs), pixels, data.pool.labels)
     per_epoch = len(examples) // min(inputs.batch_size, len(examples))
     epochs = epochs_needed(inputs.epochs, inputs.min_steps, per_epoch)
     seed = mix(run.seed, name)
-    uncertainty = _values_at(data.known.entropy, pixels)
-    order = curriculum(uncertainty, inputs.batch_size, epochs, usi, seed)
+    uncertainty = pixels.values(data.known.entropy)
+    order = curriculum(uncertainty, inputs.batch_size, epochs, usi, seed, data.pool.folder)
     train(
         network,
         examples,
@@ -270,46 +271,80 @@ def one_hot(n_phases: int) -> NDArray[np.float32]:
     return np.eye(n_phases + 1, n_phases, dtype=np.float32)
 
 
-class _Patches:
-    def __init__(self, inputs: LocalInputs, pixels: tuple[Indices, ...], labels: Stack) -> None:
-        self._inputs = inputs
-        self._pixels = [torch.from_numpy(part) for part in pixels]
-        self._labels = torch.from_numpy(_values_at(labels, pixels).astype(np.int64))
+@dataclass(frozen=True, eq=False)
+class TrainingPixels:
+    """Pixels that LCGAR is trained on, image by image; their places are kept on disk.
+
+    Attributes:
+        places: (pixels,) int64 places in the flattened images (n, height, width), rising.
+        ends: (n,) number of pixels up to and including each image.
+        shape: (height, width) of the images.
+        folder: folder for temporary files.
+    """
+
+    places: Stack
+    ends: NDArray[np.int64]
+    shape: tuple[int, int]
+    folder: Path | None = None
+
+    @classmethod
+    def of(cls, data: LocalPool, limit: int, seed: int, *, everywhere: bool) -> "TrainingPixels":
+        """Draw the pixels.
+
+        Args:
+            data: training images.
+            limit: maximum number of pixels per image; 0: all.
+            seed: random seed.
+            everywhere: all known pixels instead of the hard ones.
+        """
+
+        def candidates(number: int) -> NDArray[np.int64]:
+            mask = data.pool.known(number) if everywhere else data.hard(number)
+            return np.flatnonzero(mask)
+
+        counts = np.array([len(candidates(number)) for number in range(len(data))])
+        ends = np.cumsum(np.minimum(counts, limit or counts))
+        shape, folder = data.pool.shape, data.pool.folder
+        places = room_for((int(ends[-1]),), np.int64, folder)
+        rng = np.random.default_rng(mix(seed, "lcgar", "pixels"))
+        for number, count in enumerate(counts.tolist()):
+            chosen = candidates(number)
+            if limit and count > limit:
+                gone = rng.choice(chosen, count - limit, replace=False)
+                chosen = np.setdiff1d(chosen, gone, assume_unique=True)
+            first = int(ends[number]) - len(chosen)
+            places[first : int(ends[number])] = chosen + number * math.prod(shape)
+        return cls(places, ends, shape, folder)
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.places)
+
+    def values(self, stack: Stack) -> Stack:
+        """Values (pixels,) of a stack (n, height, width) at the pixels, kept on disk."""
+        found, first = room_for((len(self),), stack.dtype, self.folder), 0
+        for number, end in enumerate(self.ends.tolist()):
+            if end > first:
+                places = self.places[first:end] - number * math.prod(self.shape)
+                found[first:end] = stack[number].ravel()[places]
+            first = end
+        return found
+
+    def positions(self, indices: Indices) -> tuple[Indices, ...]:
+        """Image, row and column of some of the pixels."""
+        places = gather(self.places, indices)
+        return np.unravel_index(places, (len(self.ends), *self.shape))
+
+
+class _Patches:
+    def __init__(self, inputs: LocalInputs, pixels: TrainingPixels, labels: Stack) -> None:
+        self._inputs = inputs
+        self._pixels = pixels
+        self._labels = pixels.values(labels)
+
+    def __len__(self) -> int:
+        return len(self._pixels)
 
     def batch(self, draw: Draw) -> tuple[Tensor, ...]:
-        indices = torch.from_numpy(draw.indices)
-        slices, rows, columns = (part[indices] for part in self._pixels)
-        return *self._inputs.gather(slices, rows, columns), self._labels[indices]
-
-
-def _values_at(stack: Stack, pixels: tuple[Indices, ...]) -> NDArray[Any]:
-    """Values of a stack (n, height, width) at pixels that are sorted by slice."""
-    slices, rows, columns = pixels
-    parts = [np.empty(0, stack.dtype)]
-    numbers, first = np.unique(slices, return_index=True)
-    for number, here in zip(
-        numbers.tolist(), np.split(np.arange(len(slices)), first[1:]), strict=True
-    ):
-        parts.append(stack[number][rows[here], columns[here]])
-    return np.concatenate(parts)
-
-
-def _training_pixels(
-    data: LocalPool, limit: int, seed: int, *, everywhere: bool
-) -> tuple[Indices, ...]:
-    """Positions of the training pixels, at most `limit` per image; 0: all."""
-    rng = np.random.default_rng(mix(seed, "lcgar", "pixels"))
-    parts = []
-    for number in range(len(data)):
-        candidates = data.pool.known(number) if everywhere else data.hard(number)
-        surplus = int(candidates.sum()) - limit
-        if limit and surplus > 0:
-            gone = rng.choice(np.flatnonzero(candidates), surplus, replace=False)
-            candidates.flat[gone] = False
-        rows, columns = np.nonzero(candidates)
-        parts.append((np.full_like(rows, number), rows, columns))
-    slices, rows, columns = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return slices, rows, columns
+        where = (torch.from_numpy(part) for part in self._pixels.positions(draw.indices))
+        labels = torch.from_numpy(gather(self._labels, draw.indices).astype(np.int64))
+        return *self._inputs.gather(*where), labels

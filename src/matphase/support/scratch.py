@@ -48,6 +48,9 @@ class WritableStack(Stack, Protocol):
     def __setitem__(self, key: Any, values: Any) -> None:
         """Change entry `key`, or a part of it."""
 
+    def sort(self) -> None:
+        """Sort the values in place, in rising order."""
+
 
 class DiskArray:
     """Array in an anonymous temporary file, which the system removes when the process ends.
@@ -93,6 +96,9 @@ class DiskArray:
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self[number] for number in range(len(self)))
+
+    def sort(self) -> None:
+        self._map("r+").sort()
 
     def __reduce__(self) -> Any:
         # processes that train together send each other arrays
