@@ -14,6 +14,16 @@ from matphase.cli.common import (
     reports_errors,
     say,
 )
+from matphase.cli.opening import (
+    Axes,
+    LabelAxes,
+    LabelDtype,
+    Layout,
+    RawDtype,
+    RawShape,
+    label_layout,
+    open_pair,
+)
 from matphase.cli.parsing import parse_slices
 
 
@@ -29,6 +39,11 @@ def align(
         str | None,
         typer.Option(help="Label value of each phase: pore=0,carbon=1; default: the model's."),
     ] = None,
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
+    label_axes: LabelAxes = None,
+    label_dtype: LabelDtype = None,
     label_slices: LabelSlices = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -48,7 +63,8 @@ def align(
     check_output(out, overwrite=overwrite, replaces="alignment.json")
     keep_inputs(out, images, labels, model)
     phases = None if label_map is None else PhaseTable.parse(label_map)
-    opened = formats.open(images), formats.open(labels)
+    layout = Layout(axes, shape, dtype)
+    opened = open_pair(images, labels, layout, label_layout(layout, label_axes, label_dtype))
 
     from matphase.model import load
 

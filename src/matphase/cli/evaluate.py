@@ -15,6 +15,7 @@ from matphase.cli.common import (
     show,
     write_json,
 )
+from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
 
 
 @reports_errors
@@ -28,6 +29,9 @@ def evaluate(
             "of the prediction by default."
         ),
     ] = None,
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
     json: JsonFile = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -40,7 +44,6 @@ def evaluate(
     """
     import numpy as np
 
-    from matphase.images import formats
     from matphase.images.phases import PhaseTable
     from matphase.prediction.files import recorded_files
     from matphase.prediction.prediction import open_prediction
@@ -53,32 +56,32 @@ def evaluate(
         check_output(json, overwrite=overwrite)
         keep_inputs(json, prediction, labels, *recorded_files(prediction))
     table = PhaseTable.parse(label_map) if label_map is not None else None
-    result, truth = open_prediction(prediction, table), formats.open(labels)
-    shape = (truth.n_slices, *truth.shape[-2:])
-    if (predicted := (1, *result.shape)[-3:]) != shape:
+    result, truth = open_prediction(prediction, table), Layout(axes, shape, dtype).open(labels)
+    sides = (truth.n_slices, *truth.shape[-2:])
+    if (predicted := (1, *result.shape)[-3:]) != sides:
         raise InputError(
-            f"{prediction} has shape {predicted} but {truth.name} has {shape}; "
+            f"{prediction} has shape {predicted} but {truth.name} has {sides}; "
             "give the labels of the same slices"
         )
     phases = table or result.phases
-    known = phases.encode(truth.to_array(), where=truth.name).reshape(shape)
-    maps, own = result.maps, np.asarray(result.indices).reshape(shape)
+    known = phases.encode(truth.to_array(), where=truth.name).reshape(sides)
+    maps, own = result.maps, np.asarray(result.indices).reshape(sides)
     probabilities = None
     if "probabilities" in maps:
-        stacked = np.asarray(result.probabilities).reshape(len(phases), *shape)
+        stacked = np.asarray(result.probabilities).reshape(len(phases), *sides)
         probabilities = np.moveaxis(stacked, 0, 1)
     rows = {prediction.name: score_row(known, own, phases, probabilities)}
     content: dict[str, Any] = {"phases": list(phases.names), "rows": rows}
-    uncertain = np.asarray(result.idk).reshape(shape) if "idk" in maps else None
+    uncertain = np.asarray(result.idk).reshape(sides) if "idk" in maps else None
     if "global_labels" in maps:
-        by_ugsm = np.asarray(result.global_indices).reshape(shape)
+        by_ugsm = np.asarray(result.global_indices).reshape(sides)
         if uncertain is None or uncertain.any():
             rows["UGSM alone"] = score_row(known, by_ugsm, phases)
         if "entropy" in maps and uncertain is not None:
-            entropy = np.asarray(result.entropy).reshape(shape)
+            entropy = np.asarray(result.entropy).reshape(sides)
             content["uncertainty"] = score_uncertainty(known, by_ugsm, entropy, uncertain)
     if "trusted" in maps:
-        trusted = np.asarray(result.trusted).reshape(shape)
+        trusted = np.asarray(result.trusted).reshape(sides)
         content["trusted"] = score_trusted(known, own, trusted)
     write_json(content, json, overwrite=overwrite)
     if str(json) == "-":

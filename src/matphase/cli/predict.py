@@ -15,7 +15,8 @@ from matphase.cli.common import (
     reports_errors,
     say,
 )
-from matphase.cli.parsing import parse_memory, parse_voxel_size
+from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
+from matphase.cli.parsing import parse_memory
 
 
 @reports_errors
@@ -63,6 +64,9 @@ def predict(
         str | None,
         typer.Option(help="Dask scheduler whose workers predict, as tcp://HOST:8786."),
     ] = None,
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     overwrite: Overwrite = False,
@@ -82,7 +86,6 @@ def predict(
     (`idk.target`). If the command is interrupted, the same command goes on with the blocks that
     are not finished.
     """
-    from matphase.images import formats
     from matphase.prediction.files import record_file, recorded_files
     from matphase.prediction.maps import KINDS
 
@@ -90,7 +93,7 @@ def predict(
     record_file(out)  # refuses a name of another kind before anything is loaded
     if scheduler is not None:
         volume = str(Path(volume).absolute())  # workers have working folders of their own
-    opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
+    opened = Layout(axes, shape, dtype).open(volume, voxel_size, unit)
 
     from matphase.model import load
 

@@ -17,6 +17,16 @@ from matphase.cli.common import (
     reports_errors,
     say,
 )
+from matphase.cli.opening import (
+    Axes,
+    LabelAxes,
+    LabelDtype,
+    Layout,
+    RawDtype,
+    RawShape,
+    label_layout,
+    open_pair,
+)
 from matphase.cli.parsing import parse_settings, parse_slices
 from matphase.networks import registry
 
@@ -35,6 +45,11 @@ def train(
         typer.Option(help="Label value of each phase: pore=0,carbon=1,nickel=2,ignore=255."),
     ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
+    label_axes: LabelAxes = None,
+    label_dtype: LabelDtype = None,
     label_slices: LabelSlices = None,
     preset: Annotated[str, typer.Option(help="quick, small, best or paper.")] = "small",
     model: Annotated[
@@ -79,7 +94,6 @@ def train(
     Writes a model folder. During the training, checkpoints are kept in OUT.partial; after an
     interruption, --resume continues from them.
     """
-    from matphase.images import formats
     from matphase.images.phases import PhaseTable
     from matphase.settings import Settings
     from matphase.support.errors import InputError, Interrupted, OutputError
@@ -107,10 +121,12 @@ def train(
         )
     if resume and not partial.exists():
         raise InputError(f"there is no interrupted training in {partial}; omit --resume")
-    grey, known = formats.open(images), formats.open(labels)
+    layout = Layout(axes, shape, dtype)
+    of_labels = label_layout(layout, label_axes, label_dtype)
+    grey, known = open_pair(images, labels, layout, of_labels)
     validation = None
     if validation_images is not None and validation_labels is not None:
-        validation = formats.open(validation_images), formats.open(validation_labels)
+        validation = open_pair(validation_images, validation_labels, layout, of_labels)
 
     from matphase.method.training_folder import check_run_folder
     from matphase.model import MatPhase

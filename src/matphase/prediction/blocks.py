@@ -6,8 +6,9 @@ Blocks can therefore be computed in any order, on any machine, and repeatedly.
 Blocks are as large as the memory limit allows. The limit counts what the prediction of a block
 adds. It does not count Python with its libraries, the weights, volumes and results in memory,
 chunks or pages of files that have to be decoded whole, the sample on which the grey scale is
-measured before the first block (200 MB), or the slabs in which files are written after the last
-block (256 MB). `benchmarks/memory.py` measures it.
+measured before the first block (200 MB), the slabs in which files are written after the last block
+(256 MB), or the code that oneDNN compiles for each shape of input (some MB for each of a few
+shapes). `benchmarks/memory.py` measures it.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +23,9 @@ from matphase.images.tiles import MAX_SLICES, Maps, Shape, Tile, plan_tiles, rea
 from matphase.images.volume import Volume
 from matphase.method.model import Model
 from matphase.method.passes import DEFAULT_MEMORY, Passes
-from matphase.support.errors import InputError
+from matphase.settings.bounds import MAX_SAMPLES
+from matphase.support.errors import DivergedError, InputError
+from matphase.support.seeds import checked_seed
 
 Intensity = Literal["model", "volume"]
 
@@ -79,6 +82,9 @@ def task_of(
         raise InputError(f"got {samples} samples; give at least one (samples=)")
     if intensity not in ("model", "volume"):
         raise InputError(f"intensity is {intensity!r}; give 'model' or 'volume'")
+    if samples is not None and samples > MAX_SAMPLES:
+        raise InputError(f"got {samples} samples; give at most {MAX_SAMPLES} (samples=)")
+    seed = checked_seed(seed)
     number = samples or model.settings.ugsm.samples
     if keep_samples and (number < 2 or not model.segmenter.draws_samples):
         raise InputError(
@@ -169,8 +175,19 @@ def block_images(model: Model, volume: Volume, block: Tile, task: Task) -> NDArr
 
 
 def block_maps(model: Model, images: NDArray[np.float32], block: Tile, task: Task) -> Maps:
-    """Predict the core of one block from its images (`block_images`); phases are indices."""
+    """Predict the core of one block from its images (`block_images`); phases are indices.
+
+    Raises:
+        DivergedError: the model computes numbers that are not finite.
+    """
     rows, columns = images.shape[-2:]
     left = task.memory - len(images) * rows * columns * model.pixel_bytes(task.kept)
     passes = Passes(task.samples, task.seed, left, task.mutual_information, task.keep_samples)
-    return model.answer(images, passes, origin=block.origin, inner=block.inner)
+    maps = model.answer(images, passes, origin=block.origin, inner=block.inner)
+    for name, part in maps.items():
+        if not np.isfinite(part).all():
+            raise DivergedError(
+                f"the model computes a map that is not finite ({name} of block {block.number}), as "
+                "a training leaves it that diverged; train again with a lower learning_rate"
+            )
+    return maps
