@@ -145,8 +145,8 @@ def test_validation_is_checked_like_training(
     sample: Sample, tiny_settings: Settings, tmp_path: Path
 ) -> None:
     bad = sample.images[:1].copy()
-    bad[0, 0, 0] = np.nan
-    with pytest.raises(InputError, match="validation images has 1 NaN"):
+    bad[0, 0, 0] = np.inf
+    with pytest.raises(InputError, match="validation images has 1 infinite"):
         mp.MatPhase(settings=tiny_settings).fit(
             *(sample.images, sample.labels, NAMES), validation=(bad, sample.labels[:1])
         )

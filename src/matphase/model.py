@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from matphase.images import formats
 from matphase.images.annotations import Annotations
 from matphase.images.grey_scale import IntensityScale
+from matphase.images.mask import CIRCLE, Mask, masked
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
 from matphase.learning.distributed import SingleProcess, Team, join
@@ -159,8 +160,10 @@ class MatPhase:
         phases: Phases,
         *,
         label_slices: Sequence[int] | None = None,
+        mask: Mask | None = None,
         validation: tuple[Images, Images] | None = None,
         validation_slices: Sequence[int] | None = None,
+        validation_mask: Mask | None = None,
         folder: str | os.PathLike[str] | None = None,
         restart: bool = False,
         reporter: Reporter | None = None,
@@ -178,10 +181,15 @@ class MatPhase:
                 spacings, if both volumes record one; both then begin at the same place.
             phases: names in the order of the label values 0, 1, ...; or name to value; or a table.
                 Pixels of its ignore value are unlabelled, so labels may be sparse.
+            mask: region of interest of the images: "circle" for the inscribed circle of each
+                slice, or a mask that is non-zero inside, or where it is stored; in the shape of
+                the images, or one slice (y, x) for all. What is outside, and pixels that are NaN,
+                are part of neither the grey scale nor the training.
             validation: images and labels that no network learns from: `idk.tune_recall` and
                 `calibration` use them (`scaling = "auto"` only if there are any), and the
                 trained model is scored on them for the error bars of `measure`.
             validation_slices: the same for the validation images.
+            validation_mask: the same for the validation images; by default `mask`.
             folder: keeps checkpoints and finished stages; a second call with the same data and
                 settings continues where the first one stopped. None: nothing is kept.
             restart: start from the beginning, whatever `folder` holds of an earlier training.
@@ -202,6 +210,7 @@ class MatPhase:
             )
         table = as_phase_table(phases)
         grey, known = formats.open(images, name="images"), formats.open(labels, name="labels")
+        grey = masked(grey, mask)
         annotations = Annotations.of(grey, known, table, label_slices)
         annotations.require_every_phase()
         scale = IntensityScale.of(grey, self.settings.data.scale)
@@ -211,6 +220,7 @@ class MatPhase:
         if validation is not None:
             grey = formats.open(validation[0], name="validation images")
             known = formats.open(validation[1], name="validation labels")
+            grey = masked(grey, mask if validation_mask is None else validation_mask)
             annotations = Annotations.of(grey, known, table, validation_slices)
             held_out = self._pool(grey, annotations, scale, folder)
         # what cannot be used is found before others wait for this process
@@ -281,6 +291,7 @@ class MatPhase:
         self,
         volume: Images,
         *,
+        mask: Mask | None = None,
         out: str | os.PathLike[str] | None = None,
         samples: int | None = None,
         seed: int = 0,
@@ -299,6 +310,9 @@ class MatPhase:
 
         Args:
             volume: grey volume (z, y, x) or slice (y, x), or where it is stored.
+            mask: region of interest, as in `fit`. What is outside, and voxels that are NaN, are
+                not predicted: they have the ignore value in labels, are false in masks, and NaN in
+                other maps.
             out: file for the labels, .tif, .h5 or .ome.zarr; the other maps are written beside it,
                 and voxels stay on disk. After a kill the same call goes on with the blocks that
                 are not finished. None: the prediction is in memory.
@@ -336,7 +350,9 @@ class MatPhase:
             )
         if scheduler is not None and isinstance(volume, str | os.PathLike):
             volume = Path(volume).absolute()  # workers have working folders of their own
-        grey = formats.open(volume, name="volume")
+        if scheduler is not None and isinstance(mask, str | os.PathLike) and mask != CIRCLE:
+            mask = Path(mask).absolute()
+        grey = masked(formats.open(volume, name="volume"), mask)
         task = inference.task_of(
             model,
             grey,
@@ -369,6 +385,7 @@ class MatPhase:
         phases: Phases | None = None,
         *,
         label_slices: Sequence[int] | None = None,
+        mask: Mask | None = None,
         reporter: Reporter | None = None,
     ) -> Aligned:
         """Register labels that are misregistered with the image to where this model sees them.
@@ -378,6 +395,7 @@ class MatPhase:
             labels: phases of the same pixels.
             phases: the label values of the model's phases, where they differ from training.
             label_slices: as in `fit`.
+            mask: region of interest, as in `fit`; labels outside get the ignore value.
             reporter: receives progress.
 
         Raises:
@@ -393,16 +411,14 @@ class MatPhase:
         values = {name: given.phases[given.index(name)].value for name in model.phases.names}
         known = formats.open(labels, name="labels")
         table = PhaseTable.from_mapping(values, given.ignore)
-        grey = formats.open(images, name="images")
+        grey = masked(formats.open(images, name="images"), mask)
         annotations = Annotations.of(grey, known, table, label_slices)
         pool = self._pool(grey, annotations, model.scale)
         run = Run(self.seed, model.settings.precision, reporter=reporter or Silent())
         assert isinstance(model.segmenter, NetworkSegmenter)
         alignment = align_labels(pool, model.segmenter, model.settings, run)
-        if table.ignore is None:
-            # what moves in from outside of a slice is of no phase that anybody knows
-            free = next(value for value in (255, *range(255)) if value not in values.values())
-            table = PhaseTable.from_mapping(values, free)
+        # what moves in from outside of a slice is of no phase that anybody knows
+        table = table.with_ignore()
         summary = alignment.summary(pool.labels, table.names, *_pixel(grey, known))
         summary["label_map"] = str(table)
         moved = np.full((known.n_slices, *pool.shape), table.ignore, table.dtype)

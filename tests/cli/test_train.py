@@ -198,12 +198,12 @@ def test_an_image_of_one_value(refused: Refused, sample: Sample) -> None:
     refused(*TRAIN, says=["images.tif: all pixels have the value 0", "check that"])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_pixels_that_are_not_finite(refused: Refused, sample: Sample, value: float) -> None:
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_pixels_that_are_infinite(refused: Refused, sample: Sample, value: float) -> None:
     images = sample.images.copy()
     images[2, 4:6, 5] = value
     write_stack("images.tif", images)
-    refused(*TRAIN, says=["images.tif has 2 NaN or infinite pixels in slice 2", "replace them"])
+    refused(*TRAIN, says=["images.tif has 2 infinite pixels in slice 2", "replace them"])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

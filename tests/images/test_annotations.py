@@ -117,7 +117,7 @@ def test_phases_that_are_lacking_are_named() -> None:
 
 def test_each_slice_of_the_labels_is_looked_at_once_and_read_again_when_asked_for() -> None:
     source = Counted(strokes(8, {2: 20, 5: 0}))
-    grey = Counted(stack(8).to_array())
+    grey = Counted(stack(8).to_array().astype(np.uint8))
     labels = Volume.from_array(source, name="known")
     found = Annotations.of(Volume.from_array(grey, name="grey"), labels, PHASES)
     assert source.read == list(range(8))

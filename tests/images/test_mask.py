@@ -42,9 +42,8 @@ def test_the_circle_touches_the_borders_of_each_slice(shape: tuple[int, ...]) ->
     assert region.shape == shape
     plane = region.slice(region.n_slices - 1)
     side = min(shape[-2:])
-    across = [int(plane.any(axis=axis).sum()) for axis in (0, 1)]
-    assert max(across) == side
-    assert min(across) >= side - 1  # of an even side, when the other one is odd
+    for axis in (0, 1):  # one more or less where one side is odd and the other even
+        assert abs(int(plane.any(axis=axis).sum()) - side) <= (sum(shape[-2:]) % 2)
     np.testing.assert_array_equal(plane, plane[::-1, ::-1])
     assert plane.sum() == pytest.approx(np.pi * side**2 / 4, rel=0.03)
     part = slice(0, 1), slice(3, 20), slice(1, 9)

@@ -1,13 +1,14 @@
 """Annotations: known pixels of a volume, from densely labelled slices or from strokes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.phases import PhaseTable
+from matphase.images.mask import outside_of
+from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
 from matphase.images.voxel_size import converted
 from matphase.support.errors import InputError
@@ -18,6 +19,7 @@ class Annotations:
     """Known pixels of a volume and their phases, read from the labels when needed.
 
     In a densely labelled slice all pixels are known. Slices without known pixels are left out.
+    Labels outside of the sample, where the image is NaN, are not known.
 
     Attributes:
         z: (n,) numbers of the annotated slices in the volume, from 0, rising.
@@ -25,6 +27,7 @@ class Annotations:
         labels: label values of the annotated slices, and possibly of others.
         planes: (n,) numbers of the annotated slices in `labels`.
         phases: names and label values of the phases.
+        images: grey values.
     """
 
     z: NDArray[np.int64]
@@ -32,6 +35,7 @@ class Annotations:
     labels: Volume
     planes: NDArray[np.int64]
     phases: PhaseTable
+    images: Volume
 
     @classmethod
     def of(
@@ -44,7 +48,7 @@ class Annotations:
         """Find the known pixels of `labels`, and the slices of `images` that they belong to.
 
         Args:
-            images: grey values.
+            images: grey values; NaN is outside of the sample.
             labels: phases of the same pixels, for all slices or some of them.
             phases: their label values; pixels with the ignore value are not known.
             label_slices: see `labelled_slices`.
@@ -64,19 +68,17 @@ class Annotations:
                 f"slices of {images.name} are {_size(images)} pixels but those of {labels.name} "
                 f"are {_size(labels)}; image and labels must cover the same pixels"
             )
-        counts = []
-        for z in given.tolist():
-            codes = phases.encode(labels.slice(z), where=f"{labels.name}, slice {z}")
-            counts.append(np.bincount(codes.ravel(), minlength=256)[: len(phases)])
-        found = np.array(counts, np.int64)
+        every = cls(numbers, np.empty(0, np.int64), labels, given, phases, images)
+        counted = (np.bincount(plane.ravel(), minlength=256)[: len(phases)] for plane in every)
+        found = np.array(list(counted), np.int64)
         known = np.flatnonzero(found.any(axis=1))
         if not len(known):
             raise InputError(
-                f"{labels.name}: every pixel has the ignore value {phases.ignore}; give labels "
-                "that contain phases"
+                f"{labels.name}: every pixel has the ignore value {phases.ignore}, or is outside "
+                "of the sample (NaN, or outside of the mask); give labels that contain phases"
             )
         known = known[np.argsort(numbers[known], kind="stable")]
-        return cls(numbers[known], found[known], labels, given[known], phases)
+        return cls(numbers[known], found[known], labels, given[known], phases, images)
 
     def __len__(self) -> int:
         return len(self.z)
@@ -85,15 +87,20 @@ class Annotations:
         """Phase indices (y, x) uint8 of one annotated slice; `IGNORE_INDEX` where not known."""
         plane = int(self.planes[number])
         where = f"{self.labels.name}, slice {plane}"
-        return self.phases.encode(self.labels.slice(plane), where=where)
+        codes = self.phases.encode(self.labels.slice(plane), where=where)
+        if np.any(codes != IGNORE_INDEX):  # else the image need not be read
+            outside = outside_of(self.images, int(self.z[number]))
+            if outside is not None:
+                codes[outside] = IGNORE_INDEX
+        return codes
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         return (self.plane(number) for number in range(len(self)))
 
     def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Annotations":
         """Select annotated slices by number or by mask."""
-        return Annotations(
-            self.z[chosen], self.counts[chosen], self.labels, self.planes[chosen], self.phases
+        return replace(
+            self, z=self.z[chosen], counts=self.counts[chosen], planes=self.planes[chosen]
         )
 
     def require_every_phase(self, name: str | None = None) -> None:

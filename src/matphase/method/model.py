@@ -76,6 +76,7 @@ class Refiner(Protocol):
         known: GlobalPrediction,
         inner: tuple[slice, slice],
         memory: int,
+        outside: NDArray[np.bool_] | None = None,
     ) -> Refined:
         """Refine the prediction of a window; see `HCL.refine`."""
 
@@ -158,6 +159,7 @@ class Model:
         keep_samples: bool = False,
         origin: tuple[int, int] = (0, 0),
         inner: tuple[slice, slice] | None = None,
+        outside: NDArray[np.bool_] | None = None,
     ) -> Maps:
         """Predict the maps of a window: segmenter, then refiner, then calibrator.
 
@@ -170,6 +172,7 @@ class Model:
             keep_samples: also compute the labels of each sample.
             origin: row and column of the slice at which the images begin.
             inner: rows and columns of the images to return; all by default.
+            outside: (n, height, width) pixels that the refiner need not look at.
 
         Returns:
             `labels`, `probabilities`, `entropy`, `idk`, `idk_score`, `global_labels`,
@@ -194,7 +197,7 @@ class Model:
             known = known.window(*inner)
             refined = _unrefined(known)
         else:
-            refined = self.refiner.refine(images, known, inner, memory)
+            refined = self.refiner.refine(images, known, inner, memory, outside)
             known = known.window(*inner)
         labels, probabilities, trusted = self.calibrator.apply(
             refined.labels, refined.probabilities

@@ -18,10 +18,19 @@ from numpy.typing import NDArray
 
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.neighbours import check_neighbours
-from matphase.images.tiles import MAX_SLICES, Maps, Shape, Tile, plan_tiles, read_tile
+from matphase.images.tiles import (
+    MAX_SLICES,
+    Maps,
+    Shape,
+    Tile,
+    TileImages,
+    plan_tiles,
+    read_tile,
+)
 from matphase.images.volume import Volume
 from matphase.method.model import Model
 from matphase.method.ugsm import DEFAULT_MEMORY
+from matphase.prediction.maps import KINDS, OUTSIDE, among
 from matphase.support.errors import InputError
 
 Intensity = Literal["model", "volume"]
@@ -158,22 +167,28 @@ def shape_of(volume: Volume) -> Shape:
     return volume.n_slices, height, width
 
 
-def block_images(model: Model, volume: Volume, block: Tile, task: Task) -> NDArray[np.float32]:
+def block_images(model: Model, volume: Volume, block: Tile, task: Task) -> TileImages:
     """Read the network input of one block; see `read_tile`.
 
     Raises:
-        InputError: a pixel in its window is NaN or infinite.
+        InputError: a pixel in its window is infinite.
         FormatError: the volume cannot be read there.
     """
     return read_tile(volume, task.ends, block, model.settings.slices)
 
 
-def block_maps(model: Model, images: NDArray[np.float32], block: Tile, task: Task) -> Maps:
-    """Predict the core of one block from its images (`block_images`); phases are indices."""
-    rows, columns = images.shape[-2:]
-    left = task.memory - len(images) * rows * columns * model.pixel_bytes(task.kept)
-    return model.answer(
-        images,
+def block_maps(model: Model, seen: TileImages, block: Tile, task: Task) -> Maps:
+    """Predict the core of one block from its images (`block_images`); phases are indices.
+
+    Voxels outside of the sample have the values of `matphase.prediction.maps.OUTSIDE`.
+    """
+    outside = None if seen.outside is None else seen.outside[:, *block.inner]
+    if outside is not None and outside.all():
+        return _blank_maps(model, block.shape, task)
+    rows, columns = seen.images.shape[-2:]
+    left = task.memory - len(seen.images) * rows * columns * model.pixel_bytes(task.kept)
+    maps = model.answer(
+        seen.images,
         samples=task.samples,
         seed=task.seed,
         memory=left,
@@ -181,4 +196,19 @@ def block_maps(model: Model, images: NDArray[np.float32], block: Tile, task: Tas
         keep_samples=task.keep_samples,
         origin=block.origin,
         inner=block.inner,
+        outside=seen.outside,
     )
+    if outside is not None:
+        for name, array in maps.items():
+            maps[name] = np.where(outside, OUTSIDE[KINDS[name].content], array)
+    return maps
+
+
+def _blank_maps(model: Model, shape: Shape, task: Task) -> Maps:
+    """All maps of a block (z, y, x) that is wholly outside of the sample."""
+    made = map_names(model, task, probabilities=True, in_memory=True)
+    first = {None: (), "phase": (len(model.phases),), "sample": (task.kept,)}
+    return {
+        kind.name: np.full((*first[kind.per], *shape), OUTSIDE[kind.content])
+        for kind in among(made)
+    }

@@ -157,6 +157,8 @@ def files_of(volume: Volume) -> list[Path]:
     """List the files or folders that a volume is read from; empty for an array of the user."""
     if isinstance(volume.data, SliceFiles):
         return list(volume.data.paths)
+    if parts := getattr(volume.data, "parts", ()):  # made of other volumes
+        return [file for part in parts for file in files_of(part)]
     path, _ = hdf5.split_path(Path(volume.name))
     return [] if isinstance(volume.data, np.ndarray) or not path.exists() else [path]
 
