@@ -1,13 +1,14 @@
 """One grey scale for a volume, or one a slice? Asked of the training slices of LRCS alone.
 
-    python benchmarks/grey_scale.py DATA_FOLDER
+    python benchmarks/grey_scale.py DATA OUT
 
 Of the four training slices of each electrode three train and the fourth is predicted, so the test
-slices of `lrcs.py` have no say. Preset quick, one seed.
+slices of `lrcs.py` have no say. Preset quick, one seed. OUT keeps the result of each electrode.
 """
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lrcs import SPLITS, Electrode
 
 import matphase as mp
 from matphase.images import grey_scale as intensity
+from matphase.reproduce.engine import Case, run
 from matphase.reproduce.page import grid
 from matphase.scores.evaluation import score_row
 from matphase.settings import Settings
@@ -29,20 +31,31 @@ VARIANTS = {
 
 
 def main() -> None:
-    """Measure, and write results/grey_scale.{json,md}."""
+    """Measure what is missing, and write results/grey_scale.{json,md}."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    content: dict[str, Any] = {}
-    for name, (train, _) in SPLITS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            split = Electrode(arguments.data / name, train[:3], train[3:], Path(folder))
-            images = np.concatenate([split.images("train"), split.images("test")])
-            low, high = np.percentile(images, [0.1, 99.9])
-            content[name] = {
-                "drift": intensity.drift(list(images), low, high),
-                "miu": {variant: miu(split, *how) for variant, how in VARIANTS.items()},
-            }
+    cases = [Case(name) for name in SPLITS]
+    results = run(cases, partial(measured, arguments.data), arguments.out)
+    content = {case.condition: result["found"] for case, result in results.items()}
+    publish("grey_scale", content, report(content))
+
+
+def measured(data: Path, case: Case, folder: Path) -> dict[str, Any]:
+    """Drift of an electrode's grey values, and the mIU of each variant."""
+    train, _ = SPLITS[case.condition]
+    with tempfile.TemporaryDirectory(dir=folder) as room:
+        split = Electrode(data / case.condition, train[:3], train[3:], Path(room))
+        images = np.concatenate([split.images("train"), split.images("test")])
+        low, high = np.percentile(images, [0.1, 99.9])
+        drift = intensity.drift(list(images), low, high)
+        scores = {variant: miu(split, *how) for variant, how in VARIANTS.items()}
+    return {"found": {"drift": drift, "miu": scores}}
+
+
+def report(content: dict[str, Any]) -> str:
+    """A row an electrode."""
     rows = [
         [name, f"{entry['drift']:.3f}", *(f"{value:.3f}" for value in entry["miu"].values())]
         for name, entry in content.items()
@@ -50,13 +63,14 @@ def main() -> None:
     text = [
         "# One grey scale for a volume, or one a slice?",
         "",
-        "`python benchmarks/grey_scale.py DATA`. Training slices of LRCS only: three train, the",
-        "fourth is predicted; mIU of UGSM, preset quick, one seed. Drift: scatter of the slices'",
-        "own 0.1 and 99.9 percentiles in parts of the volume's range. Per cent: clipped tails.",
+        "`python benchmarks/grey_scale.py DATA OUT`. Training slices of LRCS only: three train,",
+        "the fourth is predicted; mIU of UGSM, preset quick, one seed. Drift: scatter of the",
+        "slices' own 0.1 and 99.9 percentiles in parts of the volume's range. Per cent: clipped",
+        "tails.",
         "",
         grid(["", "drift", *VARIANTS], rows),
     ]
-    publish("grey_scale", content, "\n".join(text))
+    return "\n".join(text)
 
 
 def miu(split: Electrode, scale: str, tail: float) -> float:

@@ -1,16 +1,16 @@
 """Whether prediction keeps to its memory limit, and how memory and time go with the volume.
 
-    python benchmarks/memory.py [prediction]
-    python benchmarks/memory.py training [--quick]
+    python benchmarks/memory.py prediction OUT
+    python benchmarks/memory.py training OUT [--quick]
 
-The part training is described in training_memory.py. Prediction has two tables, each case in a
-process of its own, on one thread, with random weights. First several networks, volumes and limits,
-with voxels that are drawn as they are read, so that no file takes memory; the peak counts from
-after one small prediction, which loads libraries and weights, and from after the grey scale was
-measured. Then cubes of .1, 1 and 8 billion voxels as OME-Zarr files, of which a few blocks are
-predicted into a store as `matphase predict` does; the peak counts from after the small prediction,
-grey scale and all. Peaks are of resident memory; Linux only. Writes benchmarks/results/memory.json
-and .md.
+OUT keeps the result of each case; a run that was stopped goes on. The part training is described in
+training_memory.py. Prediction has two tables, each case in a process of its own, on one thread,
+with random weights. First several networks, volumes and limits, with voxels that are drawn as they
+are read, so that no file takes memory; the peak counts from after one small prediction, which loads
+libraries and weights, and from after the grey scale was measured. Then cubes of .1, 1 and 8 billion
+voxels as OME-Zarr files, of which a few blocks are predicted into a store as `matphase predict`
+does; the peak counts from after the small prediction, grey scale and all. Peaks are of resident
+memory; Linux only. Writes benchmarks/results/memory.json and .md.
 """
 
 import argparse
@@ -50,6 +50,7 @@ from matphase.prediction.blocks import (
 from matphase.prediction.maps import written_layers
 from matphase.prediction.run import Job, predict_block
 from matphase.prediction.store import open_store
+from matphase.reproduce.engine import Case, run
 from matphase.reproduce.page import grid
 from matphase.settings import Settings
 
@@ -221,20 +222,29 @@ def grains(side: int) -> Volume:
     return Volume.from_array(Grains((side, side, side), 32), "zyx", (0.1, 0.1, 0.1), "um", "cube")
 
 
-def measured(part: str, case: Any) -> dict[str, Any]:
-    """Measure one case in a process of its own, undisturbed by what others left in memory."""
-    found: dict[str, Any] = in_a_process(__file__, part, json.dumps(case))
-    print(case, found, flush=True)
-    return found
+# --- cases in processes of their own, undisturbed by what others left in memory ------------------
 
 
-def table_of_limits() -> tuple[list[dict[str, Any]], str]:
-    """Measure the cases with limits."""
-    rows, results = [], []
-    for case in CASES:
-        found = measured("limited", case)
-        slices, side, width, samples, kept, limit = case
-        results.append({"case": case, **found})
+def measured_limit(case: Case, _: Path) -> dict[str, Any]:
+    """Measure the case of `CASES` with the number in front."""
+    one = CASES[int(case.condition.split()[0])]
+    return {"found": {"case": one, **in_a_process(__file__, "limited", json.dumps(one))}}
+
+
+def measured_cube(case: Case, folder: Path) -> dict[str, Any]:
+    """Write a cube of that side, measure, and remove it."""
+    side = int(case.condition)
+    with tempfile.TemporaryDirectory(dir=folder) as room:
+        path = Path(room) / "cube.ome.zarr"
+        formats.save(path, grains(side))
+        return {"found": in_a_process(__file__, "cube", json.dumps([str(path), side]))}
+
+
+def table_of_limits(results: list[dict[str, Any]]) -> str:
+    """The cases with limits."""
+    rows = []
+    for found in results:
+        slices, side, width, samples, kept, limit = found["case"]
         rows.append(
             [
                 f"{slices} x {side} x {side}",
@@ -246,80 +256,66 @@ def table_of_limits() -> tuple[list[dict[str, Any]], str]:
                 f"{found['peak_mb']:.0f} MB",
             ]
         )
-    header = [
-        "volume",
-        "width",
-        "T",
-        "window of a block",
-        "uncertain",
-        "limit",
-        "peak added",
-    ]
-    return results, grid(header, rows)
+    header = ["volume", "width", "T", "window of a block", "uncertain", "limit", "peak added"]
+    return grid(header, rows)
 
 
-def table_of_cubes() -> tuple[list[dict[str, Any]], str]:
-    """Measure the cubes."""
-    rows, results = [], []
-    for side in SIDES:
-        with tempfile.TemporaryDirectory() as room:
-            path = Path(room) / "cube.ome.zarr"
-            formats.save(path, grains(side))
-            found = measured("cube", [str(path), side])
-        results.append(found)
-        rows.append(
-            [
-                f"{side}^3 ({found['voxels'] / 1e9:.1f} x 10^9)",
-                f"{found['bytes_on_disk'] / 1e6:.0f} MB",
-                f"{found['blocks']} of {' x '.join(map(str, found['block']))}",
-                f"{100 * found['share']:.2g} %",
-                f"{100 * found['idk_share']:.0f} %",
-                f"{found['microseconds_per_voxel']:.1f} us",
-                f"{found['microseconds_per_voxel_seen']:.1f} us",
-                f"{found['microseconds_per_voxel'] * found['voxels'] / 3.6e9:.1f} h",
-                f"{found['seconds_of_scale']:.0f} s",
-                f"{found['peak_mb']:.0f} MB",
-            ]
-        )
-    header = [
-        "cube",
-        "file",
-        "blocks",
-        "predicted",
-        "uncertain",
-        "a voxel",
-        "a voxel with halo",
-        "all of it",
-        "grey scale",
-        "peak added",
+def table_of_cubes(results: list[dict[str, Any]]) -> str:
+    """The cubes."""
+    rows = [
+        [
+            f"{round(found['voxels'] ** (1 / 3))}^3 ({found['voxels'] / 1e9:.1f} x 10^9)",
+            f"{found['bytes_on_disk'] / 1e6:.0f} MB",
+            f"{found['blocks']} of {' x '.join(map(str, found['block']))}",
+            f"{100 * found['share']:.2g} %",
+            f"{100 * found['idk_share']:.0f} %",
+            f"{found['microseconds_per_voxel']:.1f} us",
+            f"{found['microseconds_per_voxel_seen']:.1f} us",
+            f"{found['microseconds_per_voxel'] * found['voxels'] / 3.6e9:.1f} h",
+            f"{found['seconds_of_scale']:.0f} s",
+            f"{found['peak_mb']:.0f} MB",
+        ]
+        for found in results
     ]
-    return results, grid(header, rows)
+    header = ["cube", "file", "blocks", "predicted", "uncertain", "a voxel", "a voxel with halo"]
+    return grid([*header, "all of it", "grey scale", "peak added"], rows)
+
+
+def report(content: dict[str, Any]) -> str:
+    """Both tables."""
+    return (
+        f"# Memory of predictions\n\n{table_of_limits(content['limits'])}\n\n"
+        f"Cubes, width 16, T = 4, a limit of {LIMIT} MB, one thread:\n\n"
+        f"{table_of_cubes(content['cubes'])}"
+    )
 
 
 def main() -> None:
-    """Measure all cases."""
-    if sys.argv[1:2] in (["limited"], ["cube"]):
-        torch.set_num_threads(1)
-        part, case = {"limited": limited, "cube": cube}[sys.argv[1]], json.loads(sys.argv[2])
-        print(json.dumps(part(case)))
-        return
-    if sys.argv[1:2] == ["train"]:
-        print(json.dumps(training_memory.train(*json.loads(sys.argv[2]))))
+    """Measure what is missing, and write results/memory.{json,md}, or those of trainings."""
+    parts = {"limited": limited, "cube": cube, "train": training_memory.train}
+    if len(sys.argv) == 3 and sys.argv[1] in parts:
+        if sys.argv[1] != "train":
+            torch.set_num_threads(1)
+        print(json.dumps(parts[sys.argv[1]](json.loads(sys.argv[2]))))
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", nargs="?", choices=("prediction", "training"), default="prediction")
+    parser.add_argument("part", choices=("prediction", "training"))
+    parser.add_argument("out", type=Path)
     parser.add_argument("--quick", action="store_true", help="train with fewer steps and samples")
     arguments = parser.parse_args()
     if arguments.part == "training":
-        training_memory.measure(arguments.quick)
+        training_memory.measure(arguments.out, arguments.quick)
         return
-    limits, first = table_of_limits()
-    cubes, second = table_of_cubes()
-    text = (
-        f"# Memory of predictions\n\n{first}\n\nCubes, width 16, T = 4, a limit of {LIMIT} MB, "
-        f"one thread:\n\n{second}"
-    )
-    publish("memory", {"limits": limits, "cubes": cubes}, text)
+    limits = [Case(f"{number} {one}") for number, one in enumerate(CASES)]
+    cubes = [Case(str(side)) for side in SIDES]
+    content = {
+        name: [result["found"] for result in run(cases, compute, arguments.out / name).values()]
+        for name, cases, compute in (
+            ("limits", limits, measured_limit),
+            ("cubes", cubes, measured_cube),
+        )
+    }
+    publish("memory", content, report(content))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """Statistics of the virtual electrode's structure beside those of other microstructures.
 
-    python benchmarks/structure.py FOLDER [--picture docs/pictures/structure.png]
+    python benchmarks/structure.py FOLDER OUT [--picture docs/pictures/structure.png]
 
-FOLDER holds the labelled volumes of `VOLUMES`, which are not part of this project. Voxel sizes are
-not recorded in all of them, and particles differ in size; lengths are therefore in units of the
-mean chord of the active material. All is measured within slices, since one of the sets has slices
-only.
+FOLDER holds the labelled volumes of `VOLUMES`, which are not part of this project; OUT keeps what
+was measured on each. Voxel sizes are not recorded in all of them, and particles differ in size;
+lengths are therefore in units of the mean chord of the active material. All is measured within
+slices, since one of the sets has slices only.
 """
 
 import argparse
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from matphase.properties.chords import chord_counts
+from matphase.properties.correlation import correlation_along, correlation_counts
+from matphase.properties.interfaces import directions, interface_counts
+from matphase.reproduce.engine import Case, run
 from matphase.reproduce.page import grid
 from matphase.virtual.microstructure import Microstructure, grow
 
@@ -37,64 +41,50 @@ GRID = np.linspace(0, 3, 31)
 Labels = NDArray[np.uint8]
 
 
-@dataclass
-class Structure:
-    """What was measured on one volume.
-
-    Attributes:
-        fractions: of pore, carbon, nickel.
-        unit: mean chord of the active material, pixels.
-        curves: name -> values on GRID.
-        numbers: name -> value.
-    """
-
-    fractions: list[float]
-    unit: float
-    curves: dict[str, NDArray[np.float64]]
-    numbers: dict[str, float]
+Structure = dict[str, Any]
+"""What was measured on one volume: `fractions` of pore, carbon and nickel; `mean_nickel_chord_px`,
+the unit; `numbers` by name; `curves`, values on GRID by name."""
 
 
 def measure(labels: Labels) -> Structure:
     """Measure a volume of slices (z, y, x): 0 pore, 1 carbon, 2 nickel."""
     lengths = [chords(labels == phase) for phase in range(3)]
-    unit = float(lengths[2].mean())
+    means = [float(length @ number / number.sum()) for length, number in lengths]
+    unit = means[2]
     curves = {}
     for phase, name in enumerate(PHASES):
         curves[f"correlation, {name}"] = correlation(labels == phase, unit)
-        share = np.array([(lengths[phase] <= place * unit).mean() for place in GRID])
-        curves[f"chords, {name}"] = share
+        length, number = lengths[phase]
+        shorter = np.array([number[length <= place * unit].sum() for place in GRID])
+        curves[f"chords, {name}"] = shorter / number.sum()
     curves["particle size, nickel"] = sizes(labels == 2, unit)
-    numbers = {
-        f"mean chord, {name}": float(lengths[phase].mean()) / unit
-        for phase, name in enumerate(PHASES)
-    }
+    numbers = {f"mean chord, {name}": mean / unit for name, mean in zip(PHASES, means, strict=True)}
     for first, second in ((0, 1), (0, 2), (1, 2)):
         name = f"surface {PHASES[first]}-{PHASES[second]}"
         numbers[name] = surface(labels, first, second) * unit
-    return Structure([float((labels == phase).mean()) for phase in range(3)], unit, curves, numbers)
+    return {
+        "fractions": [float((labels == phase).mean()) for phase in range(3)],
+        "mean_nickel_chord_px": unit,
+        "numbers": numbers,
+        "curves": {name: curve.tolist() for name, curve in curves.items()},
+    }
 
 
-def chords(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Lengths in pixels of the runs along x and y that do not touch a rim."""
-    found = []
-    for plane in (mask, mask.transpose(0, 2, 1)):
-        rows = plane.reshape(-1, plane.shape[2])
-        step = np.diff(np.pad(rows, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-        starts, ends = np.nonzero(step == 1)[1], np.nonzero(step == -1)[1]
-        whole = (starts > 0) & (ends < rows.shape[1])
-        found.append((ends - starts)[whole])
-    return np.concatenate(found)
+def chords(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lengths in pixels, and how many runs along x and y have them and do not touch a rim."""
+    y, x = (chord_counts(mask, axis).whole for axis in (1, 2))
+    number = np.zeros(max(len(y), len(x)), np.int64)
+    for counts in (y, x):
+        number[: len(counts)] += counts
+    return np.arange(len(number)), number
 
 
 def correlation(mask: NDArray[np.bool_], unit: float) -> NDArray[np.float64]:
     """Two-point correlation within slices, (S2 - f^2) / (f - f^2), mean of x and y."""
     fraction = mask.mean()
     reach = min(int(GRID[-1] * unit) + 2, min(mask.shape[1:]) // 2)
-    values = np.zeros(reach)
-    for shift in range(reach):
-        along_y = (mask[:, shift:] & mask[:, : mask.shape[1] - shift]).mean()
-        along_x = (mask[:, :, shift:] & mask[:, :, : mask.shape[2] - shift]).mean()
-        values[shift] = (along_y + along_x) / 2
+    counts = correlation_counts(mask, (0, reach - 1, reach - 1))
+    values = (correlation_along(counts, 1) + correlation_along(counts, 2)) / 2
     values = (values - fraction**2) / (fraction - fraction**2)
     curve: NDArray[np.float64] = np.interp(GRID * unit, np.arange(reach), values)
     return curve
@@ -118,25 +108,22 @@ def sizes(mask: NDArray[np.bool_], unit: float) -> NDArray[np.float64]:
 
 def surface(labels: Labels, first: int, second: int) -> float:
     """Area of contact per volume, 1/pixel: 2 x crossings per length of lines along x and y."""
-    crossings = total = 0
-    for axis in (1, 2):
-        a, b = np.moveaxis(labels, axis, 0)[1:], np.moveaxis(labels, axis, 0)[:-1]
-        crossings += int((((a == first) & (b == second)) | ((a == second) & (b == first))).sum())
-        total += a.size
-    return 2 * crossings / total
+    along = [directions(3).index(step) for step in ((0, 1, 0), (0, 0, 1))]
+    pairs = interface_counts(labels, len(PHASES))[along].sum(axis=0)
+    return float(2 * (pairs[first, second] + pairs[second, first]) / pairs.sum())
 
 
 def draw(found: dict[str, Structure], path: Path) -> None:
     """Draw the curves side by side."""
     figure = Figure(figsize=(14, 7.5), layout="constrained")
     panels = figure.subplots(2, 4).ravel()
-    names = list(found[OURS].curves)
+    names = list(found[OURS]["curves"])
     for panel, name in zip(panels, names, strict=False):
         for volume, structure in found.items():
             mine = volume == OURS
             panel.plot(
                 GRID,
-                structure.curves[name],
+                structure["curves"][name],
                 color="black" if mine else None,
                 linewidth=2.5 if mine else 1.2,
                 label=volume,
@@ -144,9 +131,9 @@ def draw(found: dict[str, Structure], path: Path) -> None:
         panel.set_title(name)
         panel.set_xlabel("length / mean nickel chord")
     bars = panels[len(names)]
-    kinds = [name for name in found[OURS].numbers if name.startswith("surface")]
+    kinds = [name for name in found[OURS]["numbers"] if name.startswith("surface")]
     for n, (volume, structure) in enumerate(found.items()):
-        heights = [structure.numbers[kind] for kind in kinds]
+        heights = [structure["numbers"][kind] for kind in kinds]
         place = np.arange(len(kinds)) + 0.2 * n
         color = "black" if volume == OURS else f"C{n}"
         bars.bar(place, heights, 0.18, color=color)
@@ -159,13 +146,13 @@ def draw(found: dict[str, Structure], path: Path) -> None:
 
 def report(found: dict[str, Structure], inside: dict[str, float]) -> str:
     """Tables in Markdown."""
-    numbers = list(found[OURS].numbers)
+    numbers = list(found[OURS]["numbers"])
     rows = [
         [
             name,
-            " / ".join(f"{part:.2f}" for part in structure.fractions),
-            f"{structure.unit:.1f}",
-            *(f"{structure.numbers[number]:.2f}" for number in numbers),
+            " / ".join(f"{part:.2f}" for part in structure["fractions"]),
+            f"{structure['mean_nickel_chord_px']:.1f}",
+            *(f"{structure['numbers'][number]:.2f}" for number in numbers),
         ]
         for name, structure in found.items()
     ]
@@ -179,39 +166,36 @@ def report(found: dict[str, Structure], inside: dict[str, float]) -> str:
     )
 
 
+def measured(folder: Path, case: Case, _: Path) -> dict[str, Any]:
+    """Measure one of `VOLUMES`, or the virtual electrode."""
+    if case.condition == OURS:
+        return {"structure": measure(grow(Microstructure(), 0)[::4])}
+    file, values = VOLUMES[case.condition]
+    volume = tifffile.imread(folder / file)
+    labels = np.zeros(volume.shape, np.uint8)
+    for phase, value in enumerate(values):
+        labels[volume == value] = phase
+    return {"structure": measure(labels[:: max(1, len(labels) // 30)])}
+
+
 def main() -> None:
-    """Measure all volumes, and write results/structure.{json,md} and the picture."""
+    """Measure what is missing, and write results/structure.{json,md} and the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("out", type=Path)
     parser.add_argument("--picture", type=Path, default=Path("docs/pictures/structure.png"))
     arguments = parser.parse_args()
-    found = {}
-    for name, (file, values) in VOLUMES.items():
-        volume = tifffile.imread(arguments.folder / file)
-        labels = np.zeros(volume.shape, np.uint8)
-        for phase, value in enumerate(values):
-            labels[volume == value] = phase
-        found[name] = measure(labels[:: max(1, len(labels) // 30)])
-    found[OURS] = measure(grow(Microstructure(), 0)[::4])
+    cases = [Case(name) for name in (*VOLUMES, OURS)]
+    results = run(cases, partial(measured, arguments.folder), arguments.out)
+    found = {case.condition: result["structure"] for case, result in results.items()}
     inside: dict[str, float] = {}
-    for name, curve in found[OURS].curves.items():
-        others = np.stack([found[volume].curves[name] for volume in VOLUMES])
-        between = (curve >= others.min(axis=0) - 0.05) & (curve <= others.max(axis=0) + 0.05)
+    for name, curve in found[OURS]["curves"].items():
+        others = np.array([found[volume]["curves"][name] for volume in VOLUMES])
+        ours = np.array(curve)
+        between = (ours >= others.min(axis=0) - 0.05) & (ours <= others.max(axis=0) + 0.05)
         inside[name] = float(between.mean())
     draw(found, arguments.picture)
-    content: dict[str, Any] = {
-        "grid": GRID.tolist(),
-        "between": inside,
-        "structures": {
-            name: {
-                "fractions": structure.fractions,
-                "mean_nickel_chord_px": structure.unit,
-                "numbers": structure.numbers,
-                "curves": {key: curve.tolist() for key, curve in structure.curves.items()},
-            }
-            for name, structure in found.items()
-        },
-    }
+    content = {"grid": GRID.tolist(), "between": inside, "structures": found}
     publish("structure", content, report(found, inside))
 
 

@@ -1,16 +1,18 @@
 """How far geometric measures are off on bodies whose measures are known.
 
-    python benchmarks/surface_bias.py
+    python benchmarks/surface_bias.py OUT
 
 Areas of balls, cubes, tilted planes and overlapping balls; triple-phase boundary length where balls
 and cut planes meet; thickness of balls, rods and plates; integral range of overlapping balls. Each
-at several resolutions, at places and tilts drawn at random.
+at several resolutions, at places and tilts drawn at random. OUT keeps the result of each body and
+size; a run that was stopped goes on.
 """
 
 import argparse
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from common import publish
 from numpy.typing import NDArray
 
 from matphase.properties import correlation, interfaces, sizes, triple_lines
+from matphase.reproduce.engine import Case, run
 from matphase.reproduce.page import grid
 
 Bools = NDArray[np.bool_]
@@ -35,26 +38,46 @@ Measure = Callable[[int, np.random.Generator], float]
 
 
 def main() -> None:
-    """Measure all and write results/surface_bias."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    """Measure what is missing, and write results/surface_bias.{json,md}."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    wanted = {
+        Case(f"{title}/{body} {size}"): (title, body, size, measure)
+        for title, bodies in quantities().items()
+        for body, sizes_, measure in bodies
+        for size in sizes_
+    }
+    content: dict[str, list[dict[str, Any]]] = {}
+    results = run(list(wanted), partial(measured, wanted), parser.parse_args().out)
+    for case, result in results.items():
+        title, body, size, _ = wanted[case]
+        content.setdefault(title, []).append({"body": body, "size": size, **result["ratio"]})
+    publish("surface_bias", content, report(content))
+
+
+def measured(
+    wanted: dict[Case, tuple[str, str, int, Measure]], case: Case, _: Path
+) -> dict[str, Any]:
+    """Mean and standard deviation over the draws, of one body of one size."""
+    _, _, size, measure = wanted[case]
+    seen = [measure(size, np.random.default_rng(draw)) for draw in range(DRAWS)]
+    return {"ratio": {"mean": float(np.mean(seen)), "sd": float(np.std(seen))}}
+
+
+def report(content: dict[str, list[dict[str, Any]]]) -> str:
+    """A table for each quantity."""
     text = ["# Bias of geometric measures", f"Of {DRAWS} draws each, place and tilt at random."]
     header = ["body", "size (voxels)", "measured / true", "standard deviation"]
-    results: dict[str, list[dict[str, Any]]] = {}
-    for title, bodies in cases().items():
-        results[title] = [
-            {"body": body, "size": size, **_spread(measure, size)}
-            for body, sizes_, measure in bodies
-            for size in sizes_
-        ]
+    for title, rows in content.items():
         cells = [
             [row["body"], str(row["size"]), f"{row['mean']:.3f}", f"{row['sd']:.3f}"]
-            for row in results[title]
+            for row in rows
         ]
         text += [f"## {title}", grid(header, cells)]
-    publish("surface_bias", results, "\n\n".join(text))
+    return "\n\n".join(text)
 
 
-def cases() -> dict[str, list[tuple[str, tuple[int, ...], Measure]]]:
+def quantities() -> dict[str, list[tuple[str, tuple[int, ...], Measure]]]:
     """By quantity: name of the body, its sizes in voxels, and how it is measured."""
     return {
         "Specific surface area, Cauchy-Crofton in 13 directions": [
@@ -81,11 +104,6 @@ def cases() -> dict[str, list[tuple[str, tuple[int, ...], Measure]]]:
             ("overlapping balls, window of 16 (radius)", (4,), partial(_range, window=16)),
         ],
     }
-
-
-def _spread(measure: Measure, size: int) -> dict[str, float]:
-    seen = [measure(size, np.random.default_rng(draw)) for draw in range(DRAWS)]
-    return {"mean": float(np.mean(seen)), "sd": float(np.std(seen))}
 
 
 # --- bodies ---------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Peak memory of a training from a large stack: it grows neither with its slices nor their number.
 
-    python benchmarks/memory.py training [--quick]
+    python benchmarks/memory.py training OUT [--quick]
 
 A stack of 2000 slices of 1024 x 1024 voxels (mirrored tiles of a virtual electrode), of which 20
 are labelled, is written into a temporary folder, slab by slab, as an uncompressed BigTIFF. Preset
@@ -8,9 +8,11 @@ are labelled, is written into a temporary folder, slab by slab, as an uncompress
 slices, and from a stack of half the side.
 """
 
+import json
 import resource
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ from numpy.typing import NDArray
 
 import matphase as mp
 from matphase.images.grey_scale import IntensityScale
+from matphase.reproduce.engine import Case, run
 from matphase.reproduce.page import grid
+from matphase.reproduce.results import claim
 from matphase.settings import Settings
 
 PROGRAM = Path(__file__).with_name("memory.py")
@@ -66,8 +70,9 @@ def tiled(voxels: NDArray[Any], first: int, last: int, side: int) -> NDArray[Any
     return voxels[np.ix_(z, y, x)]
 
 
-def train(folder: str, n_labelled: int, quick: bool) -> dict[str, Any]:
+def train(case: list[Any]) -> dict[str, Any]:
     """Train in this process, and give its peak memory."""
+    folder, n_labelled, quick = case
     labelled = list(range(0, DEPTH, DEPTH // n_labelled))
     settings = Settings.preset("best").updated(QUICK if quick else {})
     before = peak_gb()
@@ -87,15 +92,35 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def measure(quick: bool) -> None:
-    """Train in processes of their own, and write results/training_memory.{json,md}."""
-    found = []
-    for side, n_labelled in TRAININGS:
-        with tempfile.TemporaryDirectory() as folder:
-            write_stack(Path(folder), side, list(range(0, DEPTH, DEPTH // n_labelled)))
-            one = in_a_process(PROGRAM, "train", f'["{folder}", {n_labelled}, {int(quick)}]')
-        found.append({"side": side, "labelled": n_labelled, **one})
-        print(found[-1], flush=True)
+def measure(out: Path, quick: bool) -> None:
+    """Train what is missing, and write results/training_memory.{json,md}."""
+    claim(out, {"quick": quick})
+    cases = {
+        Case(f"{side} px, {n_labelled} labelled"): (side, n_labelled)
+        for side, n_labelled in TRAININGS
+    }
+    results = run(list(cases), partial(measured, cases, quick), out)
+    found = [
+        {"side": cases[case][0], "labelled": cases[case][1], **result["found"]}
+        for case, result in results.items()
+    ]
+    content = {"quick": quick, "changes": QUICK if quick else {}, "trainings": found}
+    publish("training_memory", content, report(content))
+
+
+def measured(
+    cases: dict[Case, tuple[int, int]], quick: bool, case: Case, folder: Path
+) -> dict[str, Any]:
+    """Train in a process of its own, from a stack that is removed afterwards."""
+    side, n_labelled = cases[case]
+    with tempfile.TemporaryDirectory(dir=folder) as room:
+        write_stack(Path(room), side, list(range(0, DEPTH, DEPTH // n_labelled)))
+        return {"found": in_a_process(PROGRAM, "train", json.dumps([room, n_labelled, quick]))}
+
+
+def report(content: dict[str, Any]) -> str:
+    """A row a training."""
+    quick = content["quick"]
     lines = [
         [
             f"{DEPTH} x {one['side']} x {one['side']}",
@@ -104,17 +129,12 @@ def measure(quick: bool) -> None:
             f"{one['before_gb']:.2f} GB",
             f"{one['seconds'] / 60:.0f} min",
         ]
-        for one in found
+        for one in content["trainings"]
     ]
     steps = "fewer steps and samples (`--quick`)" if quick else "its own steps and samples"
-    text = (
+    return (
         "# Memory of trainings\n\n"
-        f"`python benchmarks/memory.py training{' --quick' * quick}`: preset `best` (five "
+        f"`python benchmarks/memory.py training OUT{' --quick' * quick}`: preset `best` (five "
         f"neighbouring slices) with {steps}, each training in a process of its own.\n\n"
         + grid(["stack", "labelled slices", "peak", "of it before training", "time"], lines)
-    )
-    publish(
-        "training_memory",
-        {"quick": quick, "changes": QUICK if quick else {}, "trainings": found},
-        text,
     )

@@ -1,11 +1,12 @@
 """How real the virtual electrode is: physics, difficulty, cost, and pictures.
 
-    python benchmarks/virtual_electrode.py [physics] [machines] [difficulty] [cost] [unet]
+    python benchmarks/virtual_electrode.py OUT [physics] [machines] [difficulty] [cost] [unet]
         [pictures] [--steps 3000] [--labels MATBOX.tif]
 
-Without names all parts run, one after the other; each replaces its part of
-results/virtual_electrode.json, so that the long ones can be done alone. `unet` takes about half an
-hour on two cores. `--labels` is a labelled volume (0 pore, 1 NMC, 2 binder) for the last picture.
+Without names all parts run, one after the other. OUT keeps the result of each, so that a run that
+was stopped goes on; each replaces its part of results/virtual_electrode.json. `unet` takes about
+half an hour on two cores. `--labels` is a labelled volume (0 pore, 1 NMC, 2 binder) for the last
+picture.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from skimage.transform import iradon
 
 import matphase as mp
 from matphase.learning.splits import blocked_split
+from matphase.reproduce.engine import Case, run
 from matphase.reproduce.page import grid
 from matphase.scores.evaluation import score_row
 from matphase.scores.metrics.detection import auroc
@@ -132,7 +134,7 @@ def machines() -> dict[str, Any]:
         ("without AVX-512", "X86_V4 AVX512_ICL AVX512_SPR", len(cores)),
         ("without AVX2 and FMA", "X86_V3 X86_V4 AVX512_ICL AVX512_SPR", len(cores)),
     ):
-        run = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", program],
             env={**os.environ, "NPY_DISABLE_CPU_FEATURES": disabled},
             preexec_fn=partial(os.sched_setaffinity, 0, cores[:count]),
@@ -140,7 +142,7 @@ def machines() -> dict[str, Any]:
             text=True,
             check=True,
         )
-        found[name] = run.stdout.split()
+        found[name] = done.stdout.split()
     return found
 
 
@@ -288,27 +290,30 @@ def report(content: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Run the parts, and write results/virtual_electrode.{json,md} and the pictures."""
+    """Run what is missing, and write results/virtual_electrode.{json,md} and the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", default=PARTS)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("parts", nargs="*", default=PARTS, metavar="PART")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--labels", type=Path)
     arguments = parser.parse_args()
+    parts = {
+        "physics": physics,
+        "machines": machines,
+        "difficulty": difficulty,
+        "cost": cost,
+        "unet": partial(unet, arguments.steps),
+        "pictures": partial(pictures, arguments.labels),
+    }
+    results = run(
+        [Case(part) for part in arguments.parts],
+        lambda case, _: {"found": parts[case.condition]()},
+        arguments.out,
+    )
     content = recorded("virtual_electrode")
     content.pop("machine", None)
-    for part in arguments.parts:
-        if part == "unet":
-            content[part] = unet(arguments.steps)
-        elif part == "pictures":
-            content[part] = pictures(arguments.labels)
-        else:
-            content[part] = {
-                "physics": physics,
-                "machines": machines,
-                "difficulty": difficulty,
-                "cost": cost,
-            }[part]()
-        publish("virtual_electrode", content, report(content))
+    content |= {case.condition: result["found"] for case, result in results.items()}
+    publish("virtual_electrode", content, report(content))
 
 
 if __name__ == "__main__":

@@ -410,7 +410,7 @@ class MatPhase:
             )
         values = {name: given.phases[given.index(name)].value for name in model.phases.names}
         known = formats.open(labels, name="labels")
-        table = PhaseTable.from_mapping(values, given.ignore)
+        table = PhaseTable.from_mapping(values, given.ignored)
         grey = masked(formats.open(images, name="images"), mask)
         annotations = Annotations.of(grey, known, table, label_slices)
         pool = self._pool(grey, annotations, model.scale)

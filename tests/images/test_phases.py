@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matphase.images.phases import IGNORE_INDEX, Phase, PhaseTable
+from matphase.images.phases import IGNORE_INDEX, Phase, PhaseTable, as_phase_table
 from matphase.support.errors import InputError
 
 PAPER = PhaseTable.from_names(["pore", "carbon", "nickel"])
 
 names = st.text(st.characters(exclude_characters="=,", categories=["L", "N"]), min_size=1).filter(
-    lambda name: name != "ignore"
+    lambda name: name.lower() not in ("ignore", "ignored", "unlabelled", "unlabeled")
 )
 tables = st.builds(
     lambda found, ignored: PhaseTable.from_mapping(
-        dict(list(found.items())[1:]), next(iter(found.values())) if ignored else None
+        dict(list(found.items())[ignored:]), list(found.values())[:ignored]
     ),
-    st.dictionaries(names, st.integers(-(2**63), 2**63 - 1), min_size=3, max_size=8).filter(
+    st.dictionaries(names, st.integers(-(2**63), 2**63 - 1), min_size=4, max_size=8).filter(
         lambda found: len(set(found.values())) == len(found)
     ),
-    st.booleans(),
+    st.integers(0, 2),
 )
 
 
@@ -48,6 +48,8 @@ def test_decode_is_the_inverse_of_encode(table: PhaseTable, data: st.DataObject)
     values = [phase.value for phase in table.phases]
     indices = [*range(len(table))]
     if table.ignore is not None:
+        # of several ignore values only the first comes back
+        assert set(table.encode(np.array(table.ignored))) == {IGNORE_INDEX}
         values.append(table.ignore)
         indices.append(IGNORE_INDEX)
     dtypes = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
@@ -61,7 +63,7 @@ def test_decode_is_the_inverse_of_encode(table: PhaseTable, data: st.DataObject)
 @given(tables)
 def test_dtype_is_the_smallest_that_holds_all_values(table: PhaseTable) -> None:
     values = [phase.value for phase in table.phases]
-    values += [] if table.ignore is None else [table.ignore]
+    values += table.ignored
     expected = np.result_type(np.min_scalar_type(min(values)), np.min_scalar_type(max(values)))
     if min(values) >= 0:
         # int64 is the largest type here: values stop at its limit.
@@ -98,7 +100,7 @@ def test_parse_says_which_part_is_wrong(text: str) -> None:
         PhaseTable.parse(text)
 
 
-@pytest.mark.parametrize("text", ["a=0,a=1", "a=0,b=1,ignore=2,ignore=3"])
+@pytest.mark.parametrize("text", ["a=0,a=1", "a=0,b=1,ignore=2,Ignore=2"])
 def test_parse_refuses_a_name_given_twice(text: str) -> None:
     with pytest.raises(InputError, match="twice"):
         PhaseTable.parse(text)
@@ -113,9 +115,13 @@ def test_parse_refuses_a_name_given_twice(text: str) -> None:
         ({" a": 0, "b": 1}, None, "cannot name a phase"),
         ({"a=b": 0, "b": 1}, None, "cannot name a phase"),
         ({"a,b": 0, "b": 1}, None, "cannot name a phase"),
-        ({"ignore": 0, "b": 1}, None, "names the ignore value"),
+        ({"a": 0.5, "b": 1}, None, "label value of a is 0.5; give a whole number"),
+        ({"a": "0", "b": 1}, None, "whole number"),
+        ({"a": [0, 1], "b": 1}, None, "whole number"),
+        ({"a": 0, "b": 1, "ignore": ["2"]}, None, "whole number"),
+        ({"a": 0, "b": 1, "ignore": [2, 3], "Ignore": 2}, None, "value 2 is an ignore value twice"),
         ({"a": 1, "b": 1}, None, "value 1 stands for two phases"),
-        ({"a": 0, "b": 1}, 1, "is phase b and also the ignore value"),
+        ({"a": 0, "b": 1}, 1, "is phase b and also an ignore value"),
         ({"a": 0, "b": 2**64}, None, "beyond 64 bits"),
     ],
 )
@@ -124,6 +130,38 @@ def test_tables_that_make_no_sense(
 ) -> None:
     with pytest.raises(InputError, match=message):
         PhaseTable.from_mapping(values, ignore)
+
+
+@pytest.mark.parametrize(
+    "name", ["ignore", "Ignore", "IGNORE", " ignore ", "Unlabelled", "unlabeled"]
+)
+def test_any_spelling_of_ignore_is_no_phase(name: str) -> None:
+    expected = PhaseTable.from_mapping({"pore": 0, "solid": 1}, ignore=255)
+    assert PhaseTable.parse(f"pore=0,solid=1,{name}=255") == expected
+    assert as_phase_table({"pore": 0, name: 255, "solid": 1}) == expected
+    assert as_phase_table(["pore", "solid", name]).ignored == (2,)
+    with pytest.raises(InputError, match="names an ignore value"):
+        PhaseTable((Phase(name.strip(), 0, "#000000"), Phase("solid", 1, "#ffffff")))
+
+
+def test_several_values_can_be_ignored() -> None:
+    table = PhaseTable.parse("pore=0,ignore=254,solid=1,unlabelled=255")
+    assert table == as_phase_table({"pore": 0, "solid": 1, "ignore": [254, 255]})
+    assert str(table) == "pore=0,solid=1,ignore=254,ignore=255"
+    labels = np.array([0, 1, 254, 255], np.uint8)
+    indices = table.encode(labels)
+    np.testing.assert_array_equal(indices, [0, 1, IGNORE_INDEX, IGNORE_INDEX])
+    np.testing.assert_array_equal(table.decode(indices), [0, 1, 254, 254])
+    assert table._repr_html_().count("ignored") == 2
+    with pytest.raises(InputError, match="label value 253"):
+        table.encode(np.array([253], np.uint8))
+
+
+def test_tables_that_were_written_before_there_were_several_ignore_values() -> None:
+    content = PhaseTable.from_mapping({"pore": 0, "solid": 1}).to_json()
+    assert content["ignore"] is None
+    assert PhaseTable.from_json({**content, "ignore": 255}).ignored == (255,)
+    assert PhaseTable.from_json({**content, "ignore": 255}).to_json()["ignore"] == 255
 
 
 def test_names_and_colours_are_checked() -> None:
@@ -142,6 +180,9 @@ def test_names_and_colours_are_checked() -> None:
         [],
         {"phases": []},
         {"phases": 3, "ignore": None},
+        {**PAPER.to_json(), "ignore": "255"},
+        {**PAPER.to_json(), "ignore": [254, True]},
+        {**PAPER.to_json(), "ignore": {"254": 255}},
         {"phases": [{"name": "a"}], "ignore": None},
         {"phases": [{"name": "a", "value": "0", "color": "#000000"}] * 2, "ignore": None},
         {"phases": [{"name": "a", "value": True, "color": "#000000"}] * 2, "ignore": None},

@@ -192,3 +192,64 @@ def test_weights_that_are_none(copied: Path, content: bytes) -> None:
     sign_again(copied)
     with pytest.raises(ModelError, match=r"lcgar\.safetensors does not hold the weights"):
         mp.load(copied)
+
+
+# --- planted folders ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [400, 2000, 10**9, 10**18])
+def test_a_width_that_the_weights_do_not_have(
+    copied: Path, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is built before the header of the weights has been compared with the settings."""
+    config = tomllib.loads((copied / "config.toml").read_text("utf-8"))
+    config["settings"]["ugsm"]["width"] = width
+    change(copied, settings=config["settings"])
+    monkeypatch.setattr(folders, "load_weights", lambda *_: pytest.fail("built"))
+    with pytest.raises(ModelError, match=r"does not (hold|describe)|cannot be built"):
+        mp.load(copied)
+
+
+@pytest.mark.parametrize("name", ["config.toml", "phases.json", "lcgar.safetensors", MANIFEST])
+def test_pipes_and_devices_in_a_model_folder(copied: Path, name: str) -> None:
+    path = copied / name
+    for kind in ("pipe", "device"):
+        path.unlink()
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero")
+        with pytest.raises(ModelError, match=f"{name} (is not a regular file|cannot be read|does)"):
+            mp.load(copied)
+
+
+def test_weights_that_are_larger_than_the_settings_say(copied: Path) -> None:
+    """A file of a terabyte without content: neither read nor summed up."""
+    with (copied / "lcgar.safetensors").open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(ModelError, match=r"lcgar\.safetensors does not hold the weights"):
+        mp.load(copied)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 10_000, '{"a": 1}', '{"a": {}}', '{"a\\u0000": "0"}', '{"": "0"}', '{".": "0"}'],
+)
+def test_a_manifest_by_somebody_else(copied: Path, text: str) -> None:
+    (copied / MANIFEST).write_text(text, "utf-8")
+    with pytest.raises(ModelError) as caught:
+        mp.load(copied)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["seed = inf", "a" + ".a" * 50_000 + " = 1", "a = " + "[" * 10_000]
+)
+def test_a_config_by_somebody_else(copied: Path, text: str) -> None:
+    path = copied / "config.toml"
+    config = tomllib.loads(path.read_text("utf-8"))
+    del config["seed"]
+    path.write_text(f"{text}\n{tomli_w.dumps(config)}", "utf-8")
+    sign_again(copied)
+    with pytest.raises(ModelError, match="does not describe a model"):
+        mp.load(copied)

@@ -266,3 +266,16 @@ def test_labels_without_a_record_need_phases(tmp_path: Path) -> None:
     mp.save(tmp_path / "out.tif", mp.Volume.from_array(np.zeros((32, 32), np.uint8)))
     with pytest.raises(InputError, match=r"has no record; name its phases"):
         open_stored(tmp_path / "out.tif")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "/etc/passwd", "../x.tif", "thesis.tif", "out_", "out_.tif", "OUT.tif", 5, None,
+     "out_ugsm_.tif", "out_notes.tif", "out_sample_/../x.tif", "out_entropy.png", "out.json"],
+)  # fmt: skip
+def test_a_record_lists_only_what_a_prediction_can_write(tmp_path: Path, name: object) -> None:
+    own = ["out.tif", "out_entropy.tif", "out_sample_01.tif", "out_probability_pore.tif"]
+    (tmp_path / "out.json").write_text(json.dumps({"files": [name, *own]}), "utf-8")
+    found = recorded_files(tmp_path / "out.tif")
+    assert [path.name for path in found] == ["out.json", *own]
+    assert {path.parent for path in found} == {tmp_path}

@@ -38,6 +38,11 @@ def logged(log: Path) -> list[str]:
     return log.read_text().split() if log.exists() else []
 
 
+def test_the_folder_of_a_case_has_plain_characters_only() -> None:
+    place = Case("areas/ball in voxels of 2:1:1 (radius) 5", 3).place
+    assert place == "areas/ball_in_voxels_of_2_1_1_radius_5/seed3"
+
+
 @WORKERS
 def test_a_trial_runs_after_what_it_needs(tmp_path: Path, workers: int) -> None:
     log = tmp_path / "log"

@@ -8,29 +8,46 @@ import typer
 
 from matphase.cli.common import (
     LabelSlices,
+    MaskOption,
     Overwrite,
     Quiet,
+    Unit,
+    VoxelSize,
     keep_inputs,
+    one_or_many,
     progress,
     reports_errors,
     say,
 )
-from matphase.cli.parsing import parse_slices
+from matphase.cli.parsing import parse_slices, parse_voxel_size
 
 
 @reports_errors
 def align(
     model: Annotated[Path, typer.Argument(help="Model folder that `matphase train` wrote.")],
     images: Annotated[
-        str, typer.Option(help="Grey slices: file, folder, OME-Zarr, or FILE.h5:/dataset.")
+        list[str],
+        typer.Option(
+            metavar="FILES",
+            help="Grey slices: file, folder, OME-Zarr, FILE.h5:/dataset, pattern, or a list of "
+            "files, each after an --images of its own.",
+        ),
     ],
-    labels: Annotated[str, typer.Option(help="Labels of all or some of these slices.")],
+    labels: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILES", help="Labels of all or some of these slices, in the same way."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     label_map: Annotated[
         str | None,
         typer.Option(help="Label value of each phase: pore=0,carbon=1; default: the model's."),
     ] = None,
     label_slices: LabelSlices = None,
+    mask: MaskOption = None,
+    voxel_size: VoxelSize = None,
+    unit: Unit = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -46,16 +63,23 @@ def align(
     from matphase.support.files import atomic_write, check_output
 
     check_output(out, overwrite=overwrite, replaces="alignment.json")
-    keep_inputs(out, images, labels, model)
+    keep_inputs(out, images, labels, mask, model)
     phases = None if label_map is None else PhaseTable.parse(label_map)
-    opened = formats.open(images), formats.open(labels)
+    opened = (
+        formats.open(one_or_many(images), voxel_size=parse_voxel_size(voxel_size), unit=unit),
+        formats.open(one_or_many(labels)),
+    )
 
     from matphase.model import load
 
     trained = load(model)
     with progress(quiet=quiet) as reporter:
         found = trained.align(
-            *opened, phases=phases, label_slices=parse_slices(label_slices), reporter=reporter
+            *opened,
+            phases=phases,
+            label_slices=parse_slices(label_slices),
+            mask=mask,
+            reporter=reporter,
         )
     grey, known = opened
     like = grey if grey.shape == known.shape else known

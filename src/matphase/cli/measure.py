@@ -1,6 +1,5 @@
 """`matphase measure`: the properties of an electrode, with error bars."""
 
-import json as json_format
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -191,8 +190,9 @@ def _write_pictures(found: "Measurements", folder: Path) -> None:
 
 def _read_json(path: Path) -> Any:
     from matphase.support.errors import InputError
+    from matphase.support.records import read_json
 
     try:
-        return json_format.loads(path.read_text("utf-8"))
+        return read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON; give a BPX file") from error

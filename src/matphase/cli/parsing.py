@@ -1,10 +1,10 @@
 """Texts of the command line as numbers, lists, pairs and settings."""
 
-import tomllib
 from collections.abc import Iterable
 from typing import Any
 
 from matphase.support.errors import InputError
+from matphase.support.records import MAX_DEPTH, RecordError, parse_toml
 
 
 def parse_list(text: str) -> list[str]:
@@ -79,7 +79,7 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         *sections, last = name.split(".")
-        if not (equals and value and last and all(sections)):
+        if not (equals and value and last and all(sections)) or len(sections) >= MAX_DEPTH:
             raise InputError(
                 f"--set {text!r} is not SECTION.NAME=VALUE; write it like ugsm.width=32"
             )
@@ -98,8 +98,8 @@ def _toml_value(text: str) -> Any:
     if "\n" in text:  # would end the value and begin another setting
         return text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}".encode(), text)["value"]
+    except (RecordError, UnicodeEncodeError):
         return text
 
 

@@ -6,11 +6,13 @@ from typing import Annotated, Literal
 import typer
 
 from matphase.cli.common import (
+    MaskOption,
     Memory,
     Overwrite,
     Quiet,
     Unit,
     VoxelSize,
+    one_or_many,
     progress,
     reports_errors,
     say,
@@ -21,6 +23,7 @@ SHARES = {
     "idk_share": "uncertain",
     "deferred_share": "decided by LCGAR",
     "trusted_share": "trusted",
+    "outside_share": "outside (not counted)",
 }
 
 
@@ -28,7 +31,11 @@ SHARES = {
 def predict(
     model: Annotated[Path, typer.Argument(help="Model folder that `matphase train` wrote.")],
     volume: Annotated[
-        str, typer.Argument(help="File, folder of slices, OME-Zarr, or FILE.h5:/dataset.")
+        list[str],
+        typer.Argument(
+            help="File, folder of slices, OME-Zarr, FILE.h5:/dataset, pattern, or several files of "
+            "one slice each."
+        ),
     ],
     out: Annotated[
         Path,
@@ -37,6 +44,7 @@ def predict(
             "it."
         ),
     ],
+    mask: MaskOption = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Stochastic passes T.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed of the dropout masks.")] = 0,
     intensity: Annotated[
@@ -94,8 +102,9 @@ def predict(
     available = parse_memory(memory)
     record_file(out)  # refuses a name of another kind before anything is loaded
     if scheduler is not None:
-        volume = str(Path(volume).absolute())  # workers have working folders of their own
-    opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
+        # workers have working folders of their own
+        volume = [str(Path(part).absolute()) for part in volume]
+    opened = formats.open(one_or_many(volume), voxel_size=parse_voxel_size(voxel_size), unit=unit)
 
     from matphase.model import load
 
@@ -103,6 +112,7 @@ def predict(
     with progress(quiet=quiet) as reporter:
         result = trained.predict(
             opened,
+            mask=mask,
             out=out,
             samples=samples,
             seed=seed,
@@ -119,7 +129,7 @@ def predict(
         )
     shares = {name: 100 * share for name, share in result.volume_fractions().items()}
     for key, name in SHARES.items():
-        if (share := result.record[key]) is not None:
+        if (share := result.record.get(key)) is not None:
             shares[name] = 100 * share
     for name, share in shares.items():
         say(f"{name:<20} {share:6.2f} %", quiet=quiet)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.images.mask import outside_of
+from matphase.images.pairing import file_names, paired_by_name
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
 from matphase.images.voxel_size import converted
@@ -51,18 +52,13 @@ class Annotations:
             images: grey values; NaN is outside of the sample.
             labels: phases of the same pixels, for all slices or some of them.
             phases: their label values; pixels with the ignore value are not known.
-            label_slices: see `labelled_slices`.
+            label_slices: see `paired_slices`.
 
         Raises:
             InputError: slices of images and labels differ in size, the numbers of the labelled
                 slices are not known, a label value is not in the table, or no pixel is known.
         """
-        given = np.arange(labels.n_slices)
-        if label_slices is not None and labels.n_slices == images.n_slices:
-            # labels of all slices, of which some are asked for
-            given = numbers = _valid(_whole_numbers(label_slices), images, labels)
-        else:
-            numbers = labelled_slices(images, labels, label_slices)
+        given, numbers = paired_slices(images, labels, label_slices)
         if images.shape[-2:] != labels.shape[-2:]:
             raise InputError(
                 f"slices of {images.name} are {_size(images)} pixels but those of {labels.name} "
@@ -74,8 +70,9 @@ class Annotations:
         known = np.flatnonzero(found.any(axis=1))
         if not len(known):
             raise InputError(
-                f"{labels.name}: every pixel has the ignore value {phases.ignore}, or is outside "
-                "of the sample (NaN, or outside of the mask); give labels that contain phases"
+                f"{labels.name}: every pixel has the ignore value "
+                f"{' or '.join(map(str, phases.ignored))}, or is outside of the sample (NaN, or "
+                "outside of the mask); give labels that contain phases"
             )
         known = known[np.argsort(numbers[known], kind="stable")]
         return cls(numbers[known], found[known], labels, given[known], phases, images)
@@ -134,39 +131,51 @@ def require_every_phase(counts: NDArray[np.int64], phases: PhaseTable, name: str
             )
 
 
-def labelled_slices(
-    images: Volume, labels: Volume, chosen: Sequence[int] | None
-) -> NDArray[np.int64]:
-    """Number of the image slice that each slice of the labels belongs to.
+def paired_slices(
+    images: Volume,
+    labels: Volume,
+    chosen: Sequence[int] | None,
+    files: Sequence[str] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of slices of the labels, and of the image slices that they belong to.
 
-    Equal numbers of image and label slices are matched in order. Otherwise the numbers are inferred
-    from the slice spacings of both volumes, which then have to begin at the same slice.
+    Where both are files of one slice each, their names say it (`paired_by_name`). Otherwise equal
+    numbers of image and label slices are matched in order, and other numbers are inferred from the
+    slice spacings of both volumes, which then have to begin at the same slice.
 
     Args:
         images: grey values.
         labels: labels of all slices or some of them.
-        chosen: numbers given by the user, from 0.
+        chosen: numbers of the labelled slices, from 0, in place of all this: one for each slice of
+            the labels, in their order; where there are labels of all slices, any number of them.
+        files: names of the files of the images, where they are not those that `images` reads.
 
     Returns:
-        (slices of the labels,) numbers from 0.
+        (n,) numbers of slices of the labels, and (n,) of the images, from 0.
 
     Raises:
-        InputError: the numbers are needed and cannot be inferred, or are not valid.
+        InputError: the numbers are needed and cannot be inferred, are not valid, or the names of
+            the files contradict each other.
     """
     n, there = labels.n_slices, images.n_slices
+    every = np.arange(n)
     if chosen is not None:
         numbers = _whole_numbers(chosen)
+        if n == there:
+            return numbers, _valid(numbers, images, labels)
         if len(numbers) != n:
             raise InputError(
                 f"got {len(numbers)} slice numbers for {labels.name}, which has {n} slices; "
                 f"give one number for each of them, or labels of all {there} slices of "
                 f"{images.name}"
             )
+    elif (named := _by_name(images, labels, files)) is not None:
+        numbers = named
     elif n == there:
-        return np.arange(n)
+        return every, every
     else:
         numbers = _by_spacing(images, labels)
-    return _valid(numbers, images, labels)
+    return every, _valid(numbers, images, labels)
 
 
 def _whole_numbers(chosen: Sequence[int]) -> NDArray[np.int64]:
@@ -193,6 +202,15 @@ def _valid(numbers: NDArray[np.int64], images: Volume, labels: Volume) -> NDArra
             "labelled slice its own number (label_slices=)"
         )
     return numbers
+
+
+def _by_name(
+    images: Volume, labels: Volume, files: Sequence[str] | None
+) -> NDArray[np.int64] | None:
+    files, others = file_names(images) if files is None else files, file_names(labels)
+    if files is None or others is None:
+        return None
+    return paired_by_name(files, others, images.name, labels.name)
 
 
 def _by_spacing(images: Volume, labels: Volume) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ the order of the table, and `IGNORE_INDEX` for ignored pixels.
 """
 
 import colorsys
+import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from matphase.support.errors import InputError
 
 IGNORE_INDEX = 255
 """Index of pixels that are ignored in training and in scores."""
+
+_IGNORED_NAMES = ("ignore", "ignored", "unlabelled", "unlabeled")
+"""Names of pixels that are of no known phase, in any case of letters."""
 
 _MAX_PHASES = 200  # indices fit uint8, with room for IGNORE_INDEX and _UNKNOWN
 _UNKNOWN = 254
@@ -65,7 +69,7 @@ class PhaseTable:
 
     Attributes:
         phases: 2 to 200 phases with different names and values.
-        ignore: label value of pixels that are ignored; None where there are none.
+        ignored: label values of pixels that are ignored; empty where there are none.
 
     Raises:
         InputError: too few or too many phases, a name or value that is used twice or not allowed,
@@ -73,7 +77,7 @@ class PhaseTable:
     """
 
     phases: tuple[Phase, ...]
-    ignore: int | None = None
+    ignored: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.phases) <= _MAX_PHASES:
@@ -86,8 +90,10 @@ class PhaseTable:
                 raise InputError(
                     f"{phase.name!r} cannot name a phase; use a word without '=' and ','"
                 )
-            if phase.name == "ignore":
-                raise InputError("'ignore' names the ignore value; give the phase another name")
+            if _means_ignored(phase.name):
+                raise InputError(
+                    f"{phase.name!r} names an ignore value; give the phase another name"
+                )
             if not re.fullmatch(r"#[0-9a-fA-F]{6}", phase.color):
                 raise InputError(
                     f"colour {phase.color!r} of phase {phase.name} is not of the form '#rrggbb'"
@@ -97,11 +103,14 @@ class PhaseTable:
         values = [phase.value for phase in self.phases]
         if (twice := _repeated(values)) is not None:
             raise InputError(f"value {twice} stands for two phases; give each a value of its own")
-        if self.ignore in values:
-            raise InputError(
-                f"value {self.ignore} is phase {self.names[values.index(self.ignore)]} and also "
-                "the ignore value; it can be only one of them"
-            )
+        for value in self.ignored:
+            if value in values:
+                raise InputError(
+                    f"value {value} is phase {self.names[values.index(value)]} and also an ignore "
+                    "value; it can be only one of them"
+                )
+        if (twice := _repeated(self.ignored)) is not None:
+            raise InputError(f"value {twice} is an ignore value twice; give it once")
         for value in self._all_values:
             if not np.iinfo(np.int64).min <= value <= np.iinfo(np.int64).max:
                 raise InputError(f"label value {value} is beyond 64 bits; use smaller values")
@@ -112,47 +121,81 @@ class PhaseTable:
         return cls.from_mapping({name: value for value, name in enumerate(_distinct(names))})
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, int], ignore: int | None = None) -> "PhaseTable":
-        """Table of {name: label value}, in the order of the mapping, in default colours."""
-        colors = _default_colors(values)
-        return cls(
-            tuple(
-                Phase(name, int(value), color)
-                for (name, value), color in zip(values.items(), colors, strict=True)
-            ),
-            ignore,
+    def from_mapping(
+        cls,
+        values: Mapping[str, int | Sequence[int]],
+        ignore: int | Sequence[int] | None = None,
+    ) -> "PhaseTable":
+        """Table of {name: label value}, in the order of the mapping, in default colours.
+
+        Args:
+            values: value of each phase. `ignore` (or `ignored`, `unlabelled`, `unlabeled`, in any
+                case of letters) is no phase: its value, or list of values, marks pixels to ignore.
+            ignore: further values of pixels to ignore.
+
+        Raises:
+            InputError: a value that is not a whole number, or an invalid table.
+        """
+        pairs = [*values.items(), *([] if ignore is None else [("ignore", ignore)])]
+        return cls._of_pairs(
+            [
+                (name, value)
+                for name, given in pairs
+                for value in (_several(given) if _means_ignored(name) else (given,))
+            ]
         )
 
     @classmethod
     def parse(cls, text: str) -> "PhaseTable":
         """Table from text as on the command line, such as 'pore=0,carbon=1,ignore=255'.
 
+        `ignore`, in any case of letters, may be given several times.
+
         Raises:
-            InputError: a part that is not NAME=INTEGER, a name given twice, or an invalid table.
+            InputError: a part that is not NAME=INTEGER, a phase given twice, or an invalid table.
         """
-        values: dict[str, int] = {}
+        pairs = []
         for part in text.split(","):
             name, equals, number = (piece.strip() for piece in part.partition("="))
-            if not (equals and name and re.fullmatch(r"[+-]?\d+", number)):
+            if not (equals and name and re.fullmatch(r"[+-]?\d{1,20}", number)):
                 raise InputError(
                     f"{part.strip()!r} in label map {text!r} is not NAME=INTEGER; write it like "
                     "'pore=0,carbon=1,ignore=255'"
                 )
-            if name in values:
-                raise InputError(f"label map {text!r} names {name} twice; give each name once")
-            values[name] = int(number)
-        ignore = values.pop("ignore", None)
-        return cls.from_mapping(values, ignore)
+            pairs.append((name, int(number)))
+        phases = [name for name, _ in pairs if not _means_ignored(name)]
+        if twice := _repeated(phases):
+            raise InputError(f"label map {text!r} names {twice} twice; give each name once")
+        return cls._of_pairs(pairs)
+
+    @classmethod
+    def _of_pairs(cls, pairs: Sequence[tuple[str, Any]]) -> "PhaseTable":
+        """Table of names and their values, those to ignore among them, in default colours."""
+        checked = [(name, _whole_value(name, value)) for name, value in pairs]
+        ignored = tuple(value for name, value in checked if _means_ignored(name))
+        phases = [(name, value) for name, value in checked if not _means_ignored(name)]
+        colors = _default_colors([name for name, _ in phases])
+        return cls(
+            tuple(
+                Phase(name, value, color)
+                for (name, value), color in zip(phases, colors, strict=True)
+            ),
+            ignored,
+        )
 
     def __str__(self) -> str:
         """Text that `parse` reads."""
         parts = [f"{phase.name}={phase.value}" for phase in self.phases]
-        return ",".join(parts if self.ignore is None else [*parts, f"ignore={self.ignore}"])
+        return ",".join([*parts, *(f"ignore={value}" for value in self.ignored)])
+
+    @property
+    def ignore(self) -> int | None:
+        """Label value that ignored pixels get in output; None where no value is ignored."""
+        return self.ignored[0] if self.ignored else None
 
     def _repr_html_(self) -> str:
         rows = [(phase.color, phase.name, phase.value) for phase in self.phases]
-        if self.ignore is not None:
-            rows.append((_IGNORE_COLOR, "ignored", self.ignore))
+        rows += [(_IGNORE_COLOR, "ignored", value) for value in self.ignored]
         cells = "".join(
             f'<tr><td style="background:{color}">&emsp;</td><td>{escape(name)}</td>'
             f"<td>{value}</td></tr>"
@@ -162,12 +205,14 @@ class PhaseTable:
 
     def to_json(self) -> dict[str, Any]:
         """Content of `phases.json`, which `from_json` reads."""
+        # one value or none as such, as folders have it that were written before there were several
+        ignore = list(self.ignored) if len(self.ignored) > 1 else self.ignore
         return {
             "phases": [
                 {"name": phase.name, "value": phase.value, "color": phase.color}
                 for phase in self.phases
             ],
-            "ignore": self.ignore,
+            "ignore": ignore,
         }
 
     @classmethod
@@ -186,7 +231,8 @@ class PhaseTable:
             raise InputError(
                 "a phase table needs 'phases', each with 'name', 'value' and 'color', and 'ignore'"
             ) from error
-        numbers = [phase.value for phase in phases] + ([] if ignore is None else [ignore])
+        ignored = [] if ignore is None else ignore if isinstance(ignore, list) else [ignore]
+        numbers = [*(phase.value for phase in phases), *ignored]
         texts = [text for phase in phases for text in (phase.name, phase.color)]
         # bool is an int to Python, but true is not a label value.
         if any(type(number) is not int for number in numbers) or any(
@@ -196,7 +242,7 @@ class PhaseTable:
                 "in a phase table, names and colours are texts and values are whole numbers; "
                 "correct it"
             )
-        return cls(phases, ignore)
+        return cls(phases, tuple(ignored))
 
     def __len__(self) -> int:
         return len(self.phases)
@@ -239,7 +285,7 @@ class PhaseTable:
             for value in (255, *range(255))
             if value not in used and limits.min <= value <= limits.max
         )
-        return PhaseTable(self.phases, next(free))
+        return PhaseTable(self.phases, (next(free),))
 
     def encode(self, labels: NDArray[Any], where: str = "the labels") -> NDArray[np.uint8]:
         """Convert label values to indices.
@@ -249,7 +295,7 @@ class PhaseTable:
             where: name of the file or slice, for messages.
 
         Returns:
-            uint8 array of the same shape: 0..n-1, and `IGNORE_INDEX` for the ignore value.
+            uint8 array of the same shape: 0..n-1, and `IGNORE_INDEX` for ignore values.
 
         Raises:
             InputError: values that are not in the table, or that are not whole numbers.
@@ -276,12 +322,16 @@ class PhaseTable:
     def decode(self, indices: NDArray[Any]) -> NDArray[Any]:
         """Convert indices to label values of type `dtype`: the inverse of `encode`.
 
+        Ignored pixels get the value `ignore`.
+
         Raises:
             InputError: an index that is not in the table.
         """
         table = np.zeros(256, self.dtype)
-        for index, value in self._pairs():
-            table[index] = value
+        for phase_index, phase in enumerate(self.phases):
+            table[phase_index] = phase.value
+        if self.ignore is not None:
+            table[IGNORE_INDEX] = self.ignore
         values: NDArray[Any] = table[self._checked(indices, ignore=self.ignore is not None)]
         return values
 
@@ -303,11 +353,11 @@ class PhaseTable:
         return [value for _, value in self._pairs()]
 
     def _pairs(self) -> Iterator[tuple[int, int]]:
-        """Pairs of index and label value; `IGNORE_INDEX` last, if there is an ignore value."""
+        """Pairs of index and label value; `IGNORE_INDEX` with each ignore value at the end."""
         for index, phase in enumerate(self.phases):
             yield index, phase.value
-        if self.ignore is not None:
-            yield IGNORE_INDEX, self.ignore
+        for value in self.ignored:
+            yield IGNORE_INDEX, value
 
     def _looked_up(self, labels: NDArray[Any]) -> NDArray[np.uint8]:
         """Indices of integer labels; `_UNKNOWN` for values that are not in the table."""
@@ -352,8 +402,11 @@ class PhaseTable:
         return indices
 
 
-Phases: TypeAlias = PhaseTable | Sequence[str] | Mapping[str, int]
-"""Phases as a user gives them: a table, names of the values 0, 1, ..., or {name: value}."""
+Phases: TypeAlias = PhaseTable | Sequence[str] | Mapping[str, int | Sequence[int]]
+"""Phases as a user gives them: a table, names of the values 0, 1, ..., or {name: value}.
+
+The name `ignore` may have several values, as in {"pore": 0, "solid": 1, "ignore": [254, 255]}.
+"""
 
 
 def as_phase_table(phases: Phases) -> PhaseTable:
@@ -367,9 +420,31 @@ def as_phase_table(phases: Phases) -> PhaseTable:
     if isinstance(phases, str):
         return PhaseTable.parse(phases)
     if isinstance(phases, Mapping):
-        values = dict(phases)
-        return PhaseTable.from_mapping(values, values.pop("ignore", None))
+        return PhaseTable.from_mapping(phases)
     return PhaseTable.from_names(list(phases))
+
+
+def _means_ignored(name: object) -> bool:
+    return isinstance(name, str) and name.strip().lower() in _IGNORED_NAMES
+
+
+def _several(values: Any) -> Sequence[Any]:
+    """One value, or a list of them, as a list."""
+    return list(values) if isinstance(values, Sequence | np.ndarray) else [values]
+
+
+def _whole_value(name: str, value: Any) -> int:
+    """Label value as an int.
+
+    Raises:
+        InputError: it is not a whole number.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        raise InputError(f"the label value of {name} is {value!r}; give a whole number") from None
 
 
 def _whole(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
@@ -403,7 +478,7 @@ def _distinct(names: Sequence[str]) -> Sequence[str]:
     return names
 
 
-def _default_colors(names: Mapping[str, int]) -> list[str]:
+def _default_colors(names: Sequence[str]) -> list[str]:
     """Different colours for all names: the field's usual one, or the next of the palette."""
     chosen: list[str] = []
     reserved = {_KNOWN_COLORS[name] for name in names if name in _KNOWN_COLORS}

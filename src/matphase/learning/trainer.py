@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from matphase.learning.distributed import SingleProcess, Team, quiet_lightning
+from matphase.learning.weight_header import check_header
 from matphase.networks.torchvision_shim import make_torchvision_importable
 from matphase.support.device import PrecisionSetting, best_device, resolve
 from matphase.support.errors import InputError, Interrupted, ModelError
@@ -213,10 +214,9 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         ModelError: the file is missing, damaged, or belongs to another network.
     """
+    check_header(path, network.state_dict())
     try:
         network.load_state_dict(load_file(path))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing; copy the whole model folder again") from error
     except Exception as error:  # safetensors and torch raise several kinds for damaged files
         raise ModelError(
             f"{path} does not hold the weights that its settings describe; "

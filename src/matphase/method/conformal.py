@@ -91,11 +91,19 @@ class RiskGuarantee:
         try:
             threshold = content["threshold"]
             counts = (int(content[part]) for part in ("block", "labelled", "trusted", "wrong"))
-            return cls(
+            found = cls(
                 float(content["risk"]), None if threshold is None else float(threshold), *counts
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("the risk guarantee of the model is damaged") from error
+        shares = (found.risk, 0.0 if found.threshold is None else found.threshold)
+        if not (
+            all(0 <= share <= 1 for share in shares)
+            and found.block > 0
+            and 0 <= found.wrong <= found.trusted <= found.labelled
+        ):
+            raise InputError("the risk guarantee of the model has impossible numbers")
+        return found
 
 
 def fit(

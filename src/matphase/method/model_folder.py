@@ -16,18 +16,19 @@ Nothing is ever unpickled.
 
 import hashlib
 import json
-import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tomli_w
+import torch
 
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
 from matphase.learning.trainer import load_weights, save_weights
+from matphase.learning.weight_header import check_header
 from matphase.method.calibrator import Calibrator
 from matphase.method.conformal import RiskGuarantee
 from matphase.method.fit import segmenter_of
@@ -40,6 +41,15 @@ from matphase.scores.validation import Validation
 from matphase.settings import Settings
 from matphase.support.errors import InputError, ModelError
 from matphase.support.files import atomic_write
+from matphase.support.records import (
+    MAX_JSON,
+    RecordError,
+    brief,
+    one_line,
+    open_regular,
+    read_json,
+    read_toml,
+)
 
 Part = TypeVar("Part")
 
@@ -48,6 +58,7 @@ MANIFEST = "manifest.json"
 VALIDATION = "validation.json"
 SCALING = "scaling.json"
 GUARANTEE = "guarantee.json"
+WEIGHTS = ".safetensors"
 
 
 def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
@@ -78,7 +89,7 @@ def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
             if part is not None:
                 (beside / name).write_text(json.dumps(part.to_json()) + "\n", "utf-8")
         for name, network in model.networks.items():
-            save_weights(network, beside / f"{name}.safetensors")
+            save_weights(network, beside / f"{name}{WEIGHTS}")
         sums = {path.name: _checksum(path) for path in sorted(beside.iterdir())}
         (beside / MANIFEST).write_text(json.dumps(sums, indent=2) + "\n", "utf-8")
 
@@ -90,17 +101,22 @@ def read(folder: Path) -> Model:
         ModelError: a file is missing, was altered or does not belong to the model, or the folder
             was written by a newer version.
     """
-    _check(folder)
+    sums = _listed_sums(folder)
+    weights = {name for name in sums if name.endswith(WEIGHTS)}
+    for name in sorted(sums.keys() - weights):
+        _check_sum(folder / name, sums[name])
     try:
-        config: dict[str, Any] = tomllib.loads((folder / "config.toml").read_text("utf-8"))
+        config = read_toml(folder / "config.toml")
         if config["format"] != FORMAT:
+            writer = one_line(str(config["matphase"]))
             raise ModelError(
-                f"{folder} was written by MatPhase {config['matphase']} in model format "
-                f"{config['format']}, but this version reads format {FORMAT}; update matphase"
+                f"{folder} was written by MatPhase {writer} in model format "
+                f"{brief(config['format'])}, but this version reads format {FORMAT}; "
+                "update matphase"
             )
         settings = Settings.from_mapping(config["settings"], where=f"{folder}/config.toml")
         registry.composition(settings.model)  # raises for an unknown model
-        phases = PhaseTable.from_json(json.loads((folder / "phases.json").read_text("utf-8")))
+        phases = PhaseTable.from_json(read_json(folder / "phases.json"))
         ends = config["intensity"]
         scale = IntensityScale(float(ends["low"]), float(ends["high"]), bool(ends["per_slice"]))
         seed, record = int(config["seed"]), dict(config["training"])
@@ -108,13 +124,16 @@ def read(folder: Path) -> Model:
         validation = _part(folder / VALIDATION, lambda json: Validation.from_json(json, n_phases))
         scaling = _part(folder / SCALING, lambda json: Scaling.from_json(json, n_phases))
         guarantee = _part(_guarantee_file(folder), RiskGuarantee.from_json)
-    except (KeyError, TypeError, ValueError, InputError) as error:
+    except (OSError, KeyError, TypeError, ValueError, InputError) as error:
         raise ModelError(f"{folder} does not describe a model: {error}; train again") from error
+    _check_shapes(folder, sums, settings, n_phases)
+    for name in sorted(weights):
+        _check_sum(folder / name, sums[name])
     segmenter, refiner = _untrained(settings, n_phases)
     calibrator = Calibrator(scaling, guarantee)
     model = Model(settings, phases, scale, seed, segmenter, refiner, calibrator, record, validation)
     for name, network in model.networks.items():
-        load_weights(network, folder / f"{name}.safetensors")
+        load_weights(network, folder / f"{name}{WEIGHTS}")
         network.eval()
     return model
 
@@ -126,7 +145,7 @@ def checksum_of(folder: Path) -> str:
 
 def _part(path: Path, parse: Callable[[Any], Part]) -> Part | None:
     """Parse an optional file of a model; None if it does not exist."""
-    return parse(json.loads(path.read_text("utf-8"))) if path.exists() else None
+    return parse(read_json(path)) if path.exists() else None
 
 
 def _untrained(settings: Settings, n_phases: int) -> tuple[NetworkSegmenter, HCL | None]:
@@ -145,41 +164,79 @@ def _guarantee_file(folder: Path) -> Path:
     return before if before.exists() else folder / GUARANTEE
 
 
-def _check(folder: Path) -> None:
+def _check_shapes(folder: Path, sums: Mapping[str, str], settings: Settings, n_phases: int) -> None:
+    """Compare the headers of the weight files with the settings, before any memory is taken.
+
+    Raises:
+        ModelError: they disagree.
+    """
+    try:
+        with torch.device("meta"):  # tensors without values
+            segmenter, refiner = _untrained(settings, n_phases)
+    except InputError:
+        raise
+    except Exception as error:  # torch raises several kinds for sizes beyond all numbers
+        raise ModelError(
+            f"{folder}/config.toml describes networks that cannot be built; train again"
+        ) from error
+    networks = {**segmenter.networks, **(refiner.networks if refiner is not None else {})}
+    for name, network in networks.items():
+        path, expected = folder / f"{name}{WEIGHTS}", network.state_dict()
+        try:
+            check_header(path, expected)
+        except ModelError:
+            size = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
+            if path.is_file() and path.stat().st_size <= size + MAX_JSON:
+                # a damaged file is the more likely reason
+                _check_sum(path, sums[path.name])
+            raise
+
+
+def _listed_sums(folder: Path) -> dict[str, str]:
+    """Checksums of the manifest, which lists every file of the folder and no other.
+
+    Raises:
+        ModelError: it does not, or cannot be read.
+    """
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a model folder; give one that `matphase train` wrote")
     try:
-        sums: dict[str, str] = json.loads((folder / MANIFEST).read_text("utf-8"))
+        sums = read_json(folder / MANIFEST)
     except FileNotFoundError as error:
         raise ModelError(
             f"{folder} has no {MANIFEST}, so it is not a complete model folder; "
             "give one that `matphase train` wrote"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, RecordError) as error:
         raise ModelError(f"{folder / MANIFEST} cannot be read; copy the folder again") from error
-    if not isinstance(sums, dict):
+    if not isinstance(sums, dict) or not all(isinstance(one, str) for one in sums.values()):
         raise ModelError(f"{folder / MANIFEST} cannot be read; copy the folder again")
     present = {path.name for path in folder.iterdir()} - {MANIFEST}
-    needed = {"config.toml", "phases.json"}
-    for name in sorted(needed | set(sums)):
+    for name in sorted({"config.toml", "phases.json"} | sums.keys()):
         if name not in present:
-            raise ModelError(f"{folder / name} is missing; copy the whole model folder again")
-    for name in sorted(present):
-        if name not in sums:
             raise ModelError(
-                f"{folder / name} does not belong to the model; move it elsewhere, "
-                "or copy the model folder again"
+                f"{folder}/{one_line(name)} is missing; copy the whole model folder again"
             )
-        if _checksum(folder / name) != sums[name]:
-            raise ModelError(
-                f"{folder / name} was altered after training (its checksum differs); "
-                "copy the model folder again"
-            )
+    for name in sorted(present - sums.keys()):
+        raise ModelError(
+            f"{folder / name} does not belong to the model; move it elsewhere, "
+            "or copy the model folder again"
+        )
+    return sums
+
+
+def _check_sum(path: Path, expected: str) -> None:
+    if _checksum(path) != expected:
+        raise ModelError(
+            f"{path} was altered after training (its checksum differs); copy the model folder again"
+        )
 
 
 def _checksum(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}") from error
+    except RecordError as error:
+        raise ModelError(f"{error}; copy the model folder again") from error

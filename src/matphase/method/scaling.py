@@ -25,6 +25,8 @@ PIXELS = 2**19
 WEIGHTS = (0.05, 20.0)
 BIASES = (-10.0, 10.0)
 """Bounds of the fit: without errors in the validation slices a weight would become infinite."""
+LARGEST = 1000.0
+"""Largest weight or bias that is read, far beyond those of a fit."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Scaling:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("the scaling of the probabilities is damaged") from error
         if kind not in get_args(Kind) or not (
-            len(weights) == len(biases) == n_phases and np.isfinite([weights, biases]).all()
+            len(weights) == len(biases) == n_phases
+            and np.abs([weights, biases]).max() <= LARGEST  # False for NaN
         ):
             raise InputError(
                 "the scaling of the probabilities is unknown or belongs to other phases"

@@ -8,6 +8,7 @@ from matphase.learning.training_pool import Pool
 from matphase.settings import Settings
 from matphase.support.errors import InputError, OutputError
 from matphase.support.files import UNFINISHED, atomic_write, remove_at_once
+from matphase.support.records import json_or_none
 from matphase.support.seeds import fingerprint
 
 RECORD = "run.json"
@@ -36,10 +37,7 @@ def claim(run: Run, settings: Settings, annotated: Pool) -> None:
         with atomic_write(path) as beside:
             beside.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
         return
-    try:
-        before = json.loads(path.read_text("utf-8"))
-    except ValueError:
-        before = None
+    before = json_or_none(path)
     if not isinstance(before, dict):
         raise InputError(f"{path} is damaged; remove {run.folder} and train again")
     try:

@@ -23,6 +23,7 @@ from matphase.support.files import (
     removed_name,
     replace,
 )
+from matphase.support.records import json_or_none
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5", ".ome.zarr")
 
@@ -135,8 +136,8 @@ def recorded_files(labels: Path) -> list[Path]:
     """Record of a prediction and all files that it lists; empty for other labels."""
     if not (is_prediction(labels) and record_file(labels).exists()):
         return []
-    listed = _listed(_content(record_file(labels)))
-    return [record_file(labels), *(labels.with_name(Path(name).name) for name in listed)]
+    listed = _listed(labels, json_or_none(record_file(labels)))
+    return [record_file(labels), *map(labels.with_name, listed)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +166,7 @@ class Stored:
         """Arrays of a map that the record lists; empty if the map was not written."""
         if kind.name == "labels":
             return layers_of(kind, self.phases, 0)
-        listed = _listed(self.record)
+        listed = _listed(self.path, self.record)
         if not listed:
             return []
         layers = [
@@ -216,12 +217,12 @@ def open_stored(labels: Path, phases: PhaseTable | None = None) -> Stored:
         FormatError: the labels cannot be read.
     """
     volume, path = formats.open(labels), record_file(labels) if is_prediction(labels) else None
-    content = _content(path) if path is not None else None
+    content: Any = json_or_none(path) if path is not None else None
     if path is None or not path.exists():
         table = phases
     else:
         try:
-            table = PhaseTable.from_json(content["phases"])  # type: ignore[index]
+            table = PhaseTable.from_json(content["phases"])
         except (ValueError, KeyError, TypeError) as error:
             if phases is None:
                 raise InputError(
@@ -243,7 +244,7 @@ def _reordered(recorded: PhaseTable, wanted: PhaseTable, labels: Path) -> PhaseT
             f"{', '.join(recorded.names)}; name the same phases"
         )
     order = [recorded.phases[recorded.index(name)] for name in wanted.names]
-    return PhaseTable(tuple(order), recorded.ignore)
+    return PhaseTable(tuple(order), recorded.ignored)
 
 
 # --- publishing -----------------------------------------------------------------------------------
@@ -257,12 +258,12 @@ EXPORTS = "files"
 def write_record(labels: Path, record: Mapping[str, Any]) -> None:
     """Record in the working folder that all files are ready to be published."""
     with atomic_write(working_folder(labels) / READY, overwrite=True) as file:
-        file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        file.write_text(_text(record), "utf-8")
 
 
 def is_ready(labels: Path, room: Path) -> bool:
     """Whether all files of a prediction are in `room` or already published."""
-    names = _listed(_content(working_folder(labels) / READY))
+    names = _listed(labels, json_or_none(working_folder(labels) / READY))
     return bool(names) and all(
         (room / name).exists() or labels.with_name(name).exists() for name in names
     )
@@ -277,18 +278,18 @@ def publish(labels: Path, room: Path) -> None:
         OSError: a file cannot be moved.
     """
     ready, target = working_folder(labels) / READY, record_file(labels)
-    text = ready.read_text("utf-8")
-    names: list[str] = json.loads(text)["files"]
-    for name in set(_listed(_content(target))) - set(names):
+    record = json_or_none(ready)
+    names = _listed(labels, record)
+    for name in set(_listed(labels, json_or_none(target))) - set(names):
         # maps of the replaced prediction that the new one does not have
-        path = labels.with_name(Path(name).name)
+        path = labels.with_name(name)
         if not path.is_dir() or _is_map(path):
             remove(path)
     for name in names:
         if (room / name).exists():
             replace(room / name, labels.with_name(name))
     with atomic_write(target, overwrite=True) as file:
-        file.write_text(text, "utf-8")
+        file.write_text(_text(record), "utf-8")
 
 
 def remove_leftovers(labels: Path) -> None:
@@ -301,18 +302,36 @@ def remove_working_folder(labels: Path) -> None:
     remove_at_once(working_folder(labels))
 
 
-def _content(record: Path) -> Any:
-    """Content of a record, of any type; None if it cannot be read."""
-    try:
-        return json.loads(record.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
+def _text(record: Any) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def _listed(record: Any) -> list[str]:
-    """The names of the files that a record lists."""
+def _listed(labels: Path, record: Any) -> list[str]:
+    """The files that a record lists, of those names that a prediction can give them.
+
+    A record may have been written by anybody, and what it lists is read, replaced and removed.
+    """
     names = record.get("files") if isinstance(record, Mapping) else None
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    if not isinstance(names, list):
+        return []
+    return [name for name in names if isinstance(name, str) and _can_belong(name, labels)]
+
+
+def _can_belong(name: str, labels: Path) -> bool:
+    """Whether a prediction with these labels can have a file of this name."""
+    stem, suffix = _split(labels)
+    if name == labels.name:
+        return True
+    if not (name.startswith(f"{stem}_") and name.endswith(suffix)):
+        return False
+    layer = name[len(stem) + 1 : -len(suffix)]
+    if not layer or any(sign in layer for sign in "/\\\0"):
+        return False
+    return any(
+        layer == kind.file if kind.per is None else layer.startswith(f"{kind.file}_")
+        for kind in KINDS.values()
+        if kind.file
+    )
 
 
 def _is_map(folder: Path) -> bool:

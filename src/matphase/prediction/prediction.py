@@ -35,6 +35,7 @@ from matphase.prediction.stored_map import StoredMap
 from matphase.scores.validation import Validation
 from matphase.support.errors import InputError, MatPhaseError, OutputError
 from matphase.support.files import reason, remove
+from matphase.support.records import number_of, text_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -178,8 +179,8 @@ class Prediction:
         if self._given is not None or self._stored is None:
             return self._given
         try:
-            found = formats.open(self._stored.record["volume"])
-        except (KeyError, TypeError, OSError, MatPhaseError):
+            found = formats.open(text_of(self._stored.record, "volume") or "")
+        except (OSError, MatPhaseError):
             return None
         return found if found.shape == self.shape else None
 
@@ -238,8 +239,11 @@ class Prediction:
     @cached_property
     def _fractions(self) -> dict[str, float]:
         recorded = self.record.get("volume_fractions")
-        if isinstance(recorded, dict) and set(recorded) == set(self.phases.names):
-            return {name: float(recorded[name]) for name in self.phases.names}
+        if isinstance(recorded, dict):
+            shares = {name: number_of(recorded, name) for name in self.phases.names}
+            known = {name: share for name, share in shares.items() if share is not None}
+            if len(known) == len(shares) == len(recorded):
+                return known
         counts = self._counts
         inside = max(1, int(counts.sum()))
         return {
@@ -431,15 +435,15 @@ class Prediction:
         return record_of(
             layers,
             labels,
-            model=recorded.get("model"),
-            volume=recorded.get("volume", self._grid.name),
-            mask=recorded.get("mask"),
+            model=text_of(recorded, "model"),
+            volume=text_of(recorded, "volume") or self._grid.name,
+            mask=text_of(recorded, "mask"),
             outside_share=1 - inside / voxels,
             phases=self.phases,
             volume_fractions=self._fractions,
             shares=shares,
             validation=self.validation,
-            seconds=recorded.get("seconds", 0.0),
+            seconds=number_of(recorded, "seconds") or 0.0,
         )
 
 

@@ -42,6 +42,7 @@ from matphase.prediction.files import EXPORTS, RUN, is_zarr, layer_file, working
 from matphase.prediction.maps import Layer
 from matphase.support.errors import OutputError
 from matphase.support.files import nearest_folder, remove
+from matphase.support.records import json_or_none, read_json
 
 MAPS = "maps-"
 NOTES = "blocks"
@@ -127,7 +128,7 @@ class FileStore:
     def note_of(self, block: Tile) -> Note | None:
         """Note of a block that is finished and whose maps are unchanged; else None."""
         try:
-            note = json.loads(self._note(block).read_text("utf-8"))
+            note = read_json(self._note(block))
             sums = {}
             for layer in self.layers:
                 array = ome_zarr_levels.level(self._found(layer))
@@ -227,10 +228,7 @@ def open_store(
     store = FileStore(_new_folder(folder), labels, tuple(layers), phases)
     run = json.loads(json.dumps(run))
     if folder.exists():
-        try:
-            found = json.loads((folder / RUN).read_text("utf-8"))
-        except (OSError, ValueError):
-            found = None  # killed at the start
+        found = json_or_none(folder / RUN)  # none after a kill at the start
         # folders without notes were made by a process that kept writing after its maps were renamed
         known = [one for one in folder.glob(f"{MAPS}*") if (one / NOTES).is_dir()]
         if found == run and known:

@@ -28,6 +28,7 @@ from matphase.support.errors import InputError
 
 MAX_ITERATIONS = 500
 _MAX_ENTRIES = 2**31 - 1  # of a matrix with 32-bit indices, all that pyamg takes
+_PART = 2**20  # voxels whose equations are set up at once
 _SAFETY = 3  # Lanczos finds the smallest eigenvalue from above, and late; seen up to so much off
 
 
@@ -96,7 +97,8 @@ def equations(conducting: Bools, conductivity: Floats, weights: Sequence[float])
 
     entries = np.ones(n, np.int32)
     for step, _ in (*before, *after):
-        entries += number[place + step] >= 0
+        for first in range(0, n, _PART):
+            entries[first : first + _PART] += number[place[first : first + _PART] + step] >= 0
     starts = np.zeros(n + 1, np.int32)
     np.cumsum(entries, out=starts[1:])
     columns = np.empty(starts[-1], np.int32)
@@ -109,15 +111,18 @@ def equations(conducting: Bools, conductivity: Floats, weights: Sequence[float])
     entries[:] = starts[:-1]
 
     def add(step: int, weight: float) -> None:
-        neighbour = number[place + step]
-        has = np.flatnonzero(neighbour >= 0)
-        neighbour = neighbour[has]
-        one, other = conductivity[has], conductivity[neighbour]
-        conductance = weight * 2 * one * other / (one + other)
-        columns[entries[has]] = neighbour
-        values[entries[has]] = -conductance
-        diagonal[has] += conductance
-        entries[has] += 1
+        # In parts, so that what is made on the way stays small beside the matrix.
+        for first in range(0, n, _PART):
+            neighbour = number[place[first : first + _PART] + step]
+            has = np.flatnonzero(neighbour >= 0)
+            neighbour = neighbour[has]
+            has += first
+            one, other = conductivity[has], conductivity[neighbour]
+            conductance = weight * 2 * one * other / (one + other)
+            columns[entries[has]] = neighbour
+            values[entries[has]] = -conductance
+            diagonal[has] += conductance
+            entries[has] += 1
 
     for step, weight in before:
         add(step, weight)
@@ -169,10 +174,12 @@ def solve(system: Conduction, tolerance: float) -> Solution:
         if steps:
             direction *= sizes[-1] / sizes[-2]
         direction += corrected
+        del corrected  # the next preconditioning makes the most of the memory
         image = matrix @ direction
         steps.append(sizes[-1] / float(direction @ image))
         potential += steps[-1] * direction
         residual -= steps[-1] * image
+        del image
     residual = source - matrix @ potential  # anew, free of what rounding has added up
     gained = np.bincount(system.layer, weights=residual, minlength=system.layers)
     currents = source @ (1 - potential) - np.append(0.0, np.cumsum(gained))

@@ -64,7 +64,9 @@ class Multigrid:
         matrix, interpolation = self._levels[depth]
         correction = np.zeros_like(residual)
         gauss_seidel(matrix, correction, residual, sweep="forward")
-        remaining = interpolation.T @ (residual - matrix @ correction)
+        remaining = matrix @ correction
+        np.subtract(residual, remaining, out=remaining)
+        remaining = interpolation.T @ remaining
         correction += interpolation @ self._cycle(depth + 1, remaining)
         # The other way round, so that the whole is symmetric.
         gauss_seidel(matrix, correction, residual, sweep="backward")

@@ -6,6 +6,7 @@ folder as soon as it is there, with the machine and the seconds it took. The pap
 programs in benchmarks/ use this engine.
 """
 
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -64,7 +65,7 @@ class Case:
     @property
     def place(self) -> str:
         """Its folder, relative to that of the experiment."""
-        return f"{self.condition.replace(' ', '_')}/seed{self.seed}"
+        return f"{re.sub('[^a-zA-Z0-9/._-]+', '_', self.condition)}/seed{self.seed}"
 
     @property
     def kind(self) -> str:

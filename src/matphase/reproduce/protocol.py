@@ -1,6 +1,5 @@
 """Under which conditions the rows of the paper's tables are compared."""
 
-import tomllib
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
@@ -9,6 +8,7 @@ from pydantic import Field, model_validator
 from matphase.settings import Settings
 from matphase.support.checked import CheckedSettings
 from matphase.support.errors import InputError
+from matphase.support.records import parse_toml
 
 SplitName = Literal["blocked", "paper"]
 PRESETS = ("quick", "small", "paper")
@@ -72,8 +72,8 @@ class Protocol(CheckedSettings):
         """
         if name not in PRESETS:
             raise InputError(f"there is no preset {name!r}; choose {', '.join(PRESETS)}")
-        text = files("matphase.reproduce").joinpath("presets", f"{name}.toml").read_text("utf-8")
-        values: dict[str, Any] = tomllib.loads(text)
+        source = files("matphase.reproduce").joinpath("presets", f"{name}.toml")
+        values = parse_toml(source.read_bytes(), f"preset {name}")
         settings = Settings.preset(name).updated(values.pop("settings", {}))
         return cls(preset=name, settings=settings, **values)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from matphase.support.errors import InputError
 from matphase.support.files import atomic_write
+from matphase.support.records import json_or_none
 
 Result = dict[str, Any]
 """The result of a trial, ready for JSON."""
@@ -56,10 +57,7 @@ def result_at(folder: Path) -> Result | None:
 
 def read_json(path: Path) -> Result | None:
     """The JSON object in a file; None if there is no such file, or it holds something else."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
+    content = json_or_none(path, finite=False)
     return content if isinstance(content, dict) else None
 
 

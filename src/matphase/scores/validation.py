@@ -86,7 +86,9 @@ class Validation:
             predicted = np.array(content["predicted_boundaries"], np.float64)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("the model's score on validation slices is damaged") from error
-        shape = (len(confusion), n_phases, n_phases)
+        if any((part < 0).any() for part in (confusion, known, predicted)):
+            raise InputError("the model's score on validation slices has negative counts")
+        shape = (*confusion.shape[:1], n_phases, n_phases)
         if not confusion.shape == known.shape == predicted.shape == shape:
             raise InputError("the model's score on validation slices is of other phases")
         return cls(confusion, known, predicted)

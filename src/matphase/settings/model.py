@@ -1,6 +1,5 @@
 """All settings of a model, in the sections of its TOML file, and the presets."""
 
-import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +24,7 @@ from matphase.settings.training import (
 )
 from matphase.support.checked import CheckedSettings, merged, read_toml
 from matphase.support.errors import InputError
+from matphase.support.records import parse_toml
 
 PresetName = Literal["quick", "small", "best", "paper"]
 
@@ -88,7 +88,8 @@ class Settings(CheckedSettings):
             choices = f"{', '.join(names[:-1])} or {names[-1]}"
             raise InputError(f"there is no preset {name!r}; choose {choices}")
         source = files("matphase.settings").joinpath("presets", f"{name}.toml")
-        return cls.from_mapping(tomllib.loads(source.read_text("utf-8")), where=f"preset {name}")
+        where = f"preset {name}"
+        return cls.from_mapping(parse_toml(source.read_bytes(), where), where=where)
 
     def updated(self, values: Mapping[str, Any], *, where: str = "settings") -> Self:
         """Copy with some settings changed.

@@ -1,6 +1,5 @@
 """Base class of all settings: typed, frozen, and with errors of one sentence."""
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
+from matphase.support import records
 from matphase.support.errors import InputError
+from matphase.support.records import brief
 
 
 class SettingError(InputError):
@@ -67,7 +68,7 @@ class CheckedSettings(BaseModel):
         """
         prefix = "" if where is None else f"{where}: "
         if not isinstance(values, Mapping):
-            raise InputError(f"{prefix}settings must be names with values; got {values!r}")
+            raise InputError(f"{prefix}settings must be names with values; got {brief(values)}")
         try:
             return cls(**values)
         except SettingError as error:
@@ -98,7 +99,7 @@ def _first_problem(error: ValidationError, names: Iterable[str]) -> SettingError
         if isinstance(cause, SettingError):
             return SettingError((*place, *cause.place), cause.problem)
         return SettingError(place, str(cause))
-    return SettingError(place, f"{_demand(problem)}; got {problem['input']!r}")
+    return SettingError(place, f"{_demand(problem)}; got {brief(problem['input'])}")
 
 
 def _demand(problem: ErrorDetails) -> str:
@@ -113,14 +114,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Content of a TOML file.
 
     Raises:
-        InputError: the file cannot be read or is not TOML.
+        InputError: the file cannot be read, is not TOML, or has values beyond the limits of
+            `support.records`.
     """
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return records.read_toml(path)
     except OSError as error:
         raise InputError(f"cannot read settings from {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a TOML file: {error}") from error
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

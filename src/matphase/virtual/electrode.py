@@ -151,7 +151,7 @@ class VirtualElectrode:
         tomogram = scan(labels, materials, voxel_size, recipe, seed, reporter=reporter)
         measured = measured_labels(labels, len(phases), recipe.ground_truth, seed)
         if recipe.ground_truth.section_spacing > 1:
-            phases = PhaseTable(phases.phases, ignore=IGNORE_INDEX)
+            phases = PhaseTable(phases.phases, (IGNORE_INDEX,))
         return cls(
             image=tomogram.image,
             labels=labels,

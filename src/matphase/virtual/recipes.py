@@ -3,7 +3,6 @@
 The named recipes are in the folder `recipes` and differ only in the quality of the scan.
 """
 
-import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
@@ -13,6 +12,7 @@ from pydantic import Field, model_validator
 
 from matphase.support.checked import CheckedSettings, merged
 from matphase.support.errors import InputError
+from matphase.support.records import parse_toml
 from matphase.virtual import materials
 from matphase.virtual.materials import Material, Medium
 from matphase.virtual.microstructure import Microstructure
@@ -167,7 +167,7 @@ class Recipe(CheckedSettings):
         if name not in NAMES:
             raise InputError(f"there is no recipe {name!r}; choose {', '.join(NAMES)}")
         source = files("matphase.virtual").joinpath("recipes", f"{name}.toml")
-        return cls.from_mapping(tomllib.loads(source.read_text("utf-8")))
+        return cls.from_mapping(parse_toml(source.read_bytes(), name))
 
     def updated(self, values: Mapping[str, Any]) -> "Recipe":
         """Copy with some settings changed, such as {"scan": {"distance": 0.3}}.

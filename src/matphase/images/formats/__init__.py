@@ -16,7 +16,7 @@ from matphase.images.volume import Volume
 from matphase.support.errors import FormatError, InputError, OutputError
 from matphase.support.files import atomic_write
 
-__all__ = ["OmeVersion", "files_of", "is_zarr", "open", "save", "write"]
+__all__ = ["OmeVersion", "SliceFiles", "files_of", "is_zarr", "open", "save", "write"]
 
 _TIFF = (".tif", ".tiff")
 _PNG = (".png",)

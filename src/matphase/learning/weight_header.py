@@ -1,0 +1,85 @@
+"""Headers of weight files (safetensors), compared with a network before any weight is read.
+
+A file begins with the length of its header (8 bytes) and the header, which is JSON: type, shape and
+place of each tensor. Format: https://huggingface.co/docs/safetensors
+"""
+
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from matphase.support.errors import ModelError
+from matphase.support.records import MAX_JSON, RecordError, open_regular, parse_json
+
+_LENGTH = struct.Struct("<Q")
+_TYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+}
+
+
+def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
+    """Check that a file has the tensors of a network, by name, type and shape.
+
+    Only the header is read, so that neither a wrong file nor a wrong setting costs memory.
+
+    Args:
+        path: the file.
+        expected: the network's `state_dict`; tensors on the meta device suffice.
+
+    Raises:
+        ModelError: the file is missing, damaged, or belongs to another network.
+    """
+    try:
+        found, size = _header(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is missing; copy the whole model folder again") from error
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}") from error
+    except RecordError as error:
+        raise _not_these(path) from error
+    wanted = {name: (tensor.dtype, list(tensor.shape)) for name, tensor in expected.items()}
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
+    if found != wanted or size != needed:
+        raise _not_these(path)
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """Type and shape of each tensor, and the bytes after the header."""
+    with open_regular(path) as file:
+        start = file.read(_LENGTH.size)
+        length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
+        if not 0 < length <= MAX_JSON:
+            raise RecordError(f"{path} has no header")
+        header = parse_json(file.read(length), str(path))
+        size = os.fstat(file.fileno()).st_size - _LENGTH.size - length
+    if not isinstance(header, dict):
+        raise RecordError(f"{path} has no header")
+    header.pop("__metadata__", None)
+    if not all(isinstance(entry, dict) for entry in header.values()):
+        raise RecordError(f"{path} has no header")
+    tensors = {
+        name: (_TYPES.get(str(entry.get("dtype"))), entry.get("shape"))
+        for name, entry in header.items()
+    }
+    return tensors, size
+
+
+def _not_these(path: Path) -> ModelError:
+    return ModelError(
+        f"{path} does not hold the weights that its settings describe; "
+        "copy the model folder again, or train again"
+    )
