@@ -213,10 +213,13 @@ def keep_inputs(out: Path, *sources: str | Path | Sequence[str] | None) -> None:
     from matphase.images.mask import CIRCLE
 
     files: list[Path] = []
-    flat = [part for one in sources for part in (one if isinstance(one, list) else [one])]
-    for source in flat:
-        if source in (None, CIRCLE):
-            continue
-        path = split_path(Path(source))[0]
-        files += [path] if path.exists() else map(Path, glob(str(path)))  # noqa: PTH207 - absolute
+    for source in sources:
+        for one in [source] if source is None or isinstance(source, str | Path) else source:
+            if one not in (None, CIRCLE):
+                files += _files_at(split_path(Path(one))[0])
     check_not_input(out, files)
+
+
+def _files_at(path: Path) -> list[Path]:
+    """The path, or the files that match it as a pattern."""
+    return [path] if path.exists() else list(map(Path, glob(str(path))))  # noqa: PTH207 - absolute

@@ -23,7 +23,6 @@ SHARES = {
     "idk_share": "uncertain",
     "deferred_share": "decided by LCGAR",
     "trusted_share": "trusted",
-    "outside_share": "outside (not counted)",
 }
 
 
@@ -131,6 +130,8 @@ def predict(
     for key, name in SHARES.items():
         if (share := result.record.get(key)) is not None:
             shares[name] = 100 * share
+    if result.record["outside_share"]:
+        shares["outside, not counted"] = 100 * result.record["outside_share"]
     for name, share in shares.items():
         say(f"{name:<20} {share:6.2f} %", quiet=quiet)
     record, *files = recorded_files(out)

@@ -1,10 +1,9 @@
 """`matphase train`: train a model on labelled slices."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from click import Context
 from typer.core import TyperCommand
 
 from matphase.cli.common import (
@@ -30,7 +29,7 @@ from matphase.networks import registry
 class Train(TyperCommand):
     """The command, whose options may have several files behind them, as a shell's pattern gives."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give each file behind a repeatable option an option of its own."""
         repeatable = {
             name

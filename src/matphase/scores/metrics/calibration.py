@@ -53,7 +53,7 @@ def reliability_curve(
     labelled = labelled_pixels("truth", truth, probabilities.shape[1])
     # Rounding in the softmax of low-precision networks may pass 1 by a little. Pixels outside of
     # the sample have no probabilities, and no label.
-    valid = ((probabilities >= 0) & (probabilities <= 1 + 1e-3)).all(axis=1)
+    valid = np.all((probabilities >= 0) & (probabilities <= 1 + 1e-3), axis=1)
     if not valid[labelled].all():
         raise InputError(
             "probabilities hold values outside [0, 1] or NaN; apply softmax to the logits first"
