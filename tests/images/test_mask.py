@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import matphase as mp
-from matphase.images.mask import region_of
+from matphase.images.mask import masked, region_of, unmasked
 from matphase.support.errors import FormatError, InputError
 from samples import Counted
 
@@ -83,3 +83,19 @@ def test_what_is_no_mask_is_refused(mask: object, says: str) -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(FormatError, match=r"no_such\.tif"):
         region_of("no_such.tif", VOLUME)
+
+
+def test_a_masked_volume_is_nan_outside() -> None:
+    grey = np.random.default_rng(0).integers(0, 200, VOLUME.shape).astype(np.uint8)
+    inside = grey > 90
+    inside[2] = False
+    source = Counted(grey)
+    volume = mp.Volume.from_array(source, voxel_size=0.5, unit="um", name="scan")
+    found = masked(volume, inside)
+    assert (found.dtype, found.name, found.voxel_size) == (np.float32, "scan", (0.5,) * 3)
+    np.testing.assert_array_equal(found.to_array(), np.where(inside, grey, np.nan))
+    source.read.clear()
+    assert np.isnan(found.block(slice(2, 3), slice(0, 8), slice(0, 4))).all()
+    assert source.read == []  # what is outside need not be read
+    assert unmasked(found) is volume
+    assert masked(volume, None) is volume
