@@ -1,7 +1,9 @@
 """MatPhase: the stages joined up (paper section 3.4, figure 4)."""
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from html import escape
 from importlib.util import find_spec
@@ -13,10 +15,12 @@ from numpy.typing import NDArray
 
 from matphase.images import formats
 from matphase.images.annotations import Annotations
-from matphase.images.grey_scale import IntensityScale
+from matphase.images.grey_checks import check_is_grey, warn_of_round_field
+from matphase.images.grey_scale import GreySample, IntensityScale
 from matphase.images.mask import CIRCLE, Mask, masked
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
+from matphase.images.voxel_checks import voxel_record, warn_of_contradiction, warn_of_other_size
 from matphase.learning.distributed import SingleProcess, Team, join
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
@@ -210,19 +214,22 @@ class MatPhase:
             )
         table = as_phase_table(phases)
         grey, known = formats.open(images, name="images"), formats.open(labels, name="labels")
-        grey = masked(grey, mask)
-        annotations = Annotations.of(grey, known, table, label_slices)
+        annotations = _annotations(grey, known, table, label_slices, mask)
         annotations.require_every_phase()
-        scale = IntensityScale.of(grey, self.settings.data.scale)
-        folder = None if folder is None else Path(folder)
-        pool = self._pool(grey, annotations, scale, folder)
-        held_out = None
+        scale = _checked_scale(annotations.images, self.settings.data.scale)
+        unseen = None
         if validation is not None:
-            grey = formats.open(validation[0], name="validation images")
-            known = formats.open(validation[1], name="validation labels")
-            grey = masked(grey, mask if validation_mask is None else validation_mask)
-            annotations = Annotations.of(grey, known, table, validation_slices)
-            held_out = self._pool(grey, annotations, scale, folder)
+            with _naming_validation():
+                unseen = _annotations(
+                    formats.open(validation[0], name="validation images"),
+                    formats.open(validation[1], name="validation labels"),
+                    table,
+                    validation_slices,
+                    mask if validation_mask is None else validation_mask,
+                )
+        folder = None if folder is None else Path(folder)
+        pool = self._pool(annotations, scale, folder)
+        held_out = None if unseen is None else self._pool(unseen, scale, folder)
         # what cannot be used is found before others wait for this process
         self.team = join(devices, nodes)
         run = Run(
@@ -235,6 +242,7 @@ class MatPhase:
             team=self.team,
         )
         trained, answers = fit_model(pool, held_out, self.settings, scale, run)
+        trained = replace(trained, record={**trained.record, **voxel_record(grey)})
         if held_out is not None and answers is not None:
             trained = replace(trained, validation=_validation(held_out, answers))
         self._trained = trained
@@ -282,7 +290,7 @@ class MatPhase:
         other = MatPhase(settings=settings, seed=self.seed)
         grey, known = formats.open(images, name="images"), formats.open(labels, name="labels")
         annotations = Annotations.of(grey, known, model.phases, label_slices)
-        pool = other._pool(grey, annotations, model.scale, folder)
+        pool = other._pool(annotations, model.scale, folder)
         run = Run(self.seed, settings.precision, folder, reporter or Silent())
         other._trained = refit_local(replace(model, settings=settings), pool, run)
         return other
@@ -411,9 +419,11 @@ class MatPhase:
         values = {name: given.phases[given.index(name)].value for name in model.phases.names}
         known = formats.open(labels, name="labels")
         table = PhaseTable.from_mapping(values, given.ignored)
-        grey = masked(formats.open(images, name="images"), mask)
-        annotations = Annotations.of(grey, known, table, label_slices)
-        pool = self._pool(grey, annotations, model.scale)
+        grey = formats.open(images, name="images")
+        annotations = _annotations(grey, known, table, label_slices, mask)
+        _checked_scale(annotations.images, "volume")
+        warn_of_other_size(model.record, grey, slices=model.settings.slices)
+        pool = self._pool(annotations, model.scale)
         run = Run(self.seed, model.settings.precision, reporter=reporter or Silent())
         assert isinstance(model.segmenter, NetworkSegmenter)
         alignment = align_labels(pool, model.segmenter, model.settings, run)
@@ -438,15 +448,11 @@ class MatPhase:
         self._saved = self._model, Path(folder), model_folder.checksum_of(Path(folder))
 
     def _pool(
-        self,
-        images: Volume,
-        annotations: Annotations,
-        scale: IntensityScale,
-        folder: Path | None = None,
+        self, annotations: Annotations, scale: IntensityScale, folder: Path | None = None
     ) -> Pool:
         """Annotated slices, each with as many neighbours as the networks see."""
         scratch = None if folder is None else nearest_folder(folder)
-        return Pool.read(images, annotations, scale, self.settings.slices, scratch)
+        return Pool.read(annotations.images, annotations, scale, self.settings.slices, scratch)
 
     @property
     def _folder(self) -> Path | None:
@@ -477,6 +483,37 @@ def load(folder: str | os.PathLike[str]) -> MatPhase:
     model._trained = trained
     model._saved = trained, Path(folder), model_folder.checksum_of(Path(folder))
     return model
+
+
+def _annotations(
+    grey: Volume,
+    known: Volume,
+    phases: PhaseTable,
+    label_slices: Sequence[int] | None,
+    mask: Mask | None,
+) -> Annotations:
+    """Known pixels of a volume, inside of a mask if there is one."""
+    annotations = Annotations.of(masked(grey, mask), known, phases, label_slices)
+    warn_of_contradiction(grey, known)
+    return annotations
+
+
+def _checked_scale(grey: Volume, mode: Literal["auto", "volume", "slice"]) -> IntensityScale:
+    """Intensity scale of training slices, whose grey values are checked."""
+    sample = GreySample.of(grey)
+    check_is_grey(sample)
+    warn_of_round_field(sample, grey)
+    return IntensityScale.of(sample, mode)
+
+
+@contextmanager
+def _naming_validation() -> Iterator[None]:
+    """Name the arguments of validation slices in errors."""
+    try:
+        yield
+    except InputError as error:
+        text = re.sub(r"\b(?:label_(?=slices=)|(?=mask=))", "validation_", str(error))
+        raise type(error)(text) from error
 
 
 def _pixel(grey: Volume, known: Volume) -> tuple[tuple[float, float] | None, str | None]:

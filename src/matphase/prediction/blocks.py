@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.grey_scale import IntensityScale
+from matphase.images.grey_checks import check_is_grey, warn_of_drift, warn_of_round_field
+from matphase.images.grey_scale import GreySample, IntensityScale
 from matphase.images.neighbours import check_neighbours
 from matphase.images.tiles import (
     MAX_SLICES,
@@ -28,6 +29,7 @@ from matphase.images.tiles import (
     read_tile,
 )
 from matphase.images.volume import Volume
+from matphase.images.voxel_checks import warn_of_other_size
 from matphase.method.model import Model
 from matphase.method.ugsm import DEFAULT_MEMORY
 from matphase.prediction.maps import KINDS, OUTSIDE, among
@@ -81,8 +83,9 @@ def task_of(
     """Check the arguments of `MatPhase.predict`, and measure the grey scale of the volume.
 
     Raises:
-        InputError: the volume cannot be used, its grey scale differs from training's, or the
-            networks see several slices and those of the volume are not consecutive.
+        InputError: the volume cannot be used, it seems to hold labels, its grey scale differs from
+            training's, or the networks see several slices and those of the volume are not
+            consecutive.
     """
     if samples is not None and samples < 1:
         raise InputError(f"got {samples} samples; give at least one (samples=)")
@@ -95,10 +98,15 @@ def task_of(
             "with Monte-Carlo dropout, and two samples or more"
         )
     check_neighbours(volume, range(volume.n_slices), model.settings.slices)
-    own = replace(IntensityScale.of(volume), per_slice=model.scale.per_slice)
+    sample = GreySample.of(volume)
+    check_is_grey(sample)
+    own = replace(IntensityScale.of(sample), per_slice=model.scale.per_slice)
     if intensity == "model":
         model.scale.check_fits(own, volume.name)
     scale = model.scale if intensity == "model" else own
+    warn_of_round_field(sample, volume)
+    warn_of_drift(sample, volume, scale)
+    warn_of_other_size(model.record, volume, slices=model.settings.slices)
     ends = scale.of_slices(volume)
     return Task(number, seed, ends, memory, keep_samples, mutual_information)
 
