@@ -172,7 +172,7 @@ def test_an_image_of_one_value(predict: list[str], refused: Refused, sample: Sam
 def test_a_picture_in_colour(predict: list[str], refused: Refused) -> None:
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("photo.png")
     predict[2] = "photo.png"
-    refused(*predict, says=["photo.png is a picture in RGB", "convert it to grey"])
+    refused(*predict, says=["photo.png is a picture in colour", "convert it to grey"])
 
 
 def test_an_image_that_is_too_small(predict: list[str], refused: Refused, sample: Sample) -> None:

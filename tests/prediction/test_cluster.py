@@ -24,7 +24,7 @@ from matphase.support.errors import InputError, MatPhaseError
 from matphase.support.progress import Silent
 from samples import striped
 
-SMALL = 3 * 10**6
+SMALL = 5 * 10**6
 """Memory for blocks that are rectangles of the slices below."""
 
 

@@ -19,7 +19,17 @@ from matphase.cli.common import (
     reports_errors,
     say,
 )
-from matphase.cli.parsing import parse_slices, parse_voxel_size
+from matphase.cli.opening import (
+    Axes,
+    LabelAxes,
+    LabelDtype,
+    Layout,
+    RawDtype,
+    RawShape,
+    label_layout,
+    open_pair,
+)
+from matphase.cli.parsing import parse_slices
 
 
 @reports_errors
@@ -44,6 +54,11 @@ def align(
         str | None,
         typer.Option(help="Label value of each phase: pore=0,carbon=1; default: the model's."),
     ] = None,
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
+    label_axes: LabelAxes = None,
+    label_dtype: LabelDtype = None,
     label_slices: LabelSlices = None,
     mask: MaskOption = None,
     voxel_size: VoxelSize = None,
@@ -65,9 +80,12 @@ def align(
     check_output(out, overwrite=overwrite, replaces="alignment.json")
     keep_inputs(out, images, labels, mask, model)
     phases = None if label_map is None else PhaseTable.parse(label_map)
-    opened = (
-        formats.open(one_or_many(images), voxel_size=parse_voxel_size(voxel_size), unit=unit),
-        formats.open(one_or_many(labels)),
+    layout = Layout(axes, shape, dtype)
+    opened = open_pair(
+        *(one_or_many(images), one_or_many(labels)),
+        *(layout, label_layout(layout, label_axes, label_dtype)),
+        voxel_size=voxel_size,
+        unit=unit,
     )
 
     from matphase.model import load

@@ -52,7 +52,12 @@ LabelSlices = Annotated[
         "counted from 0. By default inferred from the slice spacing.",
     ),
 ]
-Memory = Annotated[str, typer.Option(help="Most memory that a prediction may use, such as 2GB.")]
+Memory = Annotated[
+    str,
+    typer.Option(
+        help="Most memory that a prediction may use besides the program itself, such as 2GB."
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(metavar="FILE.toml", help="TOML file with settings that replace the preset's."),

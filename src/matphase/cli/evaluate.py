@@ -20,7 +20,8 @@ from matphase.cli.common import (
     show,
     write_json,
 )
-from matphase.cli.parsing import parse_slices, parse_voxel_size
+from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
+from matphase.cli.parsing import parse_slices
 
 
 @reports_errors
@@ -41,6 +42,9 @@ def evaluate(
     mask: MaskOption = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
     json: JsonFile = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -56,7 +60,6 @@ def evaluate(
     """
     import numpy as np
 
-    from matphase.images import formats
     from matphase.images.phases import PhaseTable
     from matphase.prediction.comparison import known_labels
     from matphase.prediction.files import recorded_files
@@ -70,7 +73,7 @@ def evaluate(
         keep_inputs(json, prediction, labels, mask, *recorded_files(prediction))
     table = PhaseTable.parse(label_map) if label_map is not None else None
     result = open_prediction(prediction, table)
-    truth = formats.open(one_or_many(labels), voxel_size=parse_voxel_size(voxel_size), unit=unit)
+    truth = Layout(axes, shape, dtype).open(one_or_many(labels), voxel_size, unit)
     phases = table or result.phases
     scored, known = known_labels(result, truth, phases, parse_slices(label_slices), mask)
     maps, own = result.maps, scored.of(result.indices)

@@ -17,7 +17,8 @@ from matphase.cli.common import (
     say,
     write_json,
 )
-from matphase.cli.parsing import parse_memory, parse_voxel_size
+from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
+from matphase.cli.parsing import parse_memory
 
 
 @reports_errors
@@ -38,18 +39,20 @@ def info(
         Literal["model", "volume"],
         typer.Option(help="Scale of grey values, as in `matphase predict`."),
     ] = "model",
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Show the metadata of a volume, and estimate what predicting it takes."""
-    from matphase.images import formats
     from matphase.images.grey_scale import IntensityScale
     from matphase.images.mask import masked
     from matphase.prediction.prediction import prediction_bytes
 
-    opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
+    opened = Layout(axes, shape, dtype).open(volume, voxel_size, unit)
     seen = masked(opened, mask)
     scale = IntensityScale.of(seen)
     needed = prediction_bytes(opened.shape, n_phases=3)
@@ -99,8 +102,10 @@ def info(
 
         found = facts["prediction"]
         lines["predict needs"] = (
-            f"up to {amount_text(found['memory'])} of memory, {amount_text(found['disk'])} of disk "
-            f"while it works, and about {_duration(found['seconds'])}"
+            f"up to {amount_text(found['memory'])} of memory ("
+            f"{amount_text(found['program'])} of it for the program, its libraries and the model), "
+            f"{amount_text(found['disk'])} of disk while it works, and about "
+            f"{_duration(found['seconds'])}"
         )
         size = " x ".join(map(str, found["block"]))
         lines["blocks"] = f"{found['blocks']} of up to {size} voxels"

@@ -19,6 +19,7 @@ from matphase.cli.common import (
     with_options,
     write_json,
 )
+from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
 from matphase.cli.parsing import (
     parse_list,
     parse_memory,
@@ -41,6 +42,9 @@ def measure(
         str | None,
         typer.Option(help="Phases and their values, such as pore=0,carbon=1,nickel=2."),
     ] = None,
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     groups: Annotated[
@@ -133,9 +137,10 @@ def measure(
         keep_inputs(path, *inputs)
         if pictures is not None and pictures.resolve() in path.resolve().parents:
             raise InputError(f"{path} is inside the folder of the pictures; choose another name")
+    layout = Layout(axes, shape, dtype)
     with progress(quiet=quiet) as reporter:
         found = measured(
-            labels,
+            layout.open(labels) if layout else labels,
             None if label_map is None else PhaseTable.parse(label_map),
             voxel_size=parse_voxel_size(voxel_size),
             unit=unit,

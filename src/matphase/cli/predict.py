@@ -17,7 +17,8 @@ from matphase.cli.common import (
     reports_errors,
     say,
 )
-from matphase.cli.parsing import parse_memory, parse_voxel_size
+from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
+from matphase.cli.parsing import parse_memory
 
 SHARES = {
     "idk_share": "uncertain",
@@ -76,6 +77,9 @@ def predict(
         str | None,
         typer.Option(help="Dask scheduler whose workers predict, as tcp://HOST:8786."),
     ] = None,
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     overwrite: Overwrite = False,
@@ -95,7 +99,6 @@ def predict(
     (`idk.target`). If the command is interrupted, the same command goes on with the blocks that
     are not finished.
     """
-    from matphase.images import formats
     from matphase.prediction.files import record_file, recorded_files
 
     available = parse_memory(memory)
@@ -103,7 +106,7 @@ def predict(
     if scheduler is not None:
         # workers have working folders of their own
         volume = [str(Path(part).absolute()) for part in volume]
-    opened = formats.open(one_or_many(volume), voxel_size=parse_voxel_size(voxel_size), unit=unit)
+    opened = Layout(axes, shape, dtype).open(one_or_many(volume), voxel_size, unit)
 
     from matphase.model import load
 

@@ -1,7 +1,8 @@
 """`matphase train`: train a model on labelled slices."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -22,8 +23,21 @@ from matphase.cli.common import (
     reports_errors,
     say,
 )
-from matphase.cli.parsing import parse_settings, parse_slices, parse_voxel_size
+from matphase.cli.opening import (
+    Axes,
+    LabelAxes,
+    LabelDtype,
+    Layout,
+    RawDtype,
+    RawShape,
+    label_layout,
+    open_pair,
+)
+from matphase.cli.parsing import parse_settings, parse_slices
 from matphase.networks import registry
+
+if TYPE_CHECKING:
+    from matphase.images.volume import Volume
 
 
 class Train(TyperCommand):
@@ -71,6 +85,11 @@ def train(
         typer.Option(help="Label value of each phase: pore=0,carbon=1,nickel=2,ignore=255."),
     ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
+    label_axes: LabelAxes = None,
+    label_dtype: LabelDtype = None,
     label_slices: LabelSlices = None,
     mask: MaskOption = None,
     preset: Annotated[str, typer.Option(help="quick, small, best or paper.")] = "small",
@@ -126,7 +145,6 @@ def train(
     Writes a model folder. During the training, checkpoints are kept in OUT.partial; after an
     interruption, --resume continues from them.
     """
-    from matphase.images import formats
     from matphase.images.phases import PhaseTable
     from matphase.settings import Settings
     from matphase.support.errors import InputError, Interrupted, OutputError
@@ -155,15 +173,17 @@ def train(
         )
     if resume and not partial.exists():
         raise InputError(f"there is no interrupted training in {partial}; omit --resume")
-    size = parse_voxel_size(voxel_size)
-    grey = formats.open(one_or_many(images), voxel_size=size, unit=unit)
-    known = formats.open(one_or_many(labels))
+    layout = Layout(axes, shape, dtype)
+    of_labels = label_layout(layout, label_axes, label_dtype)
+
+    def opened(images: Sequence[str], labels: Sequence[str]) -> "tuple[Volume, Volume]":
+        pair = one_or_many(images), one_or_many(labels)
+        return open_pair(*pair, layout, of_labels, voxel_size=voxel_size, unit=unit)
+
+    grey, known = opened(images, labels)
     validation = None
     if validation_images and validation_labels:
-        validation = (
-            formats.open(one_or_many(validation_images), voxel_size=size, unit=unit),
-            formats.open(one_or_many(validation_labels)),
-        )
+        validation = opened(validation_images, validation_labels)
 
     from matphase.method.training_folder import check_run_folder
     from matphase.model import MatPhase

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.formats import SliceFiles
+from matphase.images.formats import slice_files
 from matphase.images.mask import unmasked
 from matphase.images.volume import Volume
 from matphase.support.errors import InputError
@@ -30,8 +30,8 @@ Key = str | tuple[int, ...]
 
 def file_names(volume: Volume) -> list[str] | None:
     """Names of the files of a stack of one file per slice; None for other volumes."""
-    data = unmasked(volume).data
-    return [path.name for path in data.paths] if isinstance(data, SliceFiles) else None
+    files = slice_files(unmasked(volume))
+    return None if files is None else [path.name for path in files]
 
 
 def paired_by_name(

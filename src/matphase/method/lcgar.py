@@ -23,6 +23,7 @@ from matphase.method.results import (
     PartitionStack,
 )
 from matphase.networks import registry
+from matphase.networks.batches import batch_sizes
 from matphase.networks.cost import ALLOCATOR_OVERHEAD
 from matphase.networks.dense_lcgar import DenseLCGAR, costs, strip_rows
 from matphase.networks.lcgar import LCGAR
@@ -281,9 +282,10 @@ class LocalInputs:
         return (torch.from_numpy(gather(self.logits, *where)),)
 
     def batches(self, pixels: tuple[Indices, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
-        """Inputs of the given pixels (slices, rows, columns), in batches of `size`."""
+        """Inputs of the given pixels (slices, rows, columns), in batches of up to `size`."""
         where = [torch.from_numpy(part) for part in pixels]
-        for part in zip(*(torch.split(positions, size) for positions in where), strict=True):
+        sizes = batch_sizes(len(where[0]), size)
+        for part in zip(*(torch.split(positions, sizes) for positions in where), strict=True):
             yield self.gather(*part)
 
 

@@ -6,8 +6,9 @@ Blocks can therefore be computed in any order, on any machine, and repeatedly.
 Blocks are as large as the memory limit allows. The limit counts what the prediction of a block
 adds. It does not count Python with its libraries, the weights, volumes and results in memory,
 chunks or pages of files that have to be decoded whole, the sample on which the grey scale is
-measured before the first block (200 MB), or the slabs in which files are written after the last
-block (256 MB). `benchmarks/memory.py` measures it.
+measured before the first block (200 MB), the slabs in which files are written after the last block
+(256 MB), or the code that oneDNN compiles for each shape of input (some MB for each of a few
+shapes). `benchmarks/memory.py` measures it.
 """
 
 from dataclasses import dataclass, replace
