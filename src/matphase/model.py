@@ -48,6 +48,7 @@ from matphase.support.errors import InputError, ModelError
 from matphase.support.files import nearest_folder
 from matphase.support.progress import Reporter, Silent
 from matphase.support.scratch import Stack
+from matphase.support.seeds import checked_seed
 
 Images: TypeAlias = Any
 """A volume, a path, several paths, or an array: whatever `matphase.open` takes."""
@@ -100,7 +101,7 @@ class MatPhase:
             settings = Settings.preset(preset).updated(settings or {})
         self.settings = settings
         registry.composition(self.settings.model)  # a model that there is
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self.team: Team = SingleProcess()
         self._trained: Model | None = None
         self._saved: tuple[Model, Path, str] | None = None

@@ -234,6 +234,15 @@ def test_what_is_no_array(source: Any, message: str) -> None:
         formats.open(source, name="scan")
 
 
+def test_axes_that_an_array_names_are_brought_to_order() -> None:
+    lazy = xarray.DataArray(dask.array.from_array(STACK.T), dims=("x", "y", "z"))
+    for source in (lazy, lazy.rename(x="column", y="row", z="slice"), lazy.expand_dims("channel")):
+        volume = formats.open(source)
+        assert "xarray" in repr(volume)
+        np.testing.assert_array_equal(volume[1:3, ::2], STACK[1:3, ::2])
+        np.testing.assert_array_equal(volume, STACK)
+
+
 def test_an_array_of_unknown_size() -> None:
     array = dask.array.from_array(STACK)
     with pytest.raises(InputError, match="compute_chunk_sizes"):

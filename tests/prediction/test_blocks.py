@@ -30,7 +30,7 @@ from matphase.prediction.blocks import Task, block_images, block_maps, blocks_of
 from matphase.prediction.maps import KINDS as MAP_KINDS
 from matphase.prediction.maps import OUTSIDE
 from matphase.settings import Settings
-from matphase.support.errors import InputError
+from matphase.support.errors import DivergedError, InputError
 from samples import striped
 
 SHAPE = (2, 91, 101)
@@ -332,6 +332,22 @@ def test_a_network_that_looks_at_whole_slices_says_so() -> None:
     assert len(plan(model, (1, 64, 64), 0, 10**9)) == 1
     with pytest.raises(InputError, match=r"manet needs whole slices, and one of 64 x 64 px"):
         plan(model, (3, 64, 64), 0, 10**6)
+
+
+# --- numbers that are not finite ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize("stage", ["segmenter", "refiner"])
+def test_maps_that_are_not_finite_are_no_prediction(stage: str, value: float) -> None:
+    model = model_of(idk={"threshold": 0.0})
+    assert isinstance(model.refiner, HCL)
+    network = model.segmenter.networks["ugsm"] if stage == "segmenter" else model.refiner.local
+    with torch.no_grad():
+        network.head.weight.fill_(value)  # type: ignore[union-attr,operator]
+    (block,) = tiles(SHAPE, SHAPE)
+    with pytest.raises(DivergedError, match=r"a map that is not finite \(.* of block 0\)"):
+        one_block(model, block, task(model))
 
 
 # --- outside of the sample ------------------------------------------------------------------------

@@ -320,7 +320,8 @@ def test_a_stopped_prediction_goes_on_with_the_same_mask_only(
             predicted(quick_folder, grey, first)
     again = Counting()
     predicted(quick_folder, masked(volume, mask.copy()), first, reporter=again)
-    assert again.done == 3 * list_of_blocks(quick_folder, volume)[0].voxels
+    assert again.done > 0
+    assert again.blocks == len(list_of_blocks(quick_folder, volume)) - 3
     assert contents(first.parent) == contents(second.parent)
 
 

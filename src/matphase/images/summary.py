@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matphase.images.arrays import Arranged
 from matphase.images.voxel_size import voxel_size_text
 from matphase.support.errors import MatPhaseError
 
@@ -63,6 +64,8 @@ def _place(data: Any) -> str:
         return "on disk"
     if isinstance(data, np.ndarray):
         return "in memory"
+    if isinstance(data, Arranged):
+        return _place(data.array)
     package = type(data).__module__.partition(".")[0]
     return "on disk" if package == "matphase" else f"read from a {package} array when needed"
 

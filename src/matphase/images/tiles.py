@@ -309,6 +309,8 @@ def _with_windows(
     they prepared (`matphase.networks.batches`).
     """
     windows = [_window(one, side, halo, multiple) for one in cores]
+    if halo == 0:  # windows are cores, of one length but for the last one
+        return list(zip(cores, windows, strict=True))
     edge = windows[0].stop
     between = cores[0].stop + 2 * _rounded_up(halo, multiple)
     for number, window in enumerate(windows):

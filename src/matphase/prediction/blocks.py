@@ -34,7 +34,9 @@ from matphase.images.voxel_checks import warn_of_other_size
 from matphase.method.model import Model
 from matphase.method.ugsm import DEFAULT_MEMORY
 from matphase.prediction.maps import KINDS, OUTSIDE, among
-from matphase.support.errors import InputError
+from matphase.settings.bounds import MAX_SAMPLES
+from matphase.support.errors import DivergedError, InputError
+from matphase.support.seeds import checked_seed
 
 Intensity = Literal["model", "volume"]
 
@@ -92,6 +94,9 @@ def task_of(
         raise InputError(f"got {samples} samples; give at least one (samples=)")
     if intensity not in ("model", "volume"):
         raise InputError(f"intensity is {intensity!r}; give 'model' or 'volume'")
+    if samples is not None and samples > MAX_SAMPLES:
+        raise InputError(f"got {samples} samples; give at most {MAX_SAMPLES} (samples=)")
+    seed = checked_seed(seed)
     number = samples or model.settings.ugsm.samples
     if keep_samples and (number < 2 or not model.segmenter.draws_samples):
         raise InputError(
@@ -190,6 +195,9 @@ def block_maps(model: Model, seen: TileImages, block: Tile, task: Task) -> Maps:
     """Predict the core of one block from its images (`block_images`); phases are indices.
 
     Voxels outside of the sample have the values of `matphase.prediction.maps.OUTSIDE`.
+
+    Raises:
+        DivergedError: the model computes numbers that are not finite.
     """
     outside = None if seen.outside is None else seen.outside[:, *block.inner]
     if outside is not None and outside.all():
@@ -207,6 +215,12 @@ def block_maps(model: Model, seen: TileImages, block: Tile, task: Task) -> Maps:
         inner=block.inner,
         outside=seen.outside,
     )
+    for name, part in maps.items():
+        if not np.isfinite(part).all():
+            raise DivergedError(
+                f"the model computes a map that is not finite ({name} of block {block.number}), as "
+                "a training leaves it that diverged; train again with a lower learning_rate"
+            )
     if outside is not None:
         for name, array in maps.items():
             maps[name] = np.where(outside, OUTSIDE[KINDS[name].content], array)

@@ -65,6 +65,7 @@ def test_axes_of_length_one_of_a_slice_are_dropped(tmp_path: Path, place: int) -
         ("CZYX", {}),
         ("QYX", {}),
         ("IYX", {}),
+        ("SYX", {}),
     ],
 )
 def test_named_axes_of_length_one_are_dropped(
@@ -240,6 +241,7 @@ def tags(axes: str) -> str:
         {"axes": "[x:y:z]"},
         {"axes": np.array([b"x", b"y", b"z"])},
         {"axes": ["width", "row", "slice"]},
+        {"dimension_names": ["x", "y", "z"]},
         {"axes": "xyz", "element_size_um": [3.0, 2.0, 1.0]},
     ],
 )

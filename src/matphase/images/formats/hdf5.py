@@ -1,10 +1,11 @@
 """HDF5, the format of synchrotron beamlines: one dataset of a file, read block by block.
 
-Axes are taken from vigra's `axistags`, an attribute `axes`, NeXus, or dimension labels and scales,
-in this order. Voxel sizes are taken from attributes of the dataset: `element_size_um` (z, y, x in
-micrometres, as BigDataViewer tools write it), or `voxel_size` (one number, or one per axis, NaN
-for a slice spacing that is not known) together with `unit` or `units`; else from the regular
-coordinates of NeXus axes and dimension scales with a unit. Other attributes are not guessed at.
+Axes are taken from attributes of the dataset (vigra's `axistags`, `axes` and the like), NeXus, or
+dimension labels and scales, in this order. Voxel sizes are taken from attributes, too:
+`element_size_um` (z, y, x in micrometres, as BigDataViewer tools write it), or `voxel_size` (one
+number, or one per axis, NaN for a slice spacing that is not known) together with `unit` or
+`units`; else from the regular coordinates of NeXus axes and dimension scales with a unit. Other
+attributes are not guessed at.
 """
 
 import math
@@ -287,6 +288,9 @@ def _listed(candidates: list[tuple[list[str], h5py.Dataset]], broken: list[str],
     return f"choose one of {shown}{more}{nowhere}"
 
 
+_NAMES = ("axistags", "axes", "axis_order", "dimension_names", "_ARRAY_DIMENSIONS")
+"""Attributes of a dataset in which programs name its axes."""
+
 _Scales = list[tuple[NDArray[Any], str] | None]
 
 
@@ -312,8 +316,7 @@ def recorded_axes(
     scales: list[Any] = [axis[0] if len(axis) else None for axis in dims]
     names = tuple(axis.keys()[0] if len(axis) else "" for axis in dims)
     for found in (
-        names_in(dataset.attrs.get("axistags")),
-        names_in(dataset.attrs.get("axes")),
+        *(names_in(dataset.attrs.get(name)) for name in _NAMES),
         nexus,
         labels,
         names,

@@ -311,10 +311,11 @@ def _names(series: tifffile.TiffPageSeries) -> tuple[str, ...] | None:
         if not any(names):
             return None
         return (UNKNOWN, *names[1:]) if len(shape) > 2 and shape[0] == 1 else names
-    # Q and I are the names of an axis of pages of which the file says nothing. A single page is a
-    # slice, whatever its stack of one is called.
+    # Q and I are the names of an axis of pages of which the file says nothing, as S is where no
+    # pixel has several samples. A single page is a slice, whatever its stack of one is called.
+    nameless = "QI" if series.keyframe.samplesperpixel > 1 else "QIS"
     return tuple(
-        UNKNOWN if axis in "QI" or (axis == "Z" and length == 1) else axis.lower()
+        UNKNOWN if axis in nameless or (axis == "Z" and length == 1) else axis.lower()
         for axis, length in zip(axes, shape, strict=True)
     )
 
