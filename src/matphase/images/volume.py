@@ -330,10 +330,10 @@ class Volume:
 
 
 def checked_slice(volume: Volume, z: int) -> NDArray[np.float32]:
-    """Read slice `z` as a network takes it: float32, finite, of shape (y, x).
+    """Read slice `z` as float32 (y, x); NaN is outside of the sample.
 
     Raises:
-        InputError: a side shorter than 32 px, or a pixel that is NaN or infinite.
+        InputError: a side shorter than 32 px, or a pixel that is infinite.
     """
     height, width = volume.shape[-2:]
     plane: NDArray[np.float32] = checked_block(
@@ -343,10 +343,10 @@ def checked_slice(volume: Volume, z: int) -> NDArray[np.float32]:
 
 
 def checked_block(volume: Volume, z: Window, rows: Window, columns: Window) -> NDArray[np.float32]:
-    """Read a block as a network takes it: float32, finite, of shape (dz, dy, dx).
+    """Read a block as float32 (dz, dy, dx); NaN is outside of the sample.
 
     Raises:
-        InputError: slices with a side shorter than 32 px, or a pixel that is NaN or infinite.
+        InputError: slices with a side shorter than 32 px, or a pixel that is infinite.
     """
     return _checked(volume, volume.block(z, rows, columns), z.start)
 
@@ -368,17 +368,17 @@ def _checked(volume: Volume, read: NDArray[Any], first: int) -> NDArray[np.float
     with np.errstate(over="ignore"):
         block = read.astype(np.float32)
     for number, plane in enumerate(block, first):
-        bad = plane.size - np.count_nonzero(np.isfinite(plane))
+        bad = np.count_nonzero(np.isinf(plane))
         if bad:
             raise InputError(
-                f"{volume.name} has {bad} NaN or infinite pixel{'s' if bad > 1 else ''} in slice "
-                f"{number}; replace them with finite grey values"
+                f"{volume.name} has {bad} infinite pixel{'s' if bad > 1 else ''} in slice "
+                f"{number}; replace them with finite grey values, or with NaN outside of the sample"
             )
     return block
 
 
 def check_not_constant(volume: Volume, z: int | None = None) -> None:
-    """Refuse an image without contrast, whose pixels all have one value.
+    """Refuse an image without contrast, whose pixels all have one value (NaN aside).
 
     Args:
         volume: the image or stack; reading stops at the first part with a second value.
@@ -395,11 +395,12 @@ def check_not_constant(volume: Volume, z: int | None = None) -> None:
             volume.block(slice(z, z + 1), slice(y, min(y + ROWS, height)), slice(0, width))
             for y in range(0, height, ROWS)
         )
-    first: Any = None
-    for plane in parts:
-        if first is None:
-            first = plane.flat[0]
-        if np.any(plane != first):
+    first: Any = np.nan
+    for part in parts:
+        inside = part[~np.isnan(part)] if part.dtype.kind == "f" else part
+        if inside.size and np.isnan(first):
+            first = inside.flat[0]
+        if np.any(inside != first):
             return
     where = volume.name if z is None else f"slice {z} of {volume.name}"
     raise InputError(f"all pixels of {where} have the value {first}; give an image with contrast")

@@ -126,7 +126,9 @@ def align_labels(pool: Pool, segmenter: Segmenter, settings: Settings, run: Run)
     shown = (lean.apply(said.probabilities)[0] for said in seen)
     run.reporter.start("align labels", len(pool))
     alignment = run.team.first(
-        lambda: align.align(shown, pool.labels, settings.align, run.reporter, pool.folder)
+        lambda: align.align(
+            shown, pool.labels, settings.align, run.reporter, pool.folder, pool.outside
+        )
     )
     run.reporter.finish()
     return alignment

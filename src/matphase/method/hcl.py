@@ -113,6 +113,7 @@ class HCL:
         known: GlobalPrediction,
         inner: tuple[slice, slice],
         memory: int,
+        outside: NDArray[np.bool_] | None = None,
     ) -> Refined:
         """Refine a segmenter's prediction in a window of the images.
 
@@ -121,11 +122,15 @@ class HCL:
             known: the segmenter's prediction of these images.
             inner: rows and columns to refine; the local network also sees their surroundings.
             memory: bytes that the patches of a pass may take.
+            outside: (n, height, width) pixels that are not refined, since their labels are not
+                wanted.
         """
         settings = self.settings
         partition = hcl_idk.predict(self.idk, known, settings.idk)
         where = np.zeros_like(partition.idk)
         where[:, *inner] = True
+        if outside is not None:
+            where &= ~outside
         asked, answers = local.predict(
             self.local, images, known, partition, settings, where=where, memory=memory
         )

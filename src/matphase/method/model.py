@@ -84,6 +84,7 @@ class Refiner(Protocol):
         known: GlobalPrediction,
         inner: tuple[slice, slice],
         memory: int,
+        outside: NDArray[np.bool_] | None = None,
     ) -> Refined:
         """Refine the prediction of a window; see `HCL.refine`."""
 
@@ -160,6 +161,7 @@ class Model:
         *,
         origin: tuple[int, int] = (0, 0),
         inner: tuple[slice, slice] | None = None,
+        outside: NDArray[np.bool_] | None = None,
     ) -> Maps:
         """Predict the maps of a window: segmenter, then refiner, then calibrator.
 
@@ -168,6 +170,7 @@ class Model:
             passes: number, seed and memory of the passes, and what is kept of them.
             origin: row and column of the slice at which the images begin.
             inner: rows and columns of the images to return; all by default.
+            outside: (n, height, width) pixels that the refiner need not look at.
 
         Returns:
             `labels`, `probabilities`, `entropy`, `idk`, `idk_score`, `global_labels`,
@@ -184,7 +187,7 @@ class Model:
             known = known.window(*inner)
             refined = _unrefined(known)
         else:
-            refined = self.refiner.refine(images, known, inner, passes.memory)
+            refined = self.refiner.refine(images, known, inner, passes.memory, outside)
             known = known.window(*inner)
         labels, probabilities, trusted = self.calibrator.apply(
             refined.labels, refined.probabilities

@@ -87,6 +87,8 @@ def record_of(
     *,
     model: str | None,
     volume: str,
+    mask: str | None,
+    outside_share: float,
     phases: PhaseTable,
     volume_fractions: Mapping[str, float],
     shares: Mapping[str, float],
@@ -100,6 +102,9 @@ def record_of(
         labels: path of the labels.
         model: folder of the model; None if it was not saved.
         volume: name of the volume.
+        mask: name of the mask; None if there was none.
+        outside_share: share of the voxels that are outside of the sample (NaN, or outside of the
+            mask); the other shares are of those inside.
         phases: phases of the labels.
         volume_fractions: share of the voxels in each phase, by name.
         shares: share of the voxels in each mask, by the name of the map.
@@ -111,6 +116,8 @@ def record_of(
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": model,
         "volume": volume,
+        "mask": mask,
+        "outside_share": outside_share,
         "phases": phases.to_json(),
         "volume_fractions": dict(volume_fractions),
         **{

@@ -2,6 +2,9 @@
 
 Inside MatPhase, maps of phases contain phase indices. Files, and the attributes of a `Prediction`
 that users read, contain the values of the user's label map.
+
+Voxels outside of the sample (NaN, or outside of a mask) have the ignore value in maps of phases,
+are false in masks, and NaN in maps of numbers.
 """
 
 from collections.abc import Collection, Iterator
@@ -11,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.phases import PhaseTable
+from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.tiles import Maps
 from matphase.support.files import file_name
 
@@ -21,6 +24,14 @@ _IN_MEMORY: dict[Content, type[np.generic]] = {
     "mask": np.bool_,
     "number": np.float32,
 }
+
+
+OUTSIDE: dict[Content, np.generic] = {
+    "phase": np.uint8(IGNORE_INDEX),
+    "mask": np.bool_(False),
+    "number": np.float32(np.nan),
+}
+"""Values in memory of voxels outside of the sample."""
 
 
 @dataclass(frozen=True)
