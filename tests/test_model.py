@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import matphase as mp
 from matphase.images.phases import PhaseTable, as_phase_table
@@ -145,8 +146,8 @@ def test_validation_is_checked_like_training(
     sample: Sample, tiny_settings: Settings, tmp_path: Path
 ) -> None:
     bad = sample.images[:1].copy()
-    bad[0, 0, 0] = np.nan
-    with pytest.raises(InputError, match="validation images has 1 NaN"):
+    bad[0, 0, 0] = np.inf
+    with pytest.raises(InputError, match="validation images has 1 infinite"):
         mp.MatPhase(settings=tiny_settings).fit(
             *(sample.images, sample.labels, NAMES), validation=(bad, sample.labels[:1])
         )
@@ -335,3 +336,35 @@ def test_slices_picked_from_a_stack_are_refused_where_several_are_seen(
         deep.fit(picked.images, picked.labels, NAMES)
     with pytest.raises(InputError, match="slices of validation images do not look like"):
         deep.fit(*(sample.images, sample.labels, NAMES), validation=(picked.images, picked.labels))
+
+
+def test_outside_of_the_mask_teaches_nothing(sample: Sample, tiny_settings: Settings) -> None:
+    """Neither its grey values nor its labels, in training, alignment and validation."""
+    settings = tiny_settings.updated(
+        {"align": {"after": 0.5}, "calibration": {"scaling": "vector"}}
+    )
+    inside = np.ones(sample.labels.shape, np.uint8)
+    inside[:, :, 40:] = 0
+    inside[:3, :10] = 0
+    made = []
+    for outside in (0.0, 500.0):
+        images = np.where(inside, sample.images, np.float32(outside))
+        labels = np.where(inside, sample.labels, np.uint8(outside > 0))
+        model = mp.MatPhase(settings=settings).fit(
+            *(images, labels, NAMES),
+            mask=inside,
+            validation=(images[:2], labels[:2]),
+            validation_mask=inside[:2],
+        )
+        aligned = model.align(images, labels, mask=inside)
+        assert (aligned.labels[inside == 0] == 255).all()
+        assert model.validation is not None
+        assert model.validation.confusion.sum() == inside[:2].sum()
+        made.append((model, aligned))
+    (one, first), (other, second) = made
+    for name, network in one._model.networks.items():
+        for key, tensor in network.state_dict().items():
+            assert torch.equal(tensor, other._model.networks[name].state_dict()[key]), (name, key)
+    assert one._model.record == other._model.record
+    assert one.scaling == other.scaling
+    np.testing.assert_array_equal(first.labels, second.labels)

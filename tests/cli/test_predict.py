@@ -157,14 +157,11 @@ def test_a_truncated_tiff(predict: list[str], refused: Refused) -> None:
     refused(*predict, says=["images.tif is truncated or damaged"])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_pixels_that_are_not_finite(
-    predict: list[str], refused: Refused, sample: Sample, value: float
-) -> None:
+def test_pixels_that_are_infinite(predict: list[str], refused: Refused, sample: Sample) -> None:
     images = sample.images.copy()
-    images[5, 0, 0] = value
+    images[5, 0, 0] = np.inf
     write_stack("images.tif", images)
-    refused(*predict, says=["images.tif has 1 NaN or infinite pixel in slice 5"])
+    refused(*predict, says=["images.tif has 1 infinite pixel in slice 5"])
 
 
 def test_an_image_of_one_value(predict: list[str], refused: Refused, sample: Sample) -> None:

@@ -137,7 +137,7 @@ def test_tiles_read_what_the_whole_volume_shows_there(
     planes = np.stack([scale.apply(plane) for plane in grey])
     halo = Halo(3, slices=slices // 2)
     for one in tiles((depth, 33, 35), cores, halo):
-        found = read_tile(volume, scale.of_slices(volume), one, slices)
+        found = read_tile(volume, scale.of_slices(volume), one, slices).images
         assert found.dtype == np.float32
         for z, images in zip(range(one.core[0].start, one.core[0].stop), found, strict=True):
             around = np.clip(np.arange(slices) - slices // 2 + z, 0, depth - 1)

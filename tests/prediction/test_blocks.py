@@ -14,6 +14,7 @@ from torch import nn
 import matphase as mp
 from matphase.cli.parsing import parse_memory
 from matphase.images.grey_scale import IntensityScale
+from matphase.images.mask import masked
 from matphase.images.phases import PhaseTable
 from matphase.images.tiles import Halo, Maps, Shape, Tile, tiles
 from matphase.method import deferral
@@ -26,6 +27,8 @@ from matphase.method.scaling import Scaling
 from matphase.networks import registry
 from matphase.networks.unet import UNet
 from matphase.prediction.blocks import Task, block_images, block_maps, blocks_of, plan, task_of
+from matphase.prediction.maps import KINDS as MAP_KINDS
+from matphase.prediction.maps import OUTSIDE
 from matphase.settings import Settings
 from matphase.support.errors import DivergedError, InputError
 from samples import striped
@@ -345,3 +348,61 @@ def test_maps_that_are_not_finite_are_no_prediction(stage: str, value: float) ->
     (block,) = tiles(SHAPE, SHAPE)
     with pytest.raises(DivergedError, match=r"a map that is not finite \(.* of block 0\)"):
         one_block(model, block, task(model))
+
+
+# --- outside of the sample ------------------------------------------------------------------------
+
+
+def inside_of_each_slice() -> np.ndarray:
+    """Regions that differ from slice to slice, with a corner that is outside of all."""
+    rows, columns = np.mgrid[:91, :101]
+    return np.stack([rows + columns < 150, (rows < 70) & (columns > 3)])
+
+
+@pytest.mark.parametrize("kind", ["matphase", "matphase that sees neighbouring slices", "ugsm"])
+def test_grey_values_outside_change_nothing_inside(kind: str) -> None:
+    model, inside = model_of(**KINDS[kind]), inside_of_each_slice()
+    wanted = {"mutual_information": True, "keep_samples": True}
+    (only,) = tiles(SHAPE, SHAPE)
+    found = []
+    for outside in (0, 1e4):
+        grey = mp.Volume.from_array(np.where(inside, VOLUME.to_array(), outside))
+        volume = masked(grey, inside)
+        asked = task_of(model, volume, **wanted)
+        found.append(block_maps(model, block_images(model, volume, only, asked), only, asked))
+        maps: Maps = {}
+        for block in cut(model, BLOCKS[1]):
+            seen = block_images(model, volume, block, asked)
+            for name, part in block_maps(model, seen, block, asked).items():
+                maps.setdefault(name, np.zeros((*part.shape[:-3], *SHAPE), part.dtype))
+                maps[name][..., *block.core] = part
+        assert_same(maps, found[-1])
+    one, other = found
+    for name, array in one.items():
+        np.testing.assert_array_equal(other[name], array, err_msg=name)
+        expected = OUTSIDE[MAP_KINDS[name].content]
+        np.testing.assert_array_equal(array[..., ~inside], expected, err_msg=name)
+        if array.dtype.kind == "f":
+            assert not np.isnan(array[..., inside]).any()
+        elif array.dtype == np.uint8:
+            assert (array[..., inside] < 3).all()
+
+
+def test_a_block_that_is_wholly_outside_is_not_given_to_a_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = model_of()
+    region = np.zeros(SHAPE[1:], bool)
+    region[:40, :40] = True
+    volume = masked(VOLUME, region)
+    asked = task_of(model, volume, mutual_information=True, keep_samples=True)
+    blocks = cut(model, (2, 48, 52))
+    first = block_maps(model, block_images(model, volume, blocks[0], asked), blocks[0], asked)
+    monkeypatch.setattr(Model, "answer", None)
+    last = block_maps(model, block_images(model, volume, blocks[-1], asked), blocks[-1], asked)
+    assert {name: array.dtype for name, array in last.items()} == {
+        name: array.dtype for name, array in first.items()
+    }
+    for name, array in last.items():
+        assert array.shape == (*first[name].shape[:-3], *blocks[-1].shape)
+        np.testing.assert_array_equal(array, OUTSIDE[MAP_KINDS[name].content])

@@ -8,6 +8,7 @@ import typer
 
 from matphase.cli.common import (
     JsonFile,
+    MaskOption,
     Memory,
     Quiet,
     Unit,
@@ -29,6 +30,7 @@ def info(
         Path | None,
         typer.Option(help="Model folder: estimate memory, disk and time of a prediction."),
     ] = None,
+    mask: MaskOption = None,
     memory: Memory = "2GB",
     samples: Annotated[
         int | None, typer.Option(min=1, help="Stochastic passes T of that prediction.")
@@ -47,10 +49,13 @@ def info(
 ) -> None:
     """Show the metadata of a volume, and estimate what predicting it takes."""
     from matphase.images.grey_scale import IntensityScale
+    from matphase.images.mask import masked
     from matphase.prediction.prediction import prediction_bytes
+    from matphase.support.text import times
 
     opened = Layout(axes, shape, dtype).open(volume, voxel_size, unit)
-    scale = IntensityScale.of(opened)
+    seen = masked(opened, mask)
+    scale = IntensityScale.of(seen)
     needed = prediction_bytes(opened.shape, n_phases=3)
     facts: dict[str, Any] = {
         "name": opened.name,
@@ -59,6 +64,7 @@ def info(
         "dtype": str(opened.dtype),
         "voxel_size": None if opened.voxel_size is None else list(opened.voxel_size),
         "unit": opened.unit,
+        "mask": mask,
         "grey_low": scale.low,
         "grey_high": scale.high,
         "bytes": opened.nbytes,
@@ -71,9 +77,9 @@ def info(
 
         trained = read(model)
         task = task_of(
-            trained, opened, samples=samples, intensity=intensity, memory=parse_memory(memory)
+            trained, seen, samples=samples, intensity=intensity, memory=parse_memory(memory)
         )
-        facts["prediction"] = asdict(estimate(trained, opened, task))
+        facts["prediction"] = asdict(estimate(trained, seen, task))
     write_json(facts, json)
     if json is not None and str(json) == "-":
         return
@@ -83,10 +89,11 @@ def info(
         size = f"{lengths} {opened.unit}"
     lines = {
         "volume": opened.name,
-        "axes": f"{opened.axes}, {' x '.join(map(str, opened.shape))} voxels",
+        "axes": f"{opened.axes}, {times(opened.shape)} voxels",
         "voxel size": size,
         "type": str(opened.dtype),
-        "grey values": f"{scale.low:.6g} to {scale.high:.6g} (percentiles 0.1 and 99.9)",
+        "grey values": f"{scale.low:.6g} to {scale.high:.6g} (percentiles 0.1 and 99.9"
+        f"{'' if mask is None else f', inside of {mask}'})",
         "size in memory": f"{opened.nbytes / 1e6:.1f} MB",
         "predict needs": f"--memory (2 GB by default); a prediction of 3 phases that is kept in "
         f"memory, in Python, {needed / 1e6:.0f} MB more",
@@ -101,8 +108,7 @@ def info(
             f"{amount_text(found['disk'])} of disk while it works, and about "
             f"{_duration(found['seconds'])}"
         )
-        size = " x ".join(map(str, found["block"]))
-        lines["blocks"] = f"{found['blocks']} of up to {size} voxels"
+        lines["blocks"] = f"{found['blocks']} of up to {times(found['block'])} voxels"
     for name, text in lines.items():
         say(f"{name:<15} {text}", quiet=quiet)
 

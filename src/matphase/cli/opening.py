@@ -1,7 +1,7 @@
 """Options that say how a file is stored where it does not say so itself."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -41,6 +41,10 @@ LabelDtype = Annotated[
 ]
 
 
+Source: TypeAlias = str | list[str]
+"""A path or pattern, or several files of one slice each."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """How files are stored, as far as the user says so: the texts of the options."""
@@ -52,8 +56,10 @@ class Layout:
     def __bool__(self) -> bool:
         return any((self.axes, self.shape, self.dtype))
 
-    def open(self, source: str, voxel_size: str | None = None, unit: str | None = None) -> "Volume":
-        """Open a file that the options are for; see `matphase.open` for what it raises."""
+    def open(
+        self, source: Source, voxel_size: str | None = None, unit: str | None = None
+    ) -> "Volume":
+        """Open a file, or files, that the options are for; see `matphase.open`."""
         from matphase.images import formats
 
         return formats.open(
@@ -65,29 +71,39 @@ class Layout:
             dtype=self.dtype,
         )
 
-    def beside(self, *sources: str | None) -> "Layout":
+    def beside(self, source: Source) -> "Layout":
         """Leave out what is for raw data, unless one of the sources has to be raw data.
 
         Of several files with one set of options, some may be raw data and others not.
         """
-        from matphase.images import formats
-
-        raw = any(source is not None and formats.is_raw(source) for source in sources)
-        return Layout(self.axes) if raw else self
+        return Layout(self.axes) if _is_raw(source) else self
 
 
 def open_pair(
-    images: str, labels: str, layout: Layout, label_layout: Layout
+    images: Source,
+    labels: Source,
+    layout: Layout,
+    label_layout: Layout,
+    *,
+    voxel_size: str | None = None,
+    unit: str | None = None,
 ) -> "tuple[Volume, Volume]":
-    """Open images and their labels, of which one or both may be raw data."""
+    """Open images and their labels, of which one or both may be raw data.
+
+    Voxel size and unit are those of the images.
+    """
+    of_images, of_labels = layout, label_layout
+    if not _is_raw(images):
+        of_images = layout.beside(labels)
+    if not _is_raw(labels):
+        of_labels = label_layout.beside(images)
+    return of_images.open(images, voxel_size, unit), of_labels.open(labels)
+
+
+def _is_raw(source: Source) -> bool:
     from matphase.images import formats
 
-    of_images, of_labels = layout, label_layout
-    if not formats.is_raw(images):
-        of_images = layout.beside(labels)
-    if not formats.is_raw(labels):
-        of_labels = label_layout.beside(images)
-    return of_images.open(images), of_labels.open(labels)
+    return isinstance(source, str) and formats.is_raw(source)
 
 
 def label_layout(layout: Layout, axes: str | None, dtype: str | None) -> Layout:

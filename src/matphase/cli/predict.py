@@ -6,11 +6,13 @@ from typing import Annotated, Literal
 import typer
 
 from matphase.cli.common import (
+    MaskOption,
     Memory,
     Overwrite,
     Quiet,
     Unit,
     VoxelSize,
+    one_or_many,
     progress,
     reports_errors,
     say,
@@ -18,18 +20,16 @@ from matphase.cli.common import (
 from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
 from matphase.cli.parsing import parse_memory
 
-SHARES = {
-    "idk_share": "uncertain",
-    "deferred_share": "decided by LCGAR",
-    "trusted_share": "trusted",
-}
-
 
 @reports_errors
 def predict(
     model: Annotated[Path, typer.Argument(help="Model folder that `matphase train` wrote.")],
     volume: Annotated[
-        str, typer.Argument(help="File, folder of slices, OME-Zarr, or FILE.h5:/dataset.")
+        list[str],
+        typer.Argument(
+            help="File, folder of slices, OME-Zarr, FILE.h5:/dataset, pattern, or several files of "
+            "one slice each."
+        ),
     ],
     out: Annotated[
         Path,
@@ -38,6 +38,7 @@ def predict(
             "it."
         ),
     ],
+    mask: MaskOption = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Stochastic passes T.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed of the dropout masks.")] = 0,
     intensity: Annotated[
@@ -93,12 +94,14 @@ def predict(
     are not finished.
     """
     from matphase.prediction.files import record_file, recorded_files
+    from matphase.prediction.maps import KINDS
 
     available = parse_memory(memory)
     record_file(out)  # refuses a name of another kind before anything is loaded
     if scheduler is not None:
-        volume = str(Path(volume).absolute())  # workers have working folders of their own
-    opened = Layout(axes, shape, dtype).open(volume, voxel_size, unit)
+        # workers have working folders of their own
+        volume = [str(Path(part).absolute()) for part in volume]
+    opened = Layout(axes, shape, dtype).open(one_or_many(volume), voxel_size, unit)
 
     from matphase.model import load
 
@@ -106,6 +109,7 @@ def predict(
     with progress(quiet=quiet) as reporter:
         result = trained.predict(
             opened,
+            mask=mask,
             out=out,
             samples=samples,
             seed=seed,
@@ -121,9 +125,11 @@ def predict(
             reporter=reporter,
         )
     shares = {name: 100 * share for name, share in result.volume_fractions().items()}
-    for key, name in SHARES.items():
-        if (share := result.record[key]) is not None:
-            shares[name] = 100 * share
+    for kind in KINDS.values():
+        if kind.share and (share := result.record.get(f"{kind.name}_share")) is not None:
+            shares[kind.share] = 100 * share
+    if result.record["outside_share"]:
+        shares["outside, not counted"] = 100 * result.record["outside_share"]
     for name, share in shares.items():
         say(f"{name:<20} {share:6.2f} %", quiet=quiet)
     record, *files = recorded_files(out)

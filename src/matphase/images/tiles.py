@@ -96,6 +96,26 @@ class Halo:
     slices: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class TileImages:
+    """What networks see of a tile.
+
+    Attributes:
+        images: (dz, slices, dy, dx) float32 in [-1, 1]: each slice of the core in the middle of
+            its neighbours; 0 outside of the sample.
+        outside: (dz, dy, dx) pixels of the slices of the core that are outside of the sample;
+            None if there are none.
+    """
+
+    images: NDArray[np.float32]
+    outside: NDArray[np.bool_] | None = None
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All of its arrays."""
+        return (self.images,) if self.outside is None else (self.images, self.outside)
+
+
 def tiles(shape: Shape, core: Shape, halo: Halo = Halo()) -> list[Tile]:
     """Cut a volume into tiles.
 
@@ -129,19 +149,17 @@ def tiles(shape: Shape, core: Shape, halo: Halo = Halo()) -> list[Tile]:
     ]
 
 
-def read_tile(
-    volume: Volume, ends: NDArray[np.float64], tile: Tile, slices: int
-) -> NDArray[np.float32]:
+def read_tile(volume: Volume, ends: NDArray[np.float64], tile: Tile, slices: int) -> TileImages:
     """Read the network input of one tile: scaled grey values with neighbouring slices.
 
+    Pixels outside of the sample are 0, the middle of the grey scale: what networks see beyond the
+    border of a slice, where they pad with zeros. So no grey value outside has any influence.
+
     Args:
-        volume: grey values.
+        volume: grey values; NaN is outside of the sample.
         ends: (n_slices, 2) grey values that map to -1 and 1 (`IntensityScale.of_slices`).
         tile: tile whose window is read; beyond the ends of the volume its last slice is repeated.
         slices: number of slices that a network sees at once, odd.
-
-    Returns:
-        (dz, slices, dy, dx) float32: `slices` slices for each slice of the core.
 
     Raises:
         InputError: the slices cannot be used.
@@ -153,9 +171,14 @@ def read_tile(
     if seen.min() < 0 or seen.max() >= window.stop - window.start:
         raise ValueError(f"{tile} has no halo for {slices} slices")
     stack = checked_block(volume, *tile.window)
+    outside = np.isnan(stack) if volume.dtype.kind == "f" else None
     for plane, (low, high) in zip(stack, ends[window], strict=True):
         plane[...] = scaled(plane, low, high)
-    return stack[:, np.newaxis] if slices == 1 else stack[seen]
+    if outside is not None:
+        stack[outside] = 0
+        own = outside[core.start - window.start : core.stop - window.start]
+        outside = own if own.any() else None
+    return TileImages(stack[:, np.newaxis] if slices == 1 else stack[seen], outside)
 
 
 def plan_tiles(

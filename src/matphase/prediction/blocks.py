@@ -17,12 +17,23 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.grey_scale import IntensityScale
+from matphase.images.grey_checks import check_is_grey, warn_of_drift, warn_of_round_field
+from matphase.images.grey_scale import GreySample, IntensityScale
 from matphase.images.neighbours import check_neighbours
-from matphase.images.tiles import MAX_SLICES, Maps, Shape, Tile, plan_tiles, read_tile
+from matphase.images.tiles import (
+    MAX_SLICES,
+    Maps,
+    Shape,
+    Tile,
+    TileImages,
+    plan_tiles,
+    read_tile,
+)
 from matphase.images.volume import Volume
+from matphase.images.voxel_checks import warn_of_other_size
 from matphase.method.model import Model
-from matphase.method.ugsm import DEFAULT_MEMORY
+from matphase.method.passes import DEFAULT_MEMORY, Passes
+from matphase.prediction.maps import KINDS, OUTSIDE, among
 from matphase.settings.bounds import MAX_SAMPLES
 from matphase.support.errors import DivergedError, InputError
 from matphase.support.seeds import checked_seed
@@ -75,8 +86,9 @@ def task_of(
     """Check the arguments of `MatPhase.predict`, and measure the grey scale of the volume.
 
     Raises:
-        InputError: the volume cannot be used, its grey scale differs from training's, or the
-            networks see several slices and those of the volume are not consecutive.
+        InputError: the volume cannot be used, it seems to hold labels, its grey scale differs from
+            training's, or the networks see several slices and those of the volume are not
+            consecutive.
     """
     if samples is not None and samples < 1:
         raise InputError(f"got {samples} samples; give at least one (samples=)")
@@ -92,10 +104,15 @@ def task_of(
             "with Monte-Carlo dropout, and two samples or more"
         )
     check_neighbours(volume, range(volume.n_slices), model.settings.slices)
-    own = replace(IntensityScale.of(volume), per_slice=model.scale.per_slice)
+    sample = GreySample.of(volume)
+    check_is_grey(sample)
+    own = replace(IntensityScale.of(sample), per_slice=model.scale.per_slice)
     if intensity == "model":
         model.scale.check_fits(own, volume.name)
     scale = model.scale if intensity == "model" else own
+    warn_of_round_field(sample, volume)
+    warn_of_drift(sample, volume, scale)
+    warn_of_other_size(model.record, volume, slices=model.settings.slices)
     ends = scale.of_slices(volume)
     return Task(number, seed, ends, memory, keep_samples, mutual_information)
 
@@ -164,33 +181,32 @@ def shape_of(volume: Volume) -> Shape:
     return volume.n_slices, height, width
 
 
-def block_images(model: Model, volume: Volume, block: Tile, task: Task) -> NDArray[np.float32]:
+def block_images(model: Model, volume: Volume, block: Tile, task: Task) -> TileImages:
     """Read the network input of one block; see `read_tile`.
 
     Raises:
-        InputError: a pixel in its window is NaN or infinite.
+        InputError: a pixel in its window is infinite.
         FormatError: the volume cannot be read there.
     """
     return read_tile(volume, task.ends, block, model.settings.slices)
 
 
-def block_maps(model: Model, images: NDArray[np.float32], block: Tile, task: Task) -> Maps:
+def block_maps(model: Model, seen: TileImages, block: Tile, task: Task) -> Maps:
     """Predict the core of one block from its images (`block_images`); phases are indices.
+
+    Voxels outside of the sample have the values of `matphase.prediction.maps.OUTSIDE`.
 
     Raises:
         DivergedError: the model computes numbers that are not finite.
     """
-    rows, columns = images.shape[-2:]
-    left = task.memory - len(images) * rows * columns * model.pixel_bytes(task.kept)
+    outside = None if seen.outside is None else seen.outside[:, *block.inner]
+    if outside is not None and outside.all():
+        return _blank_maps(model, block.shape, task)
+    rows, columns = seen.images.shape[-2:]
+    left = task.memory - len(seen.images) * rows * columns * model.pixel_bytes(task.kept)
+    passes = Passes(task.samples, task.seed, left, task.mutual_information, task.keep_samples)
     maps = model.answer(
-        images,
-        samples=task.samples,
-        seed=task.seed,
-        memory=left,
-        mutual_information=task.mutual_information,
-        keep_samples=task.keep_samples,
-        origin=block.origin,
-        inner=block.inner,
+        seen.images, passes, origin=block.origin, inner=block.inner, outside=seen.outside
     )
     for name, part in maps.items():
         if not np.isfinite(part).all():
@@ -198,4 +214,17 @@ def block_maps(model: Model, images: NDArray[np.float32], block: Tile, task: Tas
                 f"the model computes a map that is not finite ({name} of block {block.number}), as "
                 "a training leaves it that diverged; train again with a lower learning_rate"
             )
+    if outside is not None:
+        for name, array in maps.items():
+            maps[name] = np.where(outside, OUTSIDE[KINDS[name].content], array)
     return maps
+
+
+def _blank_maps(model: Model, shape: Shape, task: Task) -> Maps:
+    """All maps of a block (z, y, x) that is wholly outside of the sample."""
+    made = map_names(model, task, probabilities=True, in_memory=True)
+    first = {None: (), "phase": (len(model.phases),), "sample": (task.kept,)}
+    return {
+        kind.name: np.full((*first[kind.per], *shape), OUTSIDE[kind.content])
+        for kind in among(made)
+    }

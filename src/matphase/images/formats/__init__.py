@@ -27,7 +27,7 @@ from matphase.images.voxel_size import coordinates_of, spacing_along
 from matphase.support.errors import FormatError, InputError, OutputError
 from matphase.support.files import atomic_write
 
-__all__ = ["OmeVersion", "files_of", "is_raw", "is_zarr", "open", "save", "write"]
+__all__ = ["OmeVersion", "files_of", "is_raw", "is_zarr", "open", "save", "slice_files", "write"]
 
 _TIFF = (".tif", ".tiff")
 _PNG = (".png",)
@@ -181,6 +181,8 @@ def write(
 
 def files_of(volume: Volume) -> list[Path]:
     """List the files or folders that a volume is read from; empty for an array of the user."""
+    if parts := getattr(volume.data, "parts", ()):  # made of other volumes
+        return [file for part in parts for file in files_of(part)]
     data = volume.data.array if isinstance(volume.data, Arranged) else volume.data
     if isinstance(data, SliceFiles):
         return list(data.paths)
@@ -189,6 +191,14 @@ def files_of(volume: Volume) -> list[Path]:
         return []
     further = [one for one in getattr(data, "sources", ()) if one != path]
     return [path, *further]
+
+
+def slice_files(volume: Volume) -> list[Path] | None:
+    """List the files of a stack of one file per slice; None for other volumes."""
+    data = volume.data
+    if isinstance(data, Arranged) and data.kept[0] == 0:
+        data = data.array
+    return list(data.paths) if isinstance(data, SliceFiles) else None
 
 
 def is_raw(path: str | PathLike[str]) -> bool:
