@@ -61,10 +61,10 @@ from matphase.support.progress import Silent
 CASES = [
     # slices, side, width, T, samples kept, limit in MB
     (256, 256, 16, 2, False, 150),
-    (2, 512, 16, 2, False, 150),
-    (2, 512, 16, 8, True, 150),
+    (2, 512, 16, 2, False, 200),
+    (2, 512, 16, 8, True, 200),
     (2, 512, 16, 2, False, 400),
-    (2, 512, 32, 2, False, 300),
+    (2, 512, 32, 2, False, 400),
 ]
 BLOCKS = 2
 SIDES = (464, 1000, 2000)

@@ -19,7 +19,7 @@ from matphase.learning.trainer import (
     save_weights,
     train,
 )
-from matphase.method import hcl_idk, lcgar
+from matphase.method import hcl_idk
 from matphase.networks import registry
 from matphase.settings import IDKSettings, LCGARSettings, UNetSettings
 from matphase.support.device import best_device, resolve
@@ -153,7 +153,8 @@ def a_network(name: str) -> tuple[nn.Module, Noise, training.Loss]:
     if name in registry.PATCH_CLASSIFIERS:
         pytest.importorskip(registry.PATCH_CLASSIFIERS[name].package or "torch")
         patches = Noise((4, 11, 11), (3,), target=())
-        return lcgar.build(3, LCGARSettings(), name), patches, nn.functional.cross_entropy
+        network = registry.patch_classifier(name, 4, 3, 3, LCGARSettings())
+        return network, patches, nn.functional.cross_entropy
     pytest.importorskip(registry.SEGMENTERS[name].package or "torch")
     network = registry.segmenter(name, 1, 3, UNetSettings(width=2, depth=1))
     return network, Noise((1, 32, 32), target=(32, 32)), nn.functional.cross_entropy
