@@ -28,8 +28,8 @@ from matphase.method import model_folder
 from matphase.method.conformal import RiskGuarantee
 from matphase.method.fit import align_labels, fit_model, refit_local
 from matphase.method.model import Model
+from matphase.method.passes import DEFAULT_MEMORY
 from matphase.method.scaling import Scaling
-from matphase.method.ugsm import DEFAULT_MEMORY, NetworkSegmenter
 from matphase.networks import registry
 from matphase.networks.cost import parameters
 from matphase.prediction import blocks as inference
@@ -430,7 +430,6 @@ class MatPhase:
         warn_of_other_size(model.record, grey, slices=model.settings.slices)
         pool = self._pool(annotations, model.scale)
         run = Run(self.seed, model.settings.precision, reporter=reporter or Silent())
-        assert isinstance(model.segmenter, NetworkSegmenter)
         alignment = align_labels(pool, model.segmenter, model.settings, run)
         # what moves in from outside of a slice is of no phase that anybody knows
         table = table.with_ignore()

@@ -1,6 +1,5 @@
 """`matphase align`: align labels that are misregistered with the image."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -76,6 +75,7 @@ def align(
     from matphase.images.phases import PhaseTable
     from matphase.images.volume import Volume
     from matphase.support.files import atomic_write, check_output
+    from matphase.support.records import json_text
 
     check_output(out, overwrite=overwrite, replaces="alignment.json")
     keep_inputs(out, images, labels, mask, model)
@@ -112,8 +112,7 @@ def align(
             stack = array.reshape(like.shape)
             volume = Volume.from_array(stack, like.axes, like.voxel_size, like.unit, name)
             formats.save(folder / f"{name}.tif", volume)
-        text = json.dumps(found.summary, indent=2, ensure_ascii=False)
-        (folder / "alignment.json").write_text(text + "\n", "utf-8")
+        (folder / "alignment.json").write_text(json_text(found.summary), "utf-8")
     length = ""
     if "unit" in found.summary:
         length = f" ({found.summary['mean_displacement']:.3g} {found.summary['unit']})"

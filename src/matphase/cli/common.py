@@ -1,7 +1,6 @@
 """Options, messages and exit status that all commands share."""
 
 import functools
-import json
 import os
 import re
 import traceback
@@ -17,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from typer.models import OptionInfo
 
+from matphase.support import records
 from matphase.support.errors import EndedElsewhere, MatPhaseError, MatPhaseWarning
-from matphase.support.files import atomic_write, check_not_input, reason
+from matphase.support.files import check_not_input, reason
 from matphase.support.progress import Reporter, terminal_reporter
 
 P = ParamSpec("P")
@@ -195,12 +195,10 @@ def write_json(content: Any, file: Path | None, *, overwrite: bool = False) -> N
     """Write JSON to a file, or print it if the file is `-`; do nothing if it is None."""
     if file is None:
         return
-    text = json.dumps(content, indent=2, ensure_ascii=False)
     if str(file) == "-":
-        typer.echo(text)
-        return
-    with atomic_write(file, overwrite=overwrite) as beside:
-        beside.write_text(text + "\n", "utf-8")
+        typer.echo(records.json_text(content), nl=False)
+    else:
+        records.write_json(file, content, overwrite=overwrite)
 
 
 def one_or_many(files: Sequence[str]) -> str | list[str]:

@@ -52,6 +52,7 @@ def info(
     from matphase.images.grey_scale import GreySample, IntensityScale
     from matphase.images.mask import masked
     from matphase.prediction.prediction import prediction_bytes
+    from matphase.support.text import times
 
     opened = Layout(axes, shape, dtype).open(volume, voxel_size, unit)
     seen = masked(opened, mask)
@@ -91,7 +92,7 @@ def info(
         size = f"{lengths} {opened.unit}"
     lines = {
         "volume": opened.name,
-        "axes": f"{opened.axes}, {' x '.join(map(str, opened.shape))} voxels",
+        "axes": f"{opened.axes}, {times(opened.shape)} voxels",
         "voxel size": size,
         "type": str(opened.dtype),
         "grey values": f"{scale.low:.6g} to {scale.high:.6g} (percentiles 0.1 and 99.9"
@@ -110,8 +111,7 @@ def info(
             f"{amount_text(found['disk'])} of disk while it works, and about "
             f"{_duration(found['seconds'])}"
         )
-        size = " x ".join(map(str, found["block"]))
-        lines["blocks"] = f"{found['blocks']} of up to {size} voxels"
+        lines["blocks"] = f"{found['blocks']} of up to {times(found['block'])} voxels"
     for name, text in lines.items():
         say(f"{name:<15} {text}", quiet=quiet)
 

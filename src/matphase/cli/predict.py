@@ -20,12 +20,6 @@ from matphase.cli.common import (
 from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
 from matphase.cli.parsing import parse_memory
 
-SHARES = {
-    "idk_share": "uncertain",
-    "deferred_share": "decided by LCGAR",
-    "trusted_share": "trusted",
-}
-
 
 @reports_errors
 def predict(
@@ -108,6 +102,7 @@ def predict(
     are not finished.
     """
     from matphase.prediction.files import record_file, recorded_files
+    from matphase.prediction.maps import KINDS
 
     available = parse_memory(memory)
     record_file(out)  # refuses a name of another kind before anything is loaded
@@ -139,9 +134,9 @@ def predict(
             reporter=reporter,
         )
     shares = {name: 100 * share for name, share in result.volume_fractions().items()}
-    for key, name in SHARES.items():
-        if (share := result.record.get(key)) is not None:
-            shares[name] = 100 * share
+    for kind in KINDS.values():
+        if kind.share and (share := result.record.get(f"{kind.name}_share")) is not None:
+            shares[kind.share] = 100 * share
     if result.record["outside_share"]:
         shares["outside, not counted"] = 100 * result.record["outside_share"]
     for name, share in shares.items():

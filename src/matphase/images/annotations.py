@@ -13,6 +13,7 @@ from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
 from matphase.images.voxel_size import converted
 from matphase.support.errors import InputError
+from matphase.support.text import times
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +62,9 @@ class Annotations:
         given, numbers = paired_slices(images, labels, label_slices)
         if images.shape[-2:] != labels.shape[-2:]:
             raise InputError(
-                f"slices of {images.name} are {_size(images)} pixels but those of {labels.name} "
-                f"are {_size(labels)}; image and labels must cover the same pixels"
+                f"slices of {images.name} are {times(images.shape[-2:])} pixels but those of "
+                f"{labels.name} are {times(labels.shape[-2:])}; image and labels must cover the "
+                "same pixels"
             )
         every = cls(numbers, np.empty(0, np.int64), labels, given, phases, images)
         counted = (np.bincount(plane.ravel(), minlength=256)[: len(phases)] for plane in every)
@@ -225,7 +227,3 @@ def _by_spacing(images: Volume, labels: Volume) -> NDArray[np.int64]:
             )
         lengths.append(converted(length, volume.unit, "mm"))
     return np.round(np.arange(labels.n_slices) * (lengths[1] / lengths[0])).astype(np.int64)
-
-
-def _size(volume: Volume) -> str:
-    return " x ".join(str(side) for side in volume.shape[-2:])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from matphase.images import formats
 from matphase.images.volume import Volume
 from matphase.support.errors import InputError
+from matphase.support.text import times
 
 Mask: TypeAlias = Any
 """A region as a user gives it: "circle", or what `matphase.open` takes, non-zero inside."""
@@ -49,9 +50,9 @@ def region_of(mask: Mask, volume: Volume) -> Volume:
     planes = (1, volume.n_slices)
     if given.shape[-2:] != volume.shape[-2:] or given.n_slices not in planes:
         raise InputError(
-            f"the mask {given.name} has shape {_times(given.shape)} but {volume.name} has "
-            f"{_times(volume.shape)}; give a mask of that shape, or one slice of "
-            f"{_times(volume.shape[-2:])} for all slices (mask=)"
+            f"the mask {given.name} has shape {times(given.shape)} but {volume.name} has "
+            f"{times(volume.shape)}; give a mask of that shape, or one slice of "
+            f"{times(volume.shape[-2:])} for all slices (mask=)"
         )
     if not any(_is_inside(plane).any() for plane in given.slices()):
         raise InputError(
@@ -223,7 +224,3 @@ def _repeated(plane: NDArray[np.bool_], windows: tuple[slice, ...]) -> NDArray[n
     """The plane (y, x), as often as the windows have slices; without z for a 2D volume."""
     slices = [window.stop - window.start for window in windows[:-2]]
     return np.broadcast_to(plane, (*slices, *plane.shape))
-
-
-def _times(sides: tuple[int, ...]) -> str:
-    return " x ".join(map(str, sides))

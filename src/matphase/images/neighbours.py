@@ -80,5 +80,10 @@ def _correlation(volume: Volume, z: int) -> float:
 
 def central(images: NDArray[np.float32], slices: int) -> NDArray[np.float32]:
     """View of the middle `slices` (odd) of images (n, more slices, height, width)."""
-    middle = images.shape[1] // 2
-    return images[:, middle - slices // 2 : middle + slices // 2 + 1]
+    return images[:, middle(images.shape[1], slices)]
+
+
+def middle(of: int, slices: int) -> slice:
+    """The middle `slices` (odd) of `of` slices."""
+    first = of // 2 - slices // 2
+    return slice(first, first + slices)

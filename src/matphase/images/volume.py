@@ -22,6 +22,7 @@ from matphase.images.arrays import (
 )
 from matphase.images.voxel_size import VoxelSize, checked_voxel_size, coordinate_spacing
 from matphase.support.errors import InputError
+from matphase.support.text import times
 
 if TYPE_CHECKING:
     import dask.array
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MIN_SIDE = 32
 """Shortest side, in pixels, of an image that the networks take."""
+ROWS = 64
+"""Rows that are read at a time to look for contrast, which the first ones nearly always have."""
 
 SLAB_BYTES = 2**28
 """Most that is read or written at once where a file stores several slices together."""
@@ -96,16 +99,16 @@ class Volume:
                 "or float type"
             )
         if 0 in shape:
-            raise InputError(f"{name} is empty (shape {_times(shape)}); give at least one pixel")
+            raise InputError(f"{name} is empty (shape {times(shape)}); give at least one pixel")
         if axes is None and len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4:
             raise InputError(
-                f"{name} of shape {_times(shape)} looks like an RGB picture; convert it to grey, "
+                f"{name} of shape {times(shape)} looks like an RGB picture; convert it to grey, "
                 "or pass axes='zyx' if it is a stack"
             )
         expected = "zyx"[-len(shape) :]
         if axes not in (None, expected):
             raise InputError(
-                f"axes {axes!r} do not fit {name} of shape {_times(shape)}; pass {expected!r}"
+                f"axes {axes!r} do not fit {name} of shape {times(shape)}; pass {expected!r}"
             )
         if voxel_size is None and unit is None:
             voxel_size, unit = coordinate_spacing(data)
@@ -121,8 +124,8 @@ class Volume:
         other = Volume.from_array(array, self.axes, name=self.name)
         if other.shape != self.shape:
             raise InputError(
-                f"an array of shape {_times(other.shape)} does not fit {self.name} of shape "
-                f"{_times(self.shape)}; give one value per voxel"
+                f"an array of shape {times(other.shape)} does not fit {self.name} of shape "
+                f"{times(self.shape)}; give one value per voxel"
             )
         return replace(other, voxel_size=self.voxel_size, unit=self.unit)
 
@@ -378,23 +381,26 @@ def check_not_constant(volume: Volume, z: int | None = None) -> None:
     """Refuse an image without contrast, whose pixels all have one value (NaN aside).
 
     Args:
-        volume: the image or stack; reading stops at the first slice with a second value.
-        z: look at this slice only; None looks at the whole volume.
+        volume: the image or stack; reading stops at the first part with a second value.
+        z: look at this slice only, a few rows at a time; None looks at the whole volume.
 
     Raises:
         InputError: all pixels have the same value.
     """
-    planes = volume.slices() if z is None else iter((volume.slice(z),))
+    if z is None:
+        parts = volume.slices()
+    else:
+        height, width = volume.shape[-2:]
+        parts = (
+            volume.block(slice(z, z + 1), slice(y, min(y + ROWS, height)), slice(0, width))
+            for y in range(0, height, ROWS)
+        )
     first: Any = np.nan
-    for plane in planes:
-        inside = plane[~np.isnan(plane)] if plane.dtype.kind == "f" else plane
+    for part in parts:
+        inside = part[~np.isnan(part)] if part.dtype.kind == "f" else part
         if inside.size and np.isnan(first):
             first = inside.flat[0]
         if np.any(inside != first):
             return
     where = volume.name if z is None else f"slice {z} of {volume.name}"
     raise InputError(f"all pixels of {where} have the value {first}; give an image with contrast")
-
-
-def _times(sides: Sequence[int]) -> str:
-    return " x ".join(map(str, sides))

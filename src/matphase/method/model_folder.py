@@ -46,6 +46,7 @@ from matphase.support.records import (
     MAX_JSON,
     RecordError,
     brief,
+    json_text,
     one_line,
     open_regular,
     read_json,
@@ -86,8 +87,7 @@ def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
             "training": model.record,
         }
         (beside / "config.toml").write_text(tomli_w.dumps(config), "utf-8")
-        phases = json.dumps(model.phases.to_json(), indent=2, ensure_ascii=False)
-        (beside / "phases.json").write_text(phases + "\n", "utf-8")
+        (beside / "phases.json").write_text(json_text(model.phases.to_json()), "utf-8")
         learned = {
             VALIDATION: model.validation,
             SCALING: model.calibrator.scaling,
@@ -99,7 +99,7 @@ def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
         for name, network in model.networks.items():
             save_weights(network, beside / f"{name}{WEIGHTS}")
         sums = {path.name: _checksum(path) for path in sorted(beside.iterdir())}
-        (beside / MANIFEST).write_text(json.dumps(sums, indent=2) + "\n", "utf-8")
+        (beside / MANIFEST).write_text(json_text(sums), "utf-8")
 
 
 def read(folder: Path) -> Model:

@@ -34,7 +34,7 @@ from matphase.images.tiles import (
 from matphase.images.volume import Volume
 from matphase.images.voxel_checks import warn_of_other_size
 from matphase.method.model import Model
-from matphase.method.ugsm import DEFAULT_MEMORY
+from matphase.method.passes import DEFAULT_MEMORY, Passes
 from matphase.prediction.maps import KINDS, OUTSIDE, among
 from matphase.prediction.resampling import (
     maps_brought_back,
@@ -259,16 +259,9 @@ def _tile_maps(model: Model, seen: TileImages, block: Tile, task: Task) -> Maps:
         return _blank_maps(model, block.shape, task)
     rows, columns = seen.images.shape[-2:]
     left = task.memory - len(seen.images) * rows * columns * model.pixel_bytes(task.kept)
+    passes = Passes(task.samples, task.seed, left, task.mutual_information, task.keep_samples)
     maps = model.answer(
-        seen.images,
-        samples=task.samples,
-        seed=task.seed,
-        memory=left,
-        mutual_information=task.mutual_information,
-        keep_samples=task.keep_samples,
-        origin=block.origin,
-        inner=block.inner,
-        outside=seen.outside,
+        seen.images, passes, origin=block.origin, inner=block.inner, outside=seen.outside
     )
     for name, part in maps.items():
         if not np.isfinite(part).all():

@@ -1,6 +1,5 @@
 """The files of a prediction: `out.tif`, a file for each further map, and the record `out.json`."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from matphase.support.files import (
     removed_name,
     replace,
 )
-from matphase.support.records import json_or_none
+from matphase.support.records import json_or_none, json_text, write_json
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5", ".ome.zarr")
 
@@ -257,8 +256,7 @@ EXPORTS = "files"
 
 def write_record(labels: Path, record: Mapping[str, Any]) -> None:
     """Record in the working folder that all files are ready to be published."""
-    with atomic_write(working_folder(labels) / READY, overwrite=True) as file:
-        file.write_text(_text(record), "utf-8")
+    write_json(working_folder(labels) / READY, record, overwrite=True)
 
 
 def is_ready(labels: Path, room: Path) -> bool:
@@ -289,7 +287,7 @@ def publish(labels: Path, room: Path) -> None:
         if (room / name).exists():
             replace(room / name, labels.with_name(name))
     with atomic_write(target, overwrite=True) as file:
-        file.write_text(_text(record), "utf-8")
+        file.write_text(json_text(record), "utf-8")
 
 
 def remove_leftovers(labels: Path) -> None:
@@ -300,10 +298,6 @@ def remove_leftovers(labels: Path) -> None:
 def remove_working_folder(labels: Path) -> None:
     """Remove the working folder, and what an earlier call could not remove of it."""
     remove_at_once(working_folder(labels))
-
-
-def _text(record: Any) -> str:
-    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
 def _listed(labels: Path, record: Any) -> list[str]:

@@ -48,6 +48,7 @@ class MapKind:
         per: meaning of its first axis, along which each entry has its own file; None: no such axis.
         request: argument of `predict` that requests the map; None: it needs no request.
         optional: whether only some models make it.
+        share: name of the share of its voxels where it is printed; None: it is not printed.
     """
 
     name: str
@@ -57,6 +58,7 @@ class MapKind:
     per: Literal["phase", "sample"] | None = None
     request: str | None = None
     optional: bool = False
+    share: str | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -92,9 +94,23 @@ KINDS = {
         MapKind("labels", "phase of the voxel", "phase", ""),
         MapKind("global_labels", "phase by the global network (UGSM) alone", "phase", "ugsm"),
         MapKind("entropy", "uncertainty of UGSM, in nats", "number", "entropy"),
-        MapKind("idk", "uncertain: HCL-IDK does not trust UGSM here", "mask", "idk"),
-        MapKind("trusted", "trusted at the model's risk", "mask", "trusted", optional=True),
-        MapKind("deferred", "the local network answered", "mask", "deferred", optional=True),
+        MapKind("idk", "HCL-IDK does not trust UGSM here", "mask", "idk", share="uncertain"),
+        MapKind(
+            "trusted",
+            "trusted at the model's risk",
+            "mask",
+            "trusted",
+            optional=True,
+            share="trusted",
+        ),
+        MapKind(
+            "deferred",
+            "the local network answered",
+            "mask",
+            "deferred",
+            optional=True,
+            share="decided by LCGAR",
+        ),
         MapKind(
             "mutual_information",
             "part of the uncertainty that comes from the model, in nats",

@@ -36,6 +36,7 @@ from matphase.scores.validation import Validation
 from matphase.support.errors import InputError, MatPhaseError, OutputError
 from matphase.support.files import reason, remove
 from matphase.support.records import number_of, text_of
+from matphase.support.text import times
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -348,16 +349,19 @@ class Prediction:
             f"<td>{f'{100 * quick[phase.name]:.1f} %' if quick else ''}</td></tr>"
             for phase in self.phases.phases
         )
+        maps = (
+            f'<span title="{escape(KINDS[name].description)}">{escape(name)}</span>'
+            for name in self.maps
+        )
         return (
             f"<div><b>Prediction</b>, {escape(self._size_text())}, {escape(self._place_text())}"
             f'<br><img alt="phases" src="data:image/png;base64,{b64encode(png).decode()}">'
             "<table><tr><th></th><th>phase</th><th>label</th><th>volume fraction</th></tr>"
-            f"{rows}</table>maps: {escape(', '.join(self.maps))}</div>"
+            f"{rows}</table>maps: {', '.join(maps)}</div>"
         )
 
     def _size_text(self) -> str:
-        sides = " x ".join(map(str, self.shape))
-        return f"{sides} voxels, {voxel_size_text(self.voxel_size, self.unit)}"
+        return f"{times(self.shape)} voxels, {voxel_size_text(self.voxel_size, self.unit)}"
 
     def _shares_text(self) -> str:
         if not self._is_quick:
