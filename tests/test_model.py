@@ -17,8 +17,9 @@ from matphase.images.phases import PhaseTable, as_phase_table
 from matphase.method import model_folder
 from matphase.scores.evaluation import score_row
 from matphase.settings import Settings
-from matphase.support.errors import FormatError, InputError, Interrupted, MatPhaseWarning
+from matphase.support.errors import FormatError, InputError, Interrupted
 from matphase.support.progress import Silent
+from matphase.support.warning import MatPhaseWarning
 from samples import Sample, striped
 
 NAMES = ["pore", "carbon", "nickel"]
