@@ -15,9 +15,11 @@ import torch
 import matphase as mp
 from matphase.images.phases import PhaseTable, as_phase_table
 from matphase.method import model_folder
+from matphase.scores.evaluation import score_row
 from matphase.settings import Settings
 from matphase.support.errors import FormatError, InputError, Interrupted
 from matphase.support.progress import Silent
+from matphase.support.warning import MatPhaseWarning
 from samples import Sample, striped
 
 NAMES = ["pore", "carbon", "nickel"]
@@ -368,3 +370,27 @@ def test_outside_of_the_mask_teaches_nothing(sample: Sample, tiny_settings: Sett
     assert one._model.record == other._model.record
     assert one.scaling == other.scaling
     np.testing.assert_array_equal(first.labels, second.labels)
+
+
+def test_a_volume_of_smaller_voxels_is_predicted_better_at_the_voxel_size_of_the_model(
+    sample: Sample, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    images = mp.Volume.from_array(sample.images, voxel_size=0.2, unit="um")
+    longer = {"model": "ugsm", "ugsm": {"epochs": 60, "width": 8}}
+    settings = tiny_settings.updated(longer)
+    model = mp.MatPhase(settings=settings).fit(images, sample.labels, NAMES)
+    model.save(tmp_path / "model")
+    model = mp.load(tmp_path / "model")
+    labels = sample.labels[:2].repeat(2, 1).repeat(2, 2)
+    grey = sample.images[:2].repeat(2, 1).repeat(2, 2)
+    fine = mp.Volume.from_array(grey, voxel_size=(0.2, 0.1, 0.1), unit="um", name="fine")
+    with pytest.warns(MatPhaseWarning, match=r"fine has the voxel size 0\.2 x 0\.1 .*resample"):
+        plain = model.predict(fine)
+    better = model.predict(fine, resample=True, out=tmp_path / "better.tif")
+    assert better.shape == fine.shape
+    assert better.voxel_size == fine.voxel_size
+    scores = [
+        score_row(labels, np.asarray(found.indices), model.phases)["mIU"]
+        for found in (plain, better)
+    ]
+    assert 1 - scores[1] < 0.7 * (1 - scores[0])

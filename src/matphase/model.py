@@ -309,6 +309,7 @@ class MatPhase:
         probabilities: bool | None = None,
         keep_samples: bool = False,
         mutual_information: bool = False,
+        resample: bool = False,
         workers: int | None = None,
         scheduler: str | None = None,
         overwrite: bool = False,
@@ -337,6 +338,8 @@ class MatPhase:
             keep_samples: keep the labels of each stochastic pass, from which `measure` takes its
                 error bars.
             mutual_information: compute it, too.
+            resample: bring the volume to the voxel size that the model was trained at, block by
+                block, and the maps back to the volume's own grid. Both voxel sizes must be known.
             workers: number of processes on this machine that compute the blocks; needs `out`.
             scheduler: address of a Dask scheduler whose workers compute the blocks, such as
                 "tcp://HOST:8786"; needs `out`.
@@ -371,6 +374,7 @@ class MatPhase:
             memory=memory,
             mutual_information=mutual_information,
             keep_samples=keep_samples,
+            resample=resample,
         )
         reporter = reporter or Silent()
         if out is None:

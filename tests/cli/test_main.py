@@ -59,22 +59,23 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
             "reproduce",
             "TARGETS --preset --seeds --out --workers --config --images --labels --label-map",
         ),
-        ("info", "VOLUME --axes --shape --dtype --voxel-size --unit --json"),
+        ("info", "VOLUME --mask --axes --shape --dtype --voxel-size --unit --json"),
         (
             "train",
             "--images --labels --label-map --out --preset --config --set --seed --axes --shape "
-            "--dtype --label-axes --label-dtype "
-            "--validation-images --validation-labels --resume --tensorboard --overwrite",
+            "--dtype --label-axes --label-dtype --label-slices --mask --voxel-size --unit "
+            "--validation-mask --validation-images --validation-labels --resume --tensorboard "
+            "--overwrite",
         ),
         (
             "predict",
             "MODEL VOLUME --out --samples --seed --intensity --probabilities --keep-samples "
-            "--memory --axes --shape --dtype --voxel-size --unit --overwrite",
+            "--memory --mask --resample --axes --shape --dtype --voxel-size --unit --overwrite",
         ),
         (
             "align",
             "MODEL --images --labels --out --label-map --axes --shape --dtype --label-axes "
-            "--label-dtype --overwrite",
+            "--label-dtype --label-slices --mask --voxel-size --unit --overwrite",
         ),
         (
             "measure",
@@ -82,7 +83,11 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
             "--roles --conductivities --json --csv --pictures --pybamm --bpx --bpx-template "
             "--electrode --memory --overwrite",
         ),
-        ("evaluate", "PREDICTION LABELS --label-map --axes --shape --dtype --json --overwrite"),
+        (
+            "evaluate",
+            "PREDICTION LABELS --label-map --label-slices --mask --voxel-size --unit --axes "
+            "--shape --dtype --json --overwrite",
+        ),
     ],
 )
 def test_help_names_every_option(call: Callable[..., Any], verb: str, options: str) -> None:

@@ -12,7 +12,8 @@ from matphase.images.grey_checks import check_is_grey, warn_of_drift, warn_of_ro
 from matphase.images.grey_scale import GreySample, IntensityScale
 from matphase.images.mask import masked, region_of
 from matphase.images.volume import Volume
-from matphase.support.errors import InputError, MatPhaseWarning
+from matphase.support.errors import InputError
+from matphase.support.warning import MatPhaseWarning
 
 
 def electrode(seed: int = 0, noise: float = 6, spacing: float = 2) -> np.ndarray:

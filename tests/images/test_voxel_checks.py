@@ -12,7 +12,7 @@ from matphase.images.voxel_checks import (
     warn_of_contradiction,
     warn_of_other_size,
 )
-from matphase.support.errors import MatPhaseWarning
+from matphase.support.warning import MatPhaseWarning
 
 
 def volume(size: object, unit: str | None = "um", slices: int = 4, name: str = "array") -> Volume:

@@ -406,3 +406,40 @@ def test_a_block_that_is_wholly_outside_is_not_given_to_a_network(
     for name, array in last.items():
         assert array.shape == (*first[name].shape[:-3], *blocks[-1].shape)
         np.testing.assert_array_equal(array, OUTSIDE[MAP_KINDS[name].content])
+
+
+# --- at another voxel size ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(1, 0.5, 0.5), (0.5, 1.6, 1.3)])
+@pytest.mark.parametrize("kind", ["matphase", "matphase that sees neighbouring slices"])
+def test_blocks_of_a_resampled_volume_equal_the_whole(kind: str, size: tuple[float, ...]) -> None:
+    trained = model_of(**KINDS[kind])
+    model = replace(trained, record={"voxel_size": {"z": 1.0, "y": 1.0, "x": 1.0, "unit": "um"}})
+    inside = inside_of_each_slice()
+    grey = mp.Volume.from_array(VOLUME.to_array(), voxel_size=size, unit="um")
+    volume = masked(grey, inside)
+    asked = task_of(model, volume, mutual_information=True, keep_samples=True, resample=True)
+    assert asked.resampling is not None
+
+    def maps_of(blocks: list[Tile]) -> Maps:
+        maps: Maps = {}
+        for block in blocks:
+            seen = block_images(model, volume, block, asked)
+            for name, part in block_maps(model, seen, block, asked).items():
+                maps.setdefault(name, np.zeros((*part.shape[:-3], *SHAPE), part.dtype))
+                maps[name][..., *block.core] = part
+        return maps
+
+    expected = maps_of(tiles(SHAPE, SHAPE))
+    assert len(np.unique(expected["labels"][inside])) > 1
+    for name, array in expected.items():
+        outside = OUTSIDE[MAP_KINDS[name].content]
+        np.testing.assert_array_equal(array[..., ~inside], outside, err_msg=name)
+        assert array.dtype.kind != "f" or not np.isnan(array[..., inside]).any(), name
+    assert_same(maps_of(tiles(SHAPE, (1, 40, 52))), expected)
+    needed = 12 * 10**6
+    for block in plan(model, SHAPE, 2, needed, asked.resampling):
+        tile = asked.resampling.tile(block, model.halo)
+        rows, columns = (part.stop - part.start for part in tile.window[1:])
+        assert model.pass_bytes(rows, columns) + tile.pixels_seen * model.pixel_bytes(2) <= needed

@@ -17,9 +17,10 @@ from rich.table import Table
 from typer.models import OptionInfo
 
 from matphase.support import records
-from matphase.support.errors import EndedElsewhere, MatPhaseError, MatPhaseWarning
+from matphase.support.errors import EndedElsewhere, MatPhaseError
 from matphase.support.files import check_not_input, reason
 from matphase.support.progress import Reporter, terminal_reporter
+from matphase.support.warning import MatPhaseWarning
 
 P = ParamSpec("P")
 R = TypeVar("R")

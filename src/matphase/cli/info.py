@@ -48,14 +48,17 @@ def info(
     quiet: Quiet = False,
 ) -> None:
     """Show the metadata of a volume, and estimate what predicting it takes."""
-    from matphase.images.grey_scale import IntensityScale
+    from matphase.images.grey_checks import warn_of_round_field
+    from matphase.images.grey_scale import GreySample, IntensityScale
     from matphase.images.mask import masked
     from matphase.prediction.prediction import prediction_bytes
     from matphase.support.text import times
 
     opened = Layout(axes, shape, dtype).open(volume, voxel_size, unit)
     seen = masked(opened, mask)
-    scale = IntensityScale.of(seen)
+    sample = GreySample.of(seen)
+    warn_of_round_field(sample, seen)
+    scale = IntensityScale.of(sample)
     needed = prediction_bytes(opened.shape, n_phases=3)
     facts: dict[str, Any] = {
         "name": opened.name,

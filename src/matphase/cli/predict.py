@@ -63,6 +63,14 @@ def predict(
         ),
     ] = False,
     memory: Memory = "2GB",
+    resample: Annotated[
+        bool,
+        typer.Option(
+            "--resample",
+            help="Bring the volume to the voxel size that the model was trained at, and the maps "
+            "back.",
+        ),
+    ] = False,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes on this machine, each with its share of the cores."),
@@ -118,6 +126,7 @@ def predict(
             probabilities=probabilities,
             keep_samples=keep_samples,
             mutual_information=mutual_information,
+            resample=resample,
             workers=workers,
             scheduler=scheduler,
             overwrite=overwrite,

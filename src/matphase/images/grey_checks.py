@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from matphase.images.grey_scale import GreySample, IntensityScale, percentiles
 from matphase.images.mask import CIRCLE, mask_name
 from matphase.images.volume import Volume, checked_block
-from matphase.support.errors import InputError, warn
+from matphase.support.errors import InputError
+from matphase.support.warning import warn
 
 LABEL_VALUES = 6
 """Most different values that an image of labels has. A grey image of 8 bit and low contrast still

@@ -105,15 +105,18 @@ class TileImages:
             its neighbours; 0 outside of the sample.
         outside: (dz, dy, dx) pixels of the slices of the core that are outside of the sample;
             None if there are none.
+        own_outside: the same for the core on the volume's own grid, if the images are resampled.
     """
 
     images: NDArray[np.float32]
     outside: NDArray[np.bool_] | None = None
+    own_outside: NDArray[np.bool_] | None = None
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """All of its arrays."""
-        return (self.images,) if self.outside is None else (self.images, self.outside)
+        masks = (self.outside, self.own_outside)
+        return (self.images, *(one for one in masks if one is not None))
 
 
 def tiles(shape: Shape, core: Shape, halo: Halo = Halo()) -> list[Tile]:
@@ -147,6 +150,24 @@ def tiles(shape: Shape, core: Shape, halo: Halo = Halo()) -> list[Tile]:
         Tile(number, (z[0], y[0], x[0]), (z[1], y[1], x[1]))
         for number, (z, y, x) in enumerate(product(depths, rows, columns))
     ]
+
+
+def tile_of(core: Window, shape: Shape, halo: Halo) -> Tile:
+    """Tile with any core, by itself.
+
+    Args:
+        core: (z, rows, columns) of the volume.
+        shape: (z, y, x) of the volume.
+        halo: halo around the core, limited by the volume.
+    """
+    z = _window(core[0], shape[0], halo.slices, 1)
+    if halo.radius is None:
+        return Tile(0, core, (z, slice(0, shape[1]), slice(0, shape[2])))
+    rows, columns = (
+        _window(part, side, halo.radius, halo.multiple)
+        for part, side in zip(core[1:], shape[1:], strict=True)
+    )
+    return Tile(0, core, (z, rows, columns))
 
 
 def read_tile(volume: Volume, ends: NDArray[np.float64], tile: Tile, slices: int) -> TileImages:

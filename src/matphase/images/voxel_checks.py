@@ -10,7 +10,8 @@ from matphase.images.voxel_size import (
     converted,
     voxel_size_text,
 )
-from matphase.support.errors import InputError, warn
+from matphase.support.errors import InputError
+from matphase.support.warning import warn
 
 TOLERANCE = 0.02
 """Relative difference of two lengths up to which they count as equal, since files round them."""

@@ -329,6 +329,7 @@ def _identity(
         "volume": [list(volume.shape), str(volume.dtype)],
         "voxel size": [volume.voxel_size and list(volume.voxel_size), volume.unit],
         "mask": mask_checksum(volume),
+        "resampling": task.resampling and list(task.resampling.factors),
         "number of samples": task.samples,
         "seed": task.seed,
         "set of maps": {layer.name: str(layer.kind.stored_dtype(model.phases)) for layer in layers},

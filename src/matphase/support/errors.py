@@ -5,8 +5,6 @@ Python, such as `overwrite=True` or `voxel_size=`; the command line replaces the
 exits with status 1. Any other exception is a bug.
 """
 
-import warnings
-
 
 class MatPhaseError(Exception):
     """Base class of all errors that MatPhase raises on purpose."""
@@ -34,18 +32,6 @@ class DivergedError(MatPhaseError):
 
 class Interrupted(MatPhaseError):
     """The user stopped the work; the message says what was kept."""
-
-
-class MatPhaseWarning(UserWarning):
-    """Something that probably makes results wrong; the message says what to do.
-
-    The command line prints it as one line on standard error.
-    """
-
-
-def warn(message: str) -> None:
-    """Warn the user; `message` is like that of an error."""
-    warnings.warn(message, MatPhaseWarning, stacklevel=3)
 
 
 class EndedElsewhere(MatPhaseError):
