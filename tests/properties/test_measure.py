@@ -474,7 +474,7 @@ def test_a_lazy_array_is_not_loaded_whole(monkeypatch: pytest.MonkeyPatch) -> No
         (electrode(), PHASES, {"axis": ["t"]}, "no axis 't'"),
         (electrode(), PHASES, {"voxel_size": 0.5}, "without a unit"),
         (electrode(), PHASES, {"groups": ["size"]}, "did you mean 'sizes'"),
-        (np.zeros((4, 4, 4, 4), np.uint8), PHASES, {}, "4 dimensions"),
+        (np.zeros((4, 4, 4, 4), np.uint8), PHASES, {}, "4 axes of"),
         ([[0, 1], [0]], PHASES, {}, "different lengths"),
         ([["a", "b"]], PHASES, {}, "values"),
     ],

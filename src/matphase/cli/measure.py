@@ -7,6 +7,7 @@ import typer
 
 from matphase.cli.common import (
     JsonFile,
+    MaskOption,
     Overwrite,
     Quiet,
     Unit,
@@ -19,6 +20,7 @@ from matphase.cli.common import (
     with_options,
     write_json,
 )
+from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
 from matphase.cli.parsing import (
     parse_crop,
     parse_list,
@@ -42,6 +44,9 @@ def measure(
         str | None,
         typer.Option(help="Phases and their values, such as pore=0,carbon=1,nickel=2."),
     ] = None,
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     groups: Annotated[
@@ -65,13 +70,7 @@ def measure(
         str | None,
         typer.Option(help="Conductivities of phases that conduct together: carbon=10,nickel=.1."),
     ] = None,
-    mask: Annotated[
-        str | None,
-        typer.Option(
-            help="Region of interest: a file that is non-zero inside, or circle for the inscribed "
-            "circle of each slice. Voxels outside are ignored."
-        ),
-    ] = None,
+    mask: MaskOption = None,
     crop: Annotated[
         str | None,
         typer.Option(
@@ -153,9 +152,10 @@ def measure(
         keep_inputs(path, *inputs)
         if pictures is not None and pictures.resolve() in path.resolve().parents:
             raise InputError(f"{path} is inside the folder of the pictures; choose another name")
+    layout = Layout(axes, shape, dtype)
     with progress(quiet=quiet) as reporter:
         found = measured(
-            labels,
+            layout.open(labels) if layout else labels,
             None if label_map is None else PhaseTable.parse(label_map),
             voxel_size=parse_voxel_size(voxel_size),
             unit=unit,

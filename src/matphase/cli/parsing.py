@@ -134,6 +134,20 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     return slices, height, width
 
 
+def parse_lengths(text: str | None) -> tuple[int, ...] | None:
+    """`133,224,256` as the lengths of any number of axes.
+
+    Raises:
+        InputError: a part is no whole number.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--shape {text!r} is not a shape; write it like 133,224,256") from error
+
+
 MAX_SLICES = 10**7
 """Slice indices that an option can list."""
 

@@ -1,14 +1,13 @@
 """The run folder, in which a training keeps its checkpoints."""
 
-import json
 from pathlib import Path
 
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
 from matphase.settings import Settings
 from matphase.support.errors import InputError, OutputError
-from matphase.support.files import UNFINISHED, atomic_write, remove_at_once
-from matphase.support.records import json_or_none
+from matphase.support.files import UNFINISHED, remove_at_once
+from matphase.support.records import json_or_none, write_json
 from matphase.support.seeds import fingerprint
 
 RECORD = "run.json"
@@ -34,8 +33,7 @@ def claim(run: Run, settings: Settings, annotated: Pool) -> None:
     if run.restart:
         remove_at_once(run.folder)
     if not path.exists():
-        with atomic_write(path) as beside:
-            beside.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        write_json(path, record)
         return
     before = json_or_none(path)
     if not isinstance(before, dict):

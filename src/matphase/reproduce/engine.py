@@ -17,7 +17,7 @@ from statistics import mean
 from typing import Any, Generic, Protocol, TypeVar
 
 from matphase.reproduce import machine
-from matphase.reproduce.results import RESULT, Result, result_at, write_json
+from matphase.reproduce.results import Result, result_at, write_result
 from matphase.reproduce.workers import worker_pool
 from matphase.support.errors import Interrupted
 from matphase.support.files import remove
@@ -103,7 +103,7 @@ class _Work(Generic[T]):
         seconds = round(time.monotonic() - began, 1)
         facts = machine.facts()
         record = {"machine": facts, "built_on": built_on, "weights": None, "seconds": seconds}
-        write_json(folder / RESULT, {**record, **found})
+        write_result(folder, {**record, **found})
 
 
 def result_of(trial: Trial, out: Path) -> Result | None:

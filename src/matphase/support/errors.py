@@ -26,6 +26,10 @@ class OutputError(MatPhaseError):
     """An output path cannot be written, or must not be overwritten."""
 
 
+class DivergedError(MatPhaseError):
+    """A training or a result is not finite, so it is not kept."""
+
+
 class Interrupted(MatPhaseError):
     """The user stopped the work; the message says what was kept."""
 
