@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import dask.array
@@ -382,6 +383,20 @@ def test_samples_of_a_prediction_are_measured_in_the_same_region() -> None:
     )
     shares = [np.mean(one[4:, 3:30, 5:37] == 0) for one in labels]
     assert found.porosity.segmentation == pytest.approx(np.std(shares, ddof=1))
+
+
+def test_what_was_not_predicted_is_not_measured(
+    model: mp.MatPhase, sample: Any, tmp_path: Path
+) -> None:
+    result = model.predict(sample.images, mask="circle", keep_samples=True)
+    result.save(tmp_path / "out.tif")
+    inside = np.asarray(result.indices) != 255
+    for source in (result, tmp_path / "out.tif"):
+        found = mp.measure(source, groups=["fractions", "transport"], axis="zx")
+        assert found.about["counted_voxels"] == np.count_nonzero(inside) < inside.size
+        assert found.porosity.value == np.mean(np.asarray(result.indices)[inside] == 0)
+        assert math.isnan(found["tortuosity_factor", "pore", "x"].value)
+        assert any("along x is not a number" in note for note in found.notes)
 
 
 def test_an_ignored_rim_changes_neither_transport_nor_its_error() -> None:
