@@ -44,8 +44,9 @@ def align(
     from matphase.images.phases import PhaseTable
     from matphase.images.volume import Volume
     from matphase.support.files import atomic_write, check_output
+    from matphase.support.manifest import ALIGNMENT, write_manifest
 
-    check_output(out, overwrite=overwrite, replaces="alignment.json")
+    check_output(out, overwrite=overwrite, replaces=ALIGNMENT)
     keep_inputs(out, images, labels, model)
     phases = None if label_map is None else PhaseTable.parse(label_map)
     opened = formats.open(images), formats.open(labels)
@@ -64,7 +65,7 @@ def align(
         "displacement_y": found.fields[:, 0],
         "displacement_x": found.fields[:, 1],
     }
-    with atomic_write(out, overwrite=overwrite) as folder:
+    with atomic_write(out, overwrite=overwrite, replaces=ALIGNMENT) as folder:
         folder.mkdir()
         for name, array in maps.items():
             stack = array.reshape(like.shape)
@@ -72,6 +73,7 @@ def align(
             formats.save(folder / f"{name}.tif", volume)
         text = json.dumps(found.summary, indent=2, ensure_ascii=False)
         (folder / "alignment.json").write_text(text + "\n", "utf-8")
+        write_manifest(folder)
     length = ""
     if "unit" in found.summary:
         length = f" ({found.summary['mean_displacement']:.3g} {found.summary['unit']})"

@@ -178,5 +178,7 @@ def keep_inputs(out: Path, *sources: str | Path | None) -> None:
         if source is None:
             continue
         path = split_path(Path(source))[0]
-        files += [path] if path.exists() else map(Path, glob(str(path)))  # noqa: PTH207 - absolute
+        files.append(path)
+        if not path.exists():
+            files += map(Path, glob(str(path)))  # noqa: PTH207 - absolute
     check_not_input(out, files)

@@ -43,7 +43,7 @@ def evaluate(
     from matphase.images import formats
     from matphase.images.phases import PhaseTable
     from matphase.prediction.files import recorded_files
-    from matphase.prediction.prediction import open_prediction
+    from matphase.prediction.prediction import prediction_at
     from matphase.scores.evaluation import score_row, score_trusted, score_uncertainty
     from matphase.show.tables import rows_table, trusted_text, uncertainty_text
     from matphase.support.errors import InputError
@@ -53,7 +53,7 @@ def evaluate(
         check_output(json, overwrite=overwrite)
         keep_inputs(json, prediction, labels, *recorded_files(prediction))
     table = PhaseTable.parse(label_map) if label_map is not None else None
-    result, truth = open_prediction(prediction, table), formats.open(labels)
+    result, truth = prediction_at(prediction, table), formats.open(labels)
     shape = (truth.n_slices, *truth.shape[-2:])
     if (predicted := (1, *result.shape)[-3:]) != shape:
         raise InputError(
@@ -80,10 +80,14 @@ def evaluate(
     if "trusted" in maps:
         trusted = np.asarray(result.trusted).reshape(shape)
         content["trusted"] = score_trusted(known, own, trusted)
+    if result.missing:
+        content["missing"] = [path.name for path in result.missing]
     write_json(content, json, overwrite=overwrite)
     if str(json) == "-":
         return
     show(rows_table(rows, phases, f"{prediction} against {labels}"), quiet=quiet)
+    if result.missing:
+        say(f"not all is scored: {result.missing_text}", quiet=quiet)
     if "uncertainty" in content:
         say(uncertainty_text(content["uncertainty"]), quiet=quiet)
     if "trusted" in content:

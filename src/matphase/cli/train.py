@@ -83,7 +83,8 @@ def train(
     from matphase.images.phases import PhaseTable
     from matphase.settings import Settings
     from matphase.support.errors import InputError, Interrupted, OutputError
-    from matphase.support.files import check_output, remove_at_once
+    from matphase.support.files import check_output, check_surroundings
+    from matphase.support.manifest import MODEL
 
     phases = PhaseTable.parse(label_map)
     chosen = Settings.preset(preset)
@@ -97,8 +98,11 @@ def train(
         raise InputError(
             "--validation-images and --validation-labels belong together; give both or neither"
         )
-    check_output(out, overwrite=overwrite, replaces="manifest.json")
+    check_output(out, overwrite=overwrite, replaces=MODEL)
     keep_inputs(out, images, labels, validation_images, validation_labels, config)
+    if tensorboard is not None:
+        check_surroundings(tensorboard)
+        keep_inputs(tensorboard, images, labels, validation_images, validation_labels)
     partial = out.with_name(out.name + ".partial")
     if partial.exists() and not resume and not overwrite:
         raise OutputError(
@@ -112,7 +116,7 @@ def train(
     if validation_images is not None and validation_labels is not None:
         validation = formats.open(validation_images), formats.open(validation_labels)
 
-    from matphase.method.training_folder import check_run_folder
+    from matphase.method.training_folder import check_run_folder, remove_training
     from matphase.model import MatPhase
 
     check_run_folder(partial)
@@ -143,7 +147,7 @@ def train(
                 raise KeyboardInterrupt from error
             kept = str(error) or f"stopped; the finished stages are kept in {partial}"
             raise Interrupted(f"{kept}; continue with --resume") from error
-    remove_at_once(partial)
+    remove_training(partial)
     if chosen.calibration.scaling == "auto" and trained.scaling is None:
         lack = "there are none" if validation is None else "some phases do not occur in them"
         say(

@@ -14,7 +14,6 @@ manifest.json       SHA-256 of each file above
 Nothing is ever unpickled.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -41,12 +40,12 @@ from matphase.scores.validation import Validation
 from matphase.settings import Settings
 from matphase.support.errors import InputError, ModelError
 from matphase.support.files import atomic_write
+from matphase.support.manifest import MANIFEST, MODEL, checksum, write_manifest
 from matphase.support.records import (
     MAX_JSON,
     RecordError,
     brief,
     one_line,
-    open_regular,
     read_json,
     read_toml,
 )
@@ -54,7 +53,6 @@ from matphase.support.records import (
 Part = TypeVar("Part")
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 VALIDATION = "validation.json"
 SCALING = "scaling.json"
 GUARANTEE = "guarantee.json"
@@ -67,7 +65,7 @@ def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
     Raises:
         OutputError: the folder exists (and `overwrite` is off) or cannot be written.
     """
-    with atomic_write(folder, overwrite=overwrite) as beside:
+    with atomic_write(folder, overwrite=overwrite, replaces=MODEL) as beside:
         beside.mkdir()
         config = {
             "format": FORMAT,
@@ -90,8 +88,7 @@ def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
                 (beside / name).write_text(json.dumps(part.to_json()) + "\n", "utf-8")
         for name, network in model.networks.items():
             save_weights(network, beside / f"{name}{WEIGHTS}")
-        sums = {path.name: _checksum(path) for path in sorted(beside.iterdir())}
-        (beside / MANIFEST).write_text(json.dumps(sums, indent=2) + "\n", "utf-8")
+        write_manifest(beside)
 
 
 def read(folder: Path) -> Model:
@@ -234,8 +231,7 @@ def _check_sum(path: Path, expected: str) -> None:
 
 def _checksum(path: Path) -> str:
     try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return checksum(path)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}") from error
     except RecordError as error:

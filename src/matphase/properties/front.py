@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from matphase.images import formats
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
 from matphase.prediction.files import is_prediction, record_file
-from matphase.prediction.prediction import Prediction, open_prediction
+from matphase.prediction.prediction import Prediction, prediction_at
 from matphase.properties.estimate import Measurements
 from matphase.properties.labelled import Labelled
 from matphase.properties.measure import measure_labelled
@@ -57,7 +58,7 @@ def measure(
     Raises:
         InputError: the labels cannot be used, or a group, axis, role or phase does not exist.
     """
-    labels, samples, validation = _labels_of(source, phases, voxel_size, unit)
+    labels, samples, validation, missing = _labels_of(source, phases, voxel_size, unit)
     plan = Plan.checked(
         labels.phases,
         labels.axes,
@@ -66,7 +67,7 @@ def measure(
         roles=roles,
         conductivities=conductivities,
     )
-    return measure_labelled(
+    found = measure_labelled(
         labels,
         plan,
         samples=samples,
@@ -74,6 +75,7 @@ def measure(
         memory=memory,
         reporter=reporter or Silent(),
     )
+    return replace(found, notes=(*found.notes, missing)) if missing else found
 
 
 def _labels_of(
@@ -81,8 +83,8 @@ def _labels_of(
     phases: Phases | None,
     voxel_size: float | Sequence[float] | None,
     unit: str | None,
-) -> tuple[Labelled, tuple[Labelled, ...], Validation | None]:
-    """Labels to measure; of a prediction also its samples, and the scores of its model.
+) -> tuple[Labelled, tuple[Labelled, ...], Validation | None, str]:
+    """Labels to measure; of a prediction also samples, scores of its model, and what is missing.
 
     Raises:
         InputError: the labels cannot be used, or their phases are not known.
@@ -111,7 +113,8 @@ def _labels_of(
         return Labelled(volume, table)
 
     validation = None if known is None else known.validation
-    return labelled(labels), tuple(labelled(one) for one in samples), validation
+    missing = "" if known is None else known.missing_text
+    return labelled(labels), tuple(labelled(one) for one in samples), validation, missing
 
 
 def _known_prediction(source: Any, table: PhaseTable | None) -> Prediction | None:
@@ -124,7 +127,7 @@ def _known_prediction(source: Any, table: PhaseTable | None) -> Prediction | Non
     if not (is_prediction(path) and record_file(path).exists()):
         return None
     try:
-        return open_prediction(path)
+        return prediction_at(path)
     except InputError:
         if table is None:
             raise

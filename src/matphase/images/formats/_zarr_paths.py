@@ -1,9 +1,12 @@
 """Paths of Zarr stores, checked without the zarr library, which takes a second to load."""
 
+import re
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from matphase.support.errors import FormatError, OutputError
+from matphase.support.files import STORE_FILES
+from matphase.support.manifest import content_of, foreign
 
 SUFFIX = ".zarr"
 
@@ -16,21 +19,31 @@ def is_store(path: Path) -> bool:
     return path.suffix.lower() == SUFFIX or has_metadata(path)
 
 
+_METADATA = r"zarr\.json|\.zgroup|\.zarray|\.zattrs|\.zmetadata"
+_CHUNK = r"c|(c/)?\d+([./]\d+)*"
+_OWN = re.compile(rf"(\d+/)?({_METADATA}|{_CHUNK})(\.[0-9a-f]+\.partial)?")
+"""Files of an image with its levels, or of an array, and what a kill leaves of them."""
+
+
 def check_replaceable(path: Path) -> None:
-    """Refuse to replace a folder that is not a Zarr store.
+    """Refuse to replace a folder that is no Zarr image or array, or that holds anything else.
 
     Raises:
-        OutputError: the folder holds something else.
+        OutputError: it holds other files, or label images; the message names one.
     """
-    if path.is_dir() and any(path.iterdir()) and not has_metadata(path):
+    content = list(content_of(path))
+    if content and not has_metadata(path):
         raise OutputError(
             f"{path} is a folder but not a Zarr store, so it is not replaced; choose another name"
         )
+    for name in content:
+        if _OWN.fullmatch(name) is None or (path / name).is_symlink():
+            raise foreign(path, name)
 
 
 def has_metadata(path: Path) -> bool:
     """Tell whether a folder is a Zarr array or group."""
-    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+    return any((path / name).is_file() for name in STORE_FILES)
 
 
 def image_of(path: Path) -> Path | None:
