@@ -88,7 +88,14 @@ def check_tiles(
             np.testing.assert_allclose(part[name], here, atol=2e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
+DEEPER = ("resnet34", "resnet50")
+"""Models that differ from resnet18 in depth alone, and take the longest."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in DEEPER else n for n in registry.MODELS],
+)
 def test_every_model(name: str, tiny_settings: Settings, tmp_path: Path) -> None:
     made_of = registry.MODELS[name]
     for part in (
