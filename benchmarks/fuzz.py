@@ -425,6 +425,8 @@ TEXTS = (
     *("model/x.tif", "grey.tif/x", "0:10:0", "0:99999999999", "1,1,1", "0.2,0.1,0.1", "[" * 3000),
     *("a" + ".a" * 3000 + "=1", "ugsm.width=inf", "ugsm.samples=1000000000", "seed=1", "\ud800"),
 )
+WORLD = {"grey.tif", "labels.tif", "model", "thesis.docx", "tiny.toml", "predicted_tif", "..", "/"}
+"""What is there already, so that no output may have its name."""
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "info": (
         ["grey.tif"],
@@ -526,7 +528,7 @@ CASES = (
         ("grey.tif", "labels.tif", "model", "predicted_tif", "tiny.toml"),
         "",
         _wrong_options,
-        ("new", ".new", *(text for text in TEXTS if text and "/" not in text and "." not in text)),
+        ("new", ".new", *(text for text in TEXTS if text and not (WORLD & {*Path(text).parts}))),
     ),
 )
 

@@ -70,8 +70,8 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
         ("align", "MODEL --images --labels --out --label-map --overwrite"),
         (
             "measure",
-            "LABELS --label-map --voxel-size --unit --groups --only --axis --roles --conductivities "
-            "--json --csv --pictures --pybamm --bpx --bpx-template --electrode --memory "
+            "LABELS --label-map --voxel-size --unit --groups --only --axis --roles "
+            "--conductivities --json --csv --pictures --pybamm --bpx --bpx-template --electrode --memory "
             "--overwrite",
         ),
         ("evaluate", "PREDICTION LABELS --label-map --json --overwrite"),

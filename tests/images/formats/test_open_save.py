@@ -1,7 +1,9 @@
 """What holds for every format: round trips, folders, and paths that cannot be used."""
 
 import math
+import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -383,3 +385,19 @@ def test_the_files_that_a_volume_is_read_from(tmp_path: Path) -> None:
     assert formats.files_of(formats.open(f"{file}:/data")) == [file]
     named = formats.open(np.zeros((32, 32), np.uint8), name=str(file))
     assert formats.files_of(named) == []
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".ome.zarr/zarr.json", ".ome.zarr/0/c/0/0/0"])
+def test_pipes_and_devices_are_no_images(tmp_path: Path, suffix: str) -> None:
+    """They may never end."""
+    path = tmp_path / f"a{suffix.partition('.zarr')[0]}{'.zarr' if '.zarr' in suffix else ''}"
+    formats.save(path, Volume.from_array(STACK))
+    inside = tmp_path / f"a{suffix}"
+    for kind in ("pipe", "device"):
+        shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
+        if kind == "pipe":
+            os.mkfifo(inside)
+        else:
+            inside.symlink_to("/dev/zero")
+        with pytest.raises(FormatError, match=r"not a regular file|no Zarr|not supported"):
+            formats.open(path).to_array()
