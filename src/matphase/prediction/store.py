@@ -38,7 +38,14 @@ from matphase.images.formats import ome_zarr_levels
 from matphase.images.phases import PhaseTable
 from matphase.images.tiles import Maps, Shape, Tile
 from matphase.images.volume import Volume
-from matphase.prediction.files import EXPORTS, RUN, is_zarr, layer_file, working_folder
+from matphase.prediction.files import (
+    EXPORTS,
+    RUN,
+    is_zarr,
+    layer_file,
+    remove_working_folder,
+    working_folder,
+)
 from matphase.prediction.maps import Layer
 from matphase.support.errors import OutputError
 from matphase.support.files import nearest_folder, remove
@@ -241,7 +248,7 @@ def open_store(
                 f"{folder} holds an unfinished prediction with another {' and '.join(differs)}; "
                 "repeat the call that started it, or start from the beginning (restart=True)"
             )
-        remove(folder)
+        remove_working_folder(labels)
     shape = volume.shape
     try:
         (store.folder / NOTES).mkdir(parents=True)
@@ -256,7 +263,7 @@ def open_store(
             )
         write_json(folder / RUN, run)
     except BaseException:
-        remove(folder)
+        remove_working_folder(labels)
         raise
     return store
 
