@@ -42,16 +42,9 @@ from matphase.settings import Settings
 from matphase.support.errors import DivergedError, InputError, ModelError
 from matphase.support.files import atomic_write
 from matphase.support.manifest import MANIFEST, MODEL, checksum, write_manifest
-from matphase.support.records import (
-    MAX_JSON,
-    RecordError,
-    brief,
-    json_text,
-    one_line,
-    read_json,
-    read_toml,
-)
+from matphase.support.records import MAX_JSON, RecordError, brief, json_text, read_json, read_toml
 from matphase.support.seeds import checked_seed
+from matphase.support.text import one_line
 
 Part = TypeVar("Part")
 

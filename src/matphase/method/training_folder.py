@@ -9,9 +9,10 @@ from matphase.learning.training_pool import Pool
 from matphase.settings import Settings
 from matphase.support.errors import InputError, OutputError
 from matphase.support.files import others_in, remove_at_once
-from matphase.support.records import json_or_none, one_line, write_json
+from matphase.support.records import json_or_none, write_json
 from matphase.support.rooms import UNFINISHED
 from matphase.support.seeds import fingerprint
+from matphase.support.text import one_line
 
 RECORD = "run.json"
 _OWN = re.compile(rf"run\.json|\w+\.(safetensors|ckpt)|{re.escape(UNFINISHED)}.*")

@@ -1,7 +1,6 @@
 """The `Prediction` that `MatPhase.predict` and `open_prediction` return."""
 
 import math
-import warnings
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -40,6 +39,7 @@ from matphase.support.errors import InputError, MatPhaseError, OutputError
 from matphase.support.files import reason
 from matphase.support.records import number_of, text_of
 from matphase.support.text import times
+from matphase.support.warning import warn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -489,7 +489,7 @@ def open_prediction(path: str | PathLike[str], phases: Phases | None = None) -> 
     """
     opened = prediction_at(path, phases)
     if opened.missing:
-        warnings.warn(opened.missing_text, stacklevel=2)
+        warn(opened.missing_text)
     return opened
 
 

@@ -21,8 +21,9 @@ from matphase.reproduce.results import Result, result_at, write_result
 from matphase.reproduce.workers import worker_pool
 from matphase.support.errors import Interrupted, OutputError
 from matphase.support.files import others_in, remove_at_once
-from matphase.support.records import one_line, read_regular
+from matphase.support.records import read_regular
 from matphase.support.rooms import UNFINISHED
+from matphase.support.text import one_line
 
 BEGUN = "built_on.txt"
 """In the folder of a trial: the `weights` on which its work was begun."""

@@ -10,8 +10,8 @@ from glob import has_magic
 from pathlib import Path
 
 from matphase.support.errors import OutputError
-from matphase.support.records import one_line
 from matphase.support.rooms import retire, working_room
+from matphase.support.text import one_line
 
 MODEL_FILES = ("manifest.json", "config.toml", "phases.json")
 """Files by which a model folder is known."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matphase.support.errors import OutputError
-from matphase.support.records import json_or_none, json_text, one_line, open_regular
+from matphase.support.records import json_or_none, json_text, open_regular
+from matphase.support.text import one_line
 
 MANIFEST = "manifest.json"
 
