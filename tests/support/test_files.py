@@ -333,3 +333,9 @@ def test_files_of_the_user_in_a_folder_that_is_removed_stay(tmp_path: Path) -> N
     remove_at_once(tmp_path / "link", OWN)
     assert names(folder) == {"notes.txt", "run.json"}
     assert not (tmp_path / "link").is_symlink()
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    name = os.fsdecode(b"o\xe4.tif")
+    with pytest.raises(OutputError, match="is not UTF-8"):
+        check_output(tmp_path / name, overwrite=False)

@@ -18,6 +18,7 @@ from matphase.support.records import (
     read_json,
     read_toml,
     text_of,
+    write_json,
 )
 from matphase.support.text import one_line
 
@@ -162,3 +163,8 @@ def test_settings_files_are_read_by_it(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(InputError, match=r"my\.toml"):
             Settings.preset("quick").with_file(path)
+
+
+def test_names_that_are_not_utf8_can_be_written(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"volume": os.fsdecode(b"sc\xe4n.tif")})
+    assert read_json(tmp_path / "a.json") == {"volume": "sc?n.tif"}

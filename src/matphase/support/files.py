@@ -48,6 +48,11 @@ def check_output(
         raise OutputError(
             f"{one_line(str(path))} has no name of its own; name a file or folder to write"
         )
+    if path.name.encode("utf-8", "replace") != os.fsencode(path.name):
+        raise OutputError(
+            f"the name {one_line(path.name)} is not UTF-8, so no record can hold it; choose "
+            "another name"
+        )
     if os.path.lexists(path):
         if not overwrite:
             raise OutputError(f"{path} exists; choose another name or pass overwrite=True")

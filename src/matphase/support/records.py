@@ -204,8 +204,12 @@ def number_of(record: Mapping[str, Any], name: str) -> float | None:
 
 
 def json_text(content: Any, indent: int | None = 2) -> str:
-    """Content of a JSON file, with a line break at the end; None as indent: on one line."""
-    return json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
+    """Content of a JSON file, with a line break at the end; None as indent: on one line.
+
+    Names of files that are not UTF-8, which some systems allow, have `?` in place of their bytes.
+    """
+    text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def write_json(

@@ -11,6 +11,7 @@ from matphase.images import formats
 from matphase.images.formats import tiff
 from matphase.images.volume import Volume
 from matphase.support.errors import FormatError, InputError, OutputError
+from matphase.support.warning import MatPhaseWarning
 
 STACK = np.random.default_rng(0).integers(0, 60_000, (5, 33, 37)).astype(np.uint16)
 GREY = {"photometric": "minisblack"}
@@ -408,3 +409,19 @@ def test_a_length_that_the_tags_cannot_hold(tmp_path: Path, length: float) -> No
         formats.save(tmp_path / "a.tif", volume)
     formats.save(tmp_path / "a.h5", volume)
     assert formats.open(tmp_path / "a.h5").voxel_size == (length,) * 3
+
+
+def test_an_ome_description_that_is_cut_off_or_damaged_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "scan.ome.tif"
+    formats.save(path, Volume.from_array(STACK, "zyx", 0.2, "um"))
+    whole = path.read_bytes()
+    start = whole.find(b"<OME")
+    assert start > STACK.nbytes // 4
+    path.write_bytes(whole[: start + 200])
+    with pytest.raises(FormatError, match="truncated or damaged"):
+        formats.open(path)
+    path.write_bytes(whole.replace(b"</Pixels>", b"</pixels>"))
+    with pytest.warns(MatPhaseWarning, match=r"OME description of .*voxel size is not known"):
+        found = formats.open(path)
+    assert found.voxel_size is None
+    np.testing.assert_array_equal(found.to_array(), STACK)

@@ -17,6 +17,7 @@ from matphase.images.formats._reading import (
     SliceFiles,
     check_link,
     check_one_kind,
+    check_regular,
     files_among,
     slices_in,
 )
@@ -244,6 +245,7 @@ def _opened(
         if has_magic(str(path)):
             return _stack_of(_matches(path), str(path))
         raise _zarr_paths.missing(file)
+    check_regular(file)
     if _zarr_paths.is_zipped(file):
         from matphase.images.formats import ome_zarr
 

@@ -28,8 +28,7 @@ def reading(path: Path) -> Iterator[None]:
             a device, which may never end.
     """
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise FormatError(f"{path} is not a regular file; give a file")
+        check_regular(path)
         yield
     except (MatPhaseError, MemoryError):
         raise
@@ -71,6 +70,16 @@ class MappedFile:
                 self.path, self.stored, "r", self.offset, self.shape, self.order
             )
             return np.array(mapped[windows], self.dtype, order="C")
+
+
+def check_regular(path: Path) -> None:
+    """Refuse a pipe or a device, which may never end, before anything opens it.
+
+    Raises:
+        FormatError: it is one.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FormatError(f"{path} is not a regular file; give a file")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import logging
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -28,6 +28,8 @@ from matphase.images.formats._tones import Recoded, grey_ramp, inverted, recoded
 from matphase.images.volume import Volume
 from matphase.images.voxel_size import converted, normalised_unit
 from matphase.support.errors import FormatError, InputError, OutputError
+from matphase.support.text import one_line
+from matphase.support.warning import warn
 
 # tifffile logs what it finds wrong in a file; here that becomes an error or nothing. A handler
 # that does nothing keeps the log off the terminal and leaves it to those who configure logging.
@@ -200,6 +202,25 @@ def _check_whole(tif: tifffile.TiffFile, path: Path) -> None:
         ends = map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))
         if max(ends) > size:
             raise truncated
+    # tifffile passes over tags that it cannot read, such as an OME description that is cut off
+    if any(end > size for end in _ends_of_tags(tif)):
+        raise truncated
+
+
+def _ends_of_tags(tif: tifffile.TiffFile) -> Iterator[int]:
+    """Where the values of the first page's tags end in the file, in bytes."""
+    form, file = tif.tiff, tif.filehandle
+    if form.is_ndpi:  # has offsets of its own
+        return
+    file.seek(tif.pages.first.offset)
+    (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    for entry in struct.iter_unpack(f"{form.tagsize}s", file.read(count * form.tagsize)):
+        head = struct.calcsize(form.tagformat1)
+        _, kind = struct.unpack(form.tagformat1, entry[0][:head])
+        number, value = struct.unpack(form.tagformat2, entry[0][head:])
+        length = struct.calcsize(tifffile.TIFF.DATA_FORMATS.get(kind, "")) * number
+        if length > form.tagoffsetthreshold:
+            yield struct.unpack(form.offsetformat, value)[0] + length
 
 
 @dataclass(frozen=True, eq=False)
@@ -440,16 +461,30 @@ def _imagej_voxel_size(tif: tifffile.TiffFile) -> tuple[list[float | None], str 
     return lengths, normalised_unit(unit)
 
 
+_NO_LENGTHS = ("pixel", "reference frame")
+"""Units of OME that are no lengths."""
+
+
 def _ome_voxel_size(tif: tifffile.TiffFile) -> tuple[list[float | None], str | None]:
     """Read OME's voxel size: PhysicalSizeZ, Y, X of the first image, in micrometres by default."""
     try:
         root = ElementTree.fromstring(tif.ome_metadata or "")
     except ElementTree.ParseError:
+        warn(
+            f"the OME description of {tif.filehandle.path} is damaged, so its voxel size is not "
+            "known; copy or export it again, or give voxel_size="
+        )
         return [None] * 3, None
     pixels = root.find(".//{*}Pixels")
     if pixels is None:
         return [None] * 3, None
-    unit = normalised_unit(pixels.get("PhysicalSizeXUnit", "um"))
+    named = pixels.get("PhysicalSizeXUnit", "um")
+    unit = normalised_unit(named)
+    if unit is None and named not in _NO_LENGTHS and pixels.get("PhysicalSizeX"):
+        warn(
+            f"{tif.filehandle.path} records its voxel size in the unit {one_line(named)!r}, which "
+            "is not known; give voxel_size= and unit="
+        )
     lengths: list[float | None] = []
     for axis in "ZYX":
         own = normalised_unit(pixels.get(f"PhysicalSize{axis}Unit", "um"))
