@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from matphase.support.durable import rename, sync
 from matphase.support.errors import OutputError
 
 UNFINISHED = ".matphase-"
@@ -108,14 +109,15 @@ def remove_at_once(folder: Path) -> None:
 def replace(source: Path, target: Path) -> None:
     """Move a finished file or folder to `target`, and only then delete what was there before."""
     if not target.exists() or (source.is_file() and target.is_file()):
-        source.replace(target)
+        rename(source, target)
         return
     # a folder cannot be replaced in one step
     room = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=target.parent))
     retired = room / target.name
     try:
+        sync(source)
         target.replace(retired)
-        source.replace(target)
+        rename(source, target)
     except BaseException:
         if os.path.lexists(retired) and not os.path.lexists(target):
             retired.replace(target)
