@@ -80,8 +80,8 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
         (
             "measure",
             "LABELS --label-map --voxel-size --unit --axes --shape --dtype --groups --only --axis "
-            "--roles --conductivities --json --csv --pictures --pybamm --bpx --bpx-template "
-            "--electrode --memory --overwrite",
+            "--roles --conductivities --mask --crop --json --csv --pictures --pybamm --bpx "
+            "--bpx-template --electrode --memory --overwrite",
         ),
         (
             "evaluate",

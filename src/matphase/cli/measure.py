@@ -7,6 +7,7 @@ import typer
 
 from matphase.cli.common import (
     JsonFile,
+    MaskOption,
     Overwrite,
     Quiet,
     Unit,
@@ -21,6 +22,7 @@ from matphase.cli.common import (
 )
 from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
 from matphase.cli.parsing import (
+    parse_crop,
     parse_list,
     parse_memory,
     parse_numbers,
@@ -68,6 +70,15 @@ def measure(
         str | None,
         typer.Option(help="Conductivities of phases that conduct together: carbon=10,nickel=.1."),
     ] = None,
+    mask: MaskOption = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Z0:Z1,Y0:Y1,X0:X1",
+            help="Measure this part only; the ends are not part of it and may be left out, as in "
+            ":50,:,20:. A slice has Y0:Y1,X0:X1.",
+        ),
+    ] = None,
     json: JsonFile = None,
     csv: Annotated[
         Path | None, typer.Option(help="Write the properties as CSV to this file.")
@@ -91,8 +102,12 @@ def measure(
         Literal["positive", "negative"], typer.Option(help="Which electrode of the cell this is.")
     ] = "positive",
     memory: Annotated[
-        str, typer.Option(help="Memory for properties that need the whole volume, such as 4GB.")
-    ] = "4GB",
+        str | None,
+        typer.Option(
+            help="Memory for properties that need the whole volume, such as 4GB; 80 % of what is "
+            "free by default."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -131,7 +146,7 @@ def measure(
     outputs = [path for path in (json, csv, pictures, *exports) if path and str(path) != "-"]
     if len(set(outputs)) < len(outputs):
         raise InputError("two outputs have the same name; give each its own name")
-    inputs = labels, bpx_template, *recorded_files(Path(labels))
+    inputs = labels, mask, bpx_template, *recorded_files(Path(labels))
     for path in outputs:
         check_output(path, overwrite=overwrite, replaces=INDEX if path == pictures else None)
         keep_inputs(path, *inputs)
@@ -148,7 +163,9 @@ def measure(
             axis=None if axis is None else parse_list(axis),
             roles=parse_pairs(roles, "--roles"),
             conductivities=parse_numbers(conductivities, "--conductivities"),
-            memory=parse_memory(memory),
+            mask=mask,
+            crop=parse_crop(crop),
+            memory=None if memory is None else parse_memory(memory),
             reporter=reporter,
         )
     write_json(found.to_json(), json, overwrite=overwrite)
