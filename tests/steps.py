@@ -32,7 +32,7 @@ def note(log: Path, step: Step | Case, folder: Path, weights: str = "w") -> Resu
     """Leave a line in the log, and the trial's arrays."""
     with log.open("a", encoding="utf-8") as lines:
         lines.write(f"{step}\n")
-    (folder / "array.txt").write_text(str(step))
+    (folder / "array.npz").write_text(str(step))
     return {"found": str(step), "weights": weights}
 
 

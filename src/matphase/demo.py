@@ -16,6 +16,7 @@ from matphase.scores.evaluation import Row, score_row, score_uncertainty
 from matphase.settings import Settings
 from matphase.show.figures import overview_figure
 from matphase.support.files import atomic_write
+from matphase.support.manifest import DEMO, write_manifest
 from matphase.support.progress import Reporter
 from matphase.support.records import json_text
 from matphase.virtual import VirtualElectrode
@@ -79,7 +80,7 @@ def run_demo(out: Path, *, seed: int, smoke: bool, overwrite: bool, reporter: Re
         unit=electrode.unit,
         name="virtual electrode",
     )
-    with atomic_write(out, overwrite=overwrite) as folder:
+    with atomic_write(out, overwrite=overwrite, replaces=DEMO) as folder:
         folder.mkdir()
         model = MatPhase(settings=settings, seed=seed).fit(
             *pair, electrode.phases, reporter=reporter
@@ -90,6 +91,7 @@ def run_demo(out: Path, *, seed: int, smoke: bool, overwrite: bool, reporter: Re
         without = plain.predict(volume, reporter=reporter)
         outcome = _scored(electrode.phases, truth, result, without)
         _write(folder, model, result, truth, outcome, split)
+        write_manifest(folder)
     return outcome
 
 

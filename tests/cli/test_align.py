@@ -27,6 +27,7 @@ def test_moved_labels_and_fields_lie_in_a_folder(
         "displacement_y.tif",
         "displacement_x.tif",
         "alignment.json",
+        "manifest.json",
     }
     summary = json.loads(Path("aligned/alignment.json").read_text())
     assert summary["label_map"] == "pore=0,carbon=1,nickel=2,ignore=255"

@@ -10,6 +10,7 @@ from PIL import Image
 import matphase as mp
 import matphase.demo
 from matphase.images.phases import PhaseTable
+from matphase.support.manifest import write_manifest
 
 Call = Callable[..., Any]
 
@@ -32,6 +33,7 @@ def test_writes_what_it_promises_and_nothing_else(demo: tuple[Path, Any]) -> Non
     assert {path.name for path in out.iterdir()} == {
         "entropy.tif",
         "idk.tif",
+        "manifest.json",
         "metrics.json",
         "model",
         "overview.png",
@@ -102,6 +104,7 @@ def test_an_earlier_demo_stays_when_a_new_one_fails(
 ) -> None:
     Path("shown").mkdir()
     Path("shown/metrics.json").write_text("{}", "utf-8")
+    write_manifest(Path("shown"))
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -250,6 +250,26 @@ def test_maps_of_another_prediction(predicted: Path, refused: Refused, sample: S
     )
 
 
+def test_maps_that_are_gone_are_named(predicted: Path, call: Callable[..., Any]) -> None:
+    for name in ("out_idk.tif", "out_entropy.tif"):
+        Path(name).unlink()
+    result = call("evaluate", "out.tif", "labels.tif", "--json", "scores.json")
+    assert result.exit_code == 0
+    assert (
+        "not all is scored: out_entropy.tif, out_idk.tif are missing, which out.json"
+        in result.stdout
+    )
+    content = json.loads(Path("scores.json").read_text("utf-8"))
+    assert content["missing"] == ["out_entropy.tif", "out_idk.tif"]
+    with pytest.warns(UserWarning, match=r"out_entropy\.tif, out_idk\.tif are missing"):
+        found = mp.open_prediction("out.tif")
+    assert [path.name for path in found.missing] == content["missing"]
+    assert "are missing, which out.json lists" in repr(found)
+    result = call("measure", "out.tif", "--groups", "fractions")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "out_entropy.tif, out_idk.tif are missing" in " ".join(result.stdout.split())
+
+
 def test_probabilities_of_an_earlier_prediction_are_not_scored(
     predicted: Path, model_folder: Path, call: Callable[..., Any]
 ) -> None:

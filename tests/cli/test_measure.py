@@ -57,7 +57,7 @@ def test_a_table_and_files_say_the_same(blobs: Path, call: Call) -> None:
     pictures = {path.stem for path in Path("curves").iterdir()}
     names = {"profile_z", "profile_y", "profile_x"}
     assert set(content["curves"]) == names
-    assert pictures == names | {"curves"}  # and the list of them
+    assert pictures == names | {"curves", "manifest"}  # and the lists of them
 
 
 def test_a_prediction_with_samples_has_errors_of_segmentation(

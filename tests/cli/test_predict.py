@@ -270,7 +270,11 @@ def test_output_that_exists_is_kept_unless_told(
 ) -> None:
     Path(name).write_text("mine", "utf-8")
     refused(*predict, says=[f"{name} exists", "pass --overwrite"])
+    if name != "out.tif":  # nobody named these
+        refused(*predict, "--overwrite", says=[f"{name} is not replaced, since", "move it"])
+        Path(name).unlink()
     assert call(*predict, "--overwrite").exit_code == 0
+    assert call(*predict, "--overwrite").exit_code == 0, "an earlier prediction is replaced"
     assert mp.open("out.tif").shape == (6, 48, 56)
     assert json.loads(Path("out.json").read_text("utf-8"))["volume"] == "images.tif"
 
@@ -308,7 +312,10 @@ def test_slices_of_the_input_are_not_replaced(
     for z, plane in enumerate(sample.images):
         mp.save(f"scan/{z}.tif", mp.Volume.from_array(plane))
     predict[2] = "scan"
-    refused(*predict, "--out", "scan/3.tif", "--overwrite", says=["scan/3.tif would replace scan"])
+    for name in ("3.tif", "new.tif", "deep/new.tif"):
+        refused(
+            *predict, "--out", f"scan/{name}", "--overwrite", says=[f"scan/{name} would", "scan"]
+        )
     predict[2] = "scan/3_entropy.tif"
     shutil.copy("scan/3.tif", predict[2])
     refused(

@@ -255,7 +255,7 @@ def test_an_image_that_is_too_small(refused: Refused, shape: tuple[int, ...]) ->
         (["--resume"], ["no interrupted training in model.partial", "omit --resume"]),
         (["--out", "."], [". has no name of its own"]),
         (["--out", "images.tif"], ["images.tif exists", "pass --overwrite"]),
-        (["--out", "images.tif", "--overwrite"], ["would replace images.tif, which is an input"]),
+        (["--out", "images.tif", "--overwrite"], ["images.tif is a file, which is not replaced"]),
         (["--out", "images.tif/model"], ["images.tif is a file", "choose another path"]),
     ],
 )
@@ -312,7 +312,7 @@ def test_the_folder_of_the_images_is_never_replaced(refused: Refused, model_fold
     shutil.copy("images.tif", "scans/images.tif")
     refused(
         *[*instead(TRAIN, "--images", "scans/images.tif"), "--out", "scans", "--overwrite"],
-        says=["scans would replace scans/images.tif"],
+        says=["scans is not replaced, since it contains images.tif, which was not written"],
     )
 
 

@@ -101,6 +101,10 @@ def test_an_existing_folder_stays_unless_told(model: mp.MatPhase, copied: Path) 
     with pytest.raises(OutputError, match="model exists"):
         model.save(copied)
     assert (copied / "notes.txt").read_text("utf-8") == "mine"
+    with pytest.raises(OutputError, match=r"contains notes\.txt, which was not written with it"):
+        model.save(copied, overwrite=True)
+    assert (copied / "notes.txt").read_text("utf-8") == "mine"
+    (copied / "notes.txt").unlink()
     model.save(copied, overwrite=True)
     mp.load(copied)
 

@@ -285,7 +285,7 @@ def test_saving_goes_on_after_a_kill(
     result = able.predict(sample.images[:1])
     with monkeypatch.context() as patch:
         patch.setattr("matphase.prediction.prediction.publish", kill)
-        patch.setattr("matphase.prediction.prediction.remove", lambda _: None)
+        patch.setattr("matphase.prediction.prediction.remove_working_folder", kill)
         with pytest.raises(Killed):
             result.save(tmp_path / "out.tif")
     assert any(path.name.startswith(".out") for path in tmp_path.iterdir())

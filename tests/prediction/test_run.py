@@ -426,7 +426,7 @@ def test_files_that_went_while_they_took_their_places_are_written_again(
     out, moved = tmp_path / "out.tif", []
     replace = files.replace
 
-    def stopping(source: Path, target: Path) -> None:
+    def stopping(source: Path, target: Path, *_: object) -> None:
         if len(moved) == 2:
             raise KeyboardInterrupt
         replace(source, target)
@@ -676,7 +676,7 @@ def test_an_ome_zarr_that_was_moved_in_part_is_completed(
     done: list[Path] = []
     replace = files.replace
 
-    def stopping(source: Path, target: Path) -> None:
+    def stopping(source: Path, target: Path, *_: object) -> None:
         if len(done) == moved:
             raise KeyboardInterrupt
         replace(source, target)

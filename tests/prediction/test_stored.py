@@ -13,6 +13,7 @@ import matphase as mp
 from matphase.images.phases import PhaseTable
 from matphase.prediction.maps import KINDS
 from matphase.support.errors import InputError
+from matphase.support.warning import MatPhaseWarning
 from samples import Sample
 
 PHASES = {"pore": 0, "carbon": 128, "nickel": 255}
@@ -159,7 +160,8 @@ def test_what_was_not_kept_names_the_argument_that_keeps_it(
 def test_a_file_that_went_is_named(tmp_path: Path, memory: mp.Prediction) -> None:
     memory.save(tmp_path / "out.tif")
     (tmp_path / "out_sample_02.tif").unlink()
-    opened = mp.open_prediction(tmp_path / "out.tif")
+    with pytest.warns(MatPhaseWarning, match=r"out_sample_02\.tif is missing"):
+        opened = mp.open_prediction(tmp_path / "out.tif")
     assert "samples" not in opened.maps
     with pytest.raises(InputError, match=r"out_sample_02\.tif is missing, .* predict again"):
         _ = opened.samples

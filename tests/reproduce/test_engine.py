@@ -22,7 +22,7 @@ from matphase.support.errors import InputError, Interrupted, MatPhaseError, Outp
 WORKERS = pytest.mark.parametrize("workers", [IN_LINE, 2])
 
 
-FIRST = Step("a", arrays=("array.txt",))
+FIRST = Step("a", arrays=("array.npz",))
 SECOND = Step("b", FIRST)
 THIRD = Step("c", SECOND)
 
@@ -116,11 +116,11 @@ def test_lost_arrays_are_made_again_where_they_are_read(tmp_path: Path) -> None:
     """Results alone, as they are shared, are enough for a table but not to build on."""
     log, out = tmp_path / "log", tmp_path / "out"
     run([FIRST], partial(note, log), out)
-    (out / "a" / "array.txt").unlink()
+    (out / "a" / "array.npz").unlink()
     assert run([FIRST], partial(note, log), out) == ["1 of 1 trials are done"]
     run([SECOND], partial(note, log), out)
     assert logged(log) == ["a", "a", "b"]
-    (out / "a" / "array.txt").unlink()
+    (out / "a" / "array.npz").unlink()
     run([FIRST], partial(note, log), out, with_arrays=[FIRST])
     assert logged(log) == ["a", "a", "b", "a"]
 
@@ -129,23 +129,39 @@ def test_what_was_built_on_other_weights_is_made_again(tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "out"
     run([SECOND], partial(note, log), out)
     (out / "a" / RESULT).unlink()
-    (out / "b" / "checkpoint").write_text("of the old weights")
+    (out / "b" / "ugsm.ckpt").write_text("of the old weights")
     run([FIRST, SECOND], partial(note, log, weights="other"), out)
     assert logged(log) == ["a", "b", "a", "b"]
     found = result_of(SECOND, out)
     assert found is not None
     assert found["built_on"] == "other"
-    assert not (out / "b" / "checkpoint").exists()
+    assert not (out / "b" / "ugsm.ckpt").exists()
+
+
+def test_files_of_the_user_in_the_folder_of_a_trial_stay(tmp_path: Path) -> None:
+    log, out = tmp_path / "log", tmp_path / "out"
+    run([SECOND], partial(note, log), out)
+    for name in ("thesis.tex", "notes.npz.txt"):
+        (out / "a" / RESULT).unlink(missing_ok=True)
+        (out / "b" / name).write_text("mine")
+        with pytest.raises(OutputError, match=f"it holds {name}, which is of no trial"):
+            run([FIRST, SECOND], partial(note, log, weights=name), out)
+        (out / "b" / name).rename(tmp_path / name)
+    (out / "c").mkdir()
+    (out / "c" / "x.npz").write_text("mine")
+    with pytest.raises(OutputError, match=r"it holds x\.npz"):
+        run([Step("c")], partial(note, log), out)
+    assert (out / "c" / "x.npz").read_text() == "mine"
 
 
 def test_a_checkpoint_on_the_same_weights_is_kept(tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "out"
     run([SECOND], partial(note, log), out)
     (out / "b" / RESULT).unlink()
-    (out / "b" / "checkpoint").write_text("half way")
+    (out / "b" / "ugsm.ckpt").write_text("half way")
     assert (out / "b" / BEGUN).read_text() == "w"
     run([SECOND], partial(note, log), out)
-    assert (out / "b" / "checkpoint").exists()
+    assert (out / "b" / "ugsm.ckpt").exists()
 
 
 def test_what_all_need_is_prepared_before(tmp_path: Path) -> None:

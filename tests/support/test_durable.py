@@ -52,7 +52,7 @@ def test_what_has_its_name_is_on_the_disk(tmp_path: Path, new: str, old: str) ->
             made.write_text("new", "utf-8")
         else:
             a_folder(made, 5)
-        replace(made, target)
+        replace(made, target, lambda _: None)
         assert disk.lost(target) == []
 
 

@@ -1,13 +1,18 @@
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from matphase.support.errors import InputError, OutputError
 from matphase.support.files import (
+    MODEL_FILES,
+    STORE_FILES,
     atomic_write,
+    check_not_input,
     check_output,
+    others_in,
     reason,
     remove,
     remove_at_once,
@@ -24,6 +29,10 @@ def a_folder(path: Path, text: str) -> Path:
     path.mkdir()
     (path / "file.txt").write_text(text, "utf-8")
     return path
+
+
+def anything(folder: Path) -> None:
+    """Allow any folder to be replaced."""
 
 
 # --- atomic_write --------------------------------------------------------------------------------
@@ -59,7 +68,11 @@ def test_what_was_there_stays_when_writing_fails(
         a_folder(out, "old")
     else:
         out.write_text("old", "utf-8")
-    with pytest.raises(type(error)), atomic_write(out, overwrite=True) as beside:  # noqa: PT012
+    replaces = anything if kind == "folder" else None
+    with (  # noqa: PT012
+        pytest.raises(type(error)),
+        atomic_write(out, overwrite=True, replaces=replaces) as beside,
+    ):
         beside.write_text("half", "utf-8")
         raise error
     assert names(tmp_path) == {"out"}
@@ -85,7 +98,7 @@ def test_a_block_that_writes_nothing_leaves_what_was_there(tmp_path: Path) -> No
     a_folder(tmp_path / "out", "old")
     with (
         pytest.raises(OutputError, match="cannot write"),
-        atomic_write(tmp_path / "out", overwrite=True),
+        atomic_write(tmp_path / "out", overwrite=True, replaces=anything),
     ):
         pass
     assert (tmp_path / "out/file.txt").read_text("utf-8") == "old"
@@ -98,28 +111,64 @@ def test_an_existing_path_is_refused_before_any_work(tmp_path: Path) -> None:
         pytest.fail("began to work")
 
 
-@pytest.mark.parametrize("old", ["file", "folder", "nothing"])
-@pytest.mark.parametrize("new", ["file", "folder"])
-def test_overwrite_replaces_anything_by_anything(tmp_path: Path, old: str, new: str) -> None:
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_overwrite_replaces_a_thing_by_one_of_its_kind(tmp_path: Path, kind: str) -> None:
     out = tmp_path / "out"
-    if old == "folder":
-        a_folder(out, "old")
-    elif old == "file":
-        out.write_text("old", "utf-8")
-    with atomic_write(out, overwrite=True) as beside:
-        if new == "folder":
-            a_folder(beside, "new")
-        else:
-            beside.write_text("new", "utf-8")
-    written = out / "file.txt" if new == "folder" else out
+    for text in ("old", "new"):
+        replaces = anything if kind == "folder" else None
+        with atomic_write(out, overwrite=True, replaces=replaces) as beside:
+            if kind == "folder":
+                a_folder(beside, text)
+            else:
+                beside.write_text(text, "utf-8")
+    written = out / "file.txt" if kind == "folder" else out
     assert written.read_text("utf-8") == "new"
+    assert names(tmp_path) == {"out"}
+
+
+def test_a_file_never_replaces_a_folder_nor_a_folder_a_file(tmp_path: Path) -> None:
+    a_folder(tmp_path / "results", "mine")
+    with (
+        pytest.raises(OutputError, match="results is a folder; choose another name"),
+        atomic_write(tmp_path / "results", overwrite=True),
+    ):
+        pytest.fail("began to work")
+    (tmp_path / "scan.tif").write_text("mine")
+    with (
+        pytest.raises(OutputError, match=r"scan\.tif is a file, which is not replaced by a folder"),
+        atomic_write(tmp_path / "scan.tif", overwrite=True, replaces=anything),
+    ):
+        pytest.fail("began to work")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="pipe is a pipe or a device"):
+        check_output(tmp_path / "pipe", overwrite=True)
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    with pytest.raises(OutputError, match="nowhere exists"):
+        check_output(tmp_path / "nowhere", overwrite=False)
+
+
+def test_a_file_that_comes_into_the_folder_meanwhile_stops_it(tmp_path: Path) -> None:
+    out = a_folder(tmp_path / "out", "old")
+
+    def only_own(folder: Path) -> None:
+        if names(folder) != {"file.txt"}:
+            raise OutputError(f"{folder} is not replaced")
+
+    with (  # noqa: PT012
+        pytest.raises(OutputError, match=f"^{out} is not replaced$"),
+        atomic_write(out, overwrite=True, replaces=only_own) as beside,
+    ):
+        a_folder(beside, "new")
+        (out / "thesis.tex").write_text("mine")
+    assert names(out) == {"file.txt", "thesis.tex"}
+    assert (out / "file.txt").read_text("utf-8") == "old"
     assert names(tmp_path) == {"out"}
 
 
 def test_a_relative_path_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for text in ("old", "new"):
-        with atomic_write(Path("out"), overwrite=True) as beside:
+        with atomic_write(Path("out"), overwrite=True, replaces=anything) as beside:
             a_folder(beside, text)
     assert Path("out/file.txt").read_text("utf-8") == "new"
     assert names(tmp_path) == {"out"}
@@ -152,7 +201,7 @@ def test_a_folder_comes_back_when_its_successor_cannot_be_moved(
 
     monkeypatch.setattr(Path, "replace", moved)
     with pytest.raises(type(error)):
-        replace(new, old)
+        replace(new, old, anything)
     assert names(tmp_path) == {"new", "old"}
     assert (old / "file.txt").read_text("utf-8") == "old"
 
@@ -180,15 +229,47 @@ def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert asked == [(tmp_path, os.W_OK | os.X_OK)], "the folder that would be written"
 
 
-def test_only_a_folder_of_the_same_kind_is_replaced(tmp_path: Path) -> None:
-    out = a_folder(tmp_path / "out", "mine")
-    with pytest.raises(OutputError, match=r"contains other files \(and no manifest\.json\)"):
-        check_output(out, overwrite=True, replaces="manifest.json")
-    (out / "manifest.json").touch()
-    check_output(out, overwrite=True, replaces="manifest.json")
-    (tmp_path / "empty").mkdir()
-    check_output(tmp_path / "empty", overwrite=True, replaces="manifest.json")
-    check_output(tmp_path / "none", overwrite=False, replaces="manifest.json")
+@pytest.mark.parametrize("deep", ["out.tif", "a/b/out.tif"])
+def test_nothing_is_written_into_a_model_or_a_store(tmp_path: Path, deep: str) -> None:
+    for folder, files in (("model", MODEL_FILES), ("a.zarr", STORE_FILES[:1])):
+        (tmp_path / folder).mkdir()
+        for name in files:
+            (tmp_path / folder / name).touch()
+        (tmp_path / f"link to {folder}").symlink_to(tmp_path / folder)
+        for place in (folder, f"link to {folder}"):
+            with pytest.raises(OutputError, match=f"{folder} is a (model folder|Zarr store); "):
+                check_output(tmp_path / place / deep, overwrite=False)
+    check_output(tmp_path / "a.zarr" / "labels" / "x", overwrite=False, inside_store=True)
+    with pytest.raises(OutputError, match="is a model folder"):
+        check_output(tmp_path / "model" / "labels" / "x", overwrite=False, inside_store=True)
+    check_output(tmp_path / "out.tif", overwrite=False)
+
+
+# --- check_not_input ------------------------------------------------------------------------------
+
+
+def test_an_output_neither_replaces_nor_extends_an_input(tmp_path: Path) -> None:
+    scan = a_folder(tmp_path / "scan", "slice")
+    (tmp_path / "link").symlink_to(scan)
+    for path, source, says in (
+        ("scan/file.txt", "scan/file.txt", "would replace"),
+        ("scan", "scan/file.txt", "would replace"),
+        ("scan", "scan", "would replace"),
+        ("scan/file.txt", "scan", "would replace a part of"),
+        ("scan/new.tif", "scan", "would become a part of"),
+        ("scan/deep/new.tif", "scan", "would become a part of"),
+        ("link/new.tif", "scan", "would become a part of"),
+        ("scan/new.tif", "link", "would become a part of"),
+        ("scan/slice_7.tif", "scan/slice_*.tif", "would become a part of"),
+    ):
+        with pytest.raises(OutputError, match=rf"{path} {says} .*which is an input"):
+            check_not_input(tmp_path / path, [tmp_path / source])
+    (tmp_path / "s[1].tif").touch()
+    for path, source in (
+        *(("out.tif", "scan"), ("scan/new.tif", "scan/file.txt"), ("scan/x.tif", "scan/s_*.tif")),
+        *(("s1.tif", "s[1].tif"), ("scan2", "scan")),
+    ):
+        check_not_input(tmp_path / path, [tmp_path / source])
 
 
 # --- remove, reason -------------------------------------------------------------------------------
@@ -222,14 +303,33 @@ def test_a_reason_is_one_line(error: OSError, text: str) -> None:
     assert reason(error) == text
 
 
+OWN = re.compile(r"run\.json|.*\.ckpt")
+
+
 def test_a_folder_that_is_removed_at_once_leaves_nothing_of_earlier_ones(tmp_path: Path) -> None:
     folder = tmp_path / "model.partial"
     left = removed_name(folder)
     for place in (folder, left):
         place.mkdir()
         (place / "run.json").touch()
-    remove_at_once(folder)
+    remove_at_once(folder, OWN)
     assert list(tmp_path.iterdir()) == []
     left.mkdir()
-    remove_at_once(folder)
+    remove_at_once(folder, OWN)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_of_the_user_in_a_folder_that_is_removed_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "model.partial"
+    for place in (folder, removed_name(folder)):
+        place.mkdir()
+        for name in ("run.json", "a.ckpt", "notes.txt"):
+            (place / name).touch()
+    assert others_in(folder, OWN) == ["notes.txt"]
+    remove_at_once(folder, OWN)
+    assert names(folder) == names(removed_name(folder)) == {"notes.txt"}
+    (tmp_path / "link").symlink_to(folder)
+    (folder / "run.json").touch()
+    remove_at_once(tmp_path / "link", OWN)
+    assert names(folder) == {"notes.txt", "run.json"}
+    assert not (tmp_path / "link").is_symlink()

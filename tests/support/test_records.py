@@ -13,13 +13,13 @@ from matphase.support.records import (
     brief,
     json_or_none,
     number_of,
-    one_line,
     parse_json,
     parse_toml,
     read_json,
     read_toml,
     text_of,
 )
+from matphase.support.text import one_line
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ from matphase.virtual import Recipe, VirtualElectrode
 from matphase.virtual import electrode as electrode_module
 
 SHAPE = (4, 48, 40)
-FILES = {"images.tif", "labels.tif", "measured_labels.tif", "recipe.toml", "electrode.json"}
+FILES = {
+    *("images.tif", "labels.tif", "measured_labels.tif"),
+    *("recipe.toml", "electrode.json", "manifest.json"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -75,9 +75,10 @@ def align(
     from matphase.images.phases import PhaseTable
     from matphase.images.volume import Volume
     from matphase.support.files import atomic_write, check_output
+    from matphase.support.manifest import ALIGNMENT, write_manifest
     from matphase.support.records import json_text
 
-    check_output(out, overwrite=overwrite, replaces="alignment.json")
+    check_output(out, overwrite=overwrite, replaces=ALIGNMENT)
     keep_inputs(out, images, labels, mask, model)
     phases = None if label_map is None else PhaseTable.parse(label_map)
     layout = Layout(axes, shape, dtype)
@@ -106,13 +107,14 @@ def align(
         "displacement_y": found.fields[:, 0],
         "displacement_x": found.fields[:, 1],
     }
-    with atomic_write(out, overwrite=overwrite) as folder:
+    with atomic_write(out, overwrite=overwrite, replaces=ALIGNMENT) as folder:
         folder.mkdir()
         for name, array in maps.items():
             stack = array.reshape(like.shape)
             volume = Volume.from_array(stack, like.axes, like.voxel_size, like.unit, name)
             formats.save(folder / f"{name}.tif", volume)
         (folder / "alignment.json").write_text(json_text(found.summary), "utf-8")
+        write_manifest(folder)
     length = ""
     if "unit" in found.summary:
         length = f" ({found.summary['mean_displacement']:.3g} {found.summary['unit']})"

@@ -27,8 +27,9 @@ def demo(
     entropy.tif, idk.tif and the model to the folder OUT.
     """
     from matphase.support.files import check_output
+    from matphase.support.manifest import DEMO
 
-    check_output(out, overwrite=overwrite, replaces="metrics.json")
+    check_output(out, overwrite=overwrite, replaces=DEMO)
 
     from matphase.demo import run_demo
     from matphase.show.tables import rows_table, uncertainty_text

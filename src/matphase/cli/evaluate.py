@@ -63,7 +63,7 @@ def evaluate(
     from matphase.images.phases import PhaseTable
     from matphase.prediction.comparison import known_labels
     from matphase.prediction.files import recorded_files
-    from matphase.prediction.prediction import open_prediction
+    from matphase.prediction.prediction import prediction_at
     from matphase.scores.evaluation import score_row, score_trusted, score_uncertainty
     from matphase.show.tables import rows_table, trusted_text, uncertainty_text
     from matphase.support.files import check_output
@@ -72,7 +72,7 @@ def evaluate(
         check_output(json, overwrite=overwrite)
         keep_inputs(json, prediction, labels, mask, *recorded_files(prediction))
     table = PhaseTable.parse(label_map) if label_map is not None else None
-    result = open_prediction(prediction, table)
+    result = prediction_at(prediction, table)
     truth = Layout(axes, shape, dtype).open(one_or_many(labels), voxel_size, unit)
     phases = table or result.phases
     scored, known = known_labels(result, truth, phases, parse_slices(label_slices), mask)
@@ -93,10 +93,14 @@ def evaluate(
     if "trusted" in maps:
         trusted = scored.of(result.trusted)
         content["trusted"] = score_trusted(known, own, trusted)
+    if result.missing:
+        content["missing"] = [path.name for path in result.missing]
     write_json(content, json, overwrite=overwrite)
     if str(json) == "-":
         return
     show(rows_table(rows, phases, f"{prediction} against {truth.name}"), quiet=quiet)
+    if result.missing:
+        say(f"not all is scored: {result.missing_text}", quiet=quiet)
     if "uncertainty" in content:
         say(uncertainty_text(content["uncertainty"]), quiet=quiet)
     if "trusted" in content:

@@ -33,9 +33,6 @@ from matphase.cli.parsing import (
 if TYPE_CHECKING:
     from matphase.properties.estimate import Measurements
 
-INDEX = "curves.txt"
-"""List of the pictures in a folder, by which `--overwrite` recognises such a folder."""
-
 
 @reports_errors
 def measure(
@@ -130,6 +127,7 @@ def measure(
     from matphase.show.tables import properties_table
     from matphase.support.errors import InputError
     from matphase.support.files import atomic_write, check_output
+    from matphase.support.manifest import PICTURES
 
     if (bpx is None) != (bpx_template is None):
         raise InputError("--bpx and --bpx-template need each other; give both")
@@ -148,7 +146,7 @@ def measure(
         raise InputError("two outputs have the same name; give each its own name")
     inputs = labels, mask, bpx_template, *recorded_files(Path(labels))
     for path in outputs:
-        check_output(path, overwrite=overwrite, replaces=INDEX if path == pictures else None)
+        check_output(path, overwrite=overwrite, replaces=PICTURES if path == pictures else None)
         keep_inputs(path, *inputs)
         if pictures is not None and pictures.resolve() in path.resolve().parents:
             raise InputError(f"{path} is inside the folder of the pictures; choose another name")
@@ -173,7 +171,7 @@ def measure(
         with atomic_write(csv, overwrite=overwrite) as beside:
             beside.write_text(found.to_csv(), "utf-8")
     if pictures is not None:
-        with atomic_write(pictures, overwrite=overwrite) as beside:
+        with atomic_write(pictures, overwrite=overwrite, replaces=PICTURES) as beside:
             _write_pictures(found, beside)
     if exports:
         one = ElectrodeParameters.of(found)
@@ -192,6 +190,7 @@ def _write_pictures(found: "Measurements", folder: Path) -> None:
     """Write each curve as a PNG file into a new folder, with a list of them."""
     from matphase.show.curves import draw_curves
     from matphase.support.files import file_name
+    from matphase.support.manifest import PICTURES, write_manifest
 
     folder.mkdir(parents=True)
     colors = dict(zip(found.about["phases"], found.about["colors"], strict=True))
@@ -207,7 +206,8 @@ def _write_pictures(found: "Measurements", folder: Path) -> None:
         )
         names.append(f"{file_name(name)}.png")
         figure.savefig(folder / names[-1], dpi=130)
-    (folder / INDEX).write_text("\n".join(names) + "\n", "utf-8")
+    (folder / PICTURES.marker).write_text("\n".join(names) + "\n", "utf-8")
+    write_manifest(folder)
 
 
 def _read_json(path: Path) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from matphase.cli.common import Config, Quiet, Set, reports_errors, say
+from matphase.cli.common import Config, Quiet, Set, keep_inputs, reports_errors, say
 from matphase.cli.parsing import parse_settings
 
 
@@ -66,6 +66,7 @@ def reproduce(
     if any(given) and not all(given):
         raise InputError("--images, --labels and --label-map go together; give all three")
     out = out or Path(f"reproduce-{preset}")
+    keep_inputs(out, images, labels, config)
     wanted = [target.value for target in (Target if Target.ALL in targets else targets)]
 
     from matphase.reproduce.data import UserSlices

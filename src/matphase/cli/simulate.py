@@ -58,6 +58,7 @@ def simulate(
     from matphase.images.phases import PhaseTable
     from matphase.support.errors import InputError
     from matphase.support.files import check_output
+    from matphase.support.manifest import ELECTRODE
     from matphase.virtual import Recipe, VirtualElectrode
 
     if (labels is None) != (label_map is None):
@@ -71,7 +72,7 @@ def simulate(
     chosen = Recipe.from_file(Path(recipe)) if recipe.endswith(".toml") else Recipe.named(recipe)
     if cnr is not None:
         chosen = chosen.with_cnr(cnr)
-    check_output(out, overwrite=overwrite, replaces="electrode.json")
+    check_output(out, overwrite=overwrite, replaces=ELECTRODE)
     keep_inputs(out, labels, recipe if recipe.endswith(".toml") else None)
     with progress(quiet=quiet) as reporter:
         if labels is not None and label_map is not None:

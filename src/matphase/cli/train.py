@@ -152,7 +152,8 @@ def train(
     from matphase.images.phases import PhaseTable
     from matphase.settings import Settings
     from matphase.support.errors import InputError, Interrupted, OutputError
-    from matphase.support.files import check_output, remove_at_once
+    from matphase.support.files import check_output, check_surroundings
+    from matphase.support.manifest import MODEL
 
     phases = PhaseTable.parse(label_map)
     chosen = Settings.preset(preset)
@@ -166,9 +167,12 @@ def train(
         raise InputError(
             "--validation-images and --validation-labels belong together; give both or neither"
         )
-    check_output(out, overwrite=overwrite, replaces="manifest.json")
+    check_output(out, overwrite=overwrite, replaces=MODEL)
     inputs = [*images, *labels, *(validation_images or ()), *(validation_labels or ())]
     keep_inputs(out, inputs, mask, validation_mask, config)
+    if tensorboard is not None:
+        check_surroundings(tensorboard)
+        keep_inputs(tensorboard, inputs, mask, validation_mask)
     partial = out.with_name(out.name + ".partial")
     if partial.exists() and not resume and not overwrite:
         raise OutputError(
@@ -189,7 +193,7 @@ def train(
     if validation_images and validation_labels:
         validation = opened(validation_images, validation_labels)
 
-    from matphase.method.training_folder import check_run_folder
+    from matphase.method.training_folder import check_run_folder, remove_training
     from matphase.model import MatPhase
 
     check_run_folder(partial)
@@ -222,7 +226,7 @@ def train(
                 raise KeyboardInterrupt from error
             kept = str(error) or f"stopped; the finished stages are kept in {partial}"
             raise Interrupted(f"{kept}; continue with --resume") from error
-    remove_at_once(partial)
+    remove_training(partial)
     if chosen.calibration.scaling == "auto" and trained.scaling is None:
         lack = "there are none" if validation is None else "some phases do not occur in them"
         say(

@@ -14,7 +14,6 @@ manifest.json       SHA-256 of each file above
 Nothing is ever unpickled.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -42,22 +41,14 @@ from matphase.scores.validation import Validation
 from matphase.settings import Settings
 from matphase.support.errors import DivergedError, InputError, ModelError
 from matphase.support.files import atomic_write
-from matphase.support.records import (
-    MAX_JSON,
-    RecordError,
-    brief,
-    json_text,
-    one_line,
-    open_regular,
-    read_json,
-    read_toml,
-)
+from matphase.support.manifest import MANIFEST, MODEL, checksum, write_manifest
+from matphase.support.records import MAX_JSON, RecordError, brief, json_text, read_json, read_toml
 from matphase.support.seeds import checked_seed
+from matphase.support.text import one_line
 
 Part = TypeVar("Part")
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 VALIDATION = "validation.json"
 SCALING = "scaling.json"
 GUARANTEE = "guarantee.json"
@@ -76,7 +67,7 @@ def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
             f"the grey scale of the model is {model.scale.low} to {model.scale.high}, which is not "
             "finite, so the model is not saved; train again on finite grey values"
         )
-    with atomic_write(folder, overwrite=overwrite) as beside:
+    with atomic_write(folder, overwrite=overwrite, replaces=MODEL) as beside:
         beside.mkdir()
         config = {
             "format": FORMAT,
@@ -98,8 +89,7 @@ def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
                 (beside / name).write_text(_finite_json(part.to_json(), name) + "\n", "utf-8")
         for name, network in model.networks.items():
             save_weights(network, beside / f"{name}{WEIGHTS}")
-        sums = {path.name: _checksum(path) for path in sorted(beside.iterdir())}
-        (beside / MANIFEST).write_text(json_text(sums), "utf-8")
+        write_manifest(beside)
 
 
 def read(folder: Path) -> Model:
@@ -254,8 +244,7 @@ def _check_sum(path: Path, expected: str) -> None:
 
 def _checksum(path: Path) -> str:
     try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return checksum(path)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}") from error
     except RecordError as error:

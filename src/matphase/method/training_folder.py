@@ -1,16 +1,22 @@
 """The run folder, in which a training keeps its checkpoints."""
 
+import os
+import re
 from pathlib import Path
 
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
 from matphase.settings import Settings
 from matphase.support.errors import InputError, OutputError
-from matphase.support.files import UNFINISHED, remove_at_once
+from matphase.support.files import others_in, remove_at_once
 from matphase.support.records import json_or_none, write_json
+from matphase.support.rooms import UNFINISHED
 from matphase.support.seeds import fingerprint
+from matphase.support.text import one_line
 
 RECORD = "run.json"
+_OWN = re.compile(rf"run\.json|\w+\.(safetensors|ckpt)|{re.escape(UNFINISHED)}.*")
+"""Names of the files in a run folder."""
 
 
 def claim(run: Run, settings: Settings, annotated: Pool) -> None:
@@ -31,7 +37,7 @@ def claim(run: Run, settings: Settings, annotated: Pool) -> None:
     path = run.folder / RECORD
     check_run_folder(run.folder)
     if run.restart:
-        remove_at_once(run.folder)
+        remove_training(run.folder)
     if not path.exists():
         write_json(path, record)
         return
@@ -56,16 +62,24 @@ def check_run_folder(folder: Path) -> None:
     """Refuse a folder that holds other files than a training.
 
     Raises:
-        OutputError: it does.
+        OutputError: it does; the message names one.
     """
-    if folder.exists() and not (folder.is_dir() and _is_free(folder)):
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is not a folder; move it, or give another folder")
+    others = others_in(folder, _OWN)
+    # a kill while the record was written leaves its hidden beginning
+    recorded = (folder / RECORD).exists()
+    if not others and not recorded:
+        others = [path.name for path in folder.iterdir() if not path.name.startswith(UNFINISHED)]
+    if others:
         raise OutputError(
-            f"{folder} holds other files, not a training; move them, or give another folder"
+            f"{folder} holds other files, not a training ({one_line(others[0])}); move them, or "
+            "give another folder"
         )
 
 
-def _is_free(folder: Path) -> bool:
-    # a kill while the record was written leaves its hidden beginning
-    return (folder / RECORD).exists() or all(
-        path.name.startswith(UNFINISHED) for path in folder.iterdir()
-    )
+def remove_training(folder: Path) -> None:
+    """Remove the files of a training, and the folder unless it holds others by now."""
+    remove_at_once(folder, _OWN)

@@ -1,5 +1,8 @@
 """The files of a prediction: `out.tif`, a file for each further map, and the record `out.json`."""
 
+import os
+import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,10 +22,12 @@ from matphase.support.files import (
     check_output,
     remove,
     remove_at_once,
+    remove_own,
     removed_name,
     replace,
 )
 from matphase.support.records import json_or_none, json_text, write_json
+from matphase.support.rooms import UNFINISHED, clear_rooms
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5", ".ome.zarr")
 
@@ -67,15 +72,31 @@ def check_places(
         sources: files that are read, and so must not be replaced.
 
     Raises:
-        OutputError: a file exists, would replace a source, or is a folder that is not a map; or
-            its folder cannot be written.
+        OutputError: a file exists, would replace or extend a source, is a folder that is not a
+            map, or is not listed by the record of an earlier prediction; or its folder cannot be
+            written.
     """
     sources = [formats.hdf5.split_path(source)[0] for source in sources]
-    for path in (*(layer_file(labels, layer) for layer in layers), record_file(labels)):
-        check_output(path, overwrite=overwrite)
-        if path.is_dir() and not _is_map(path):
-            raise OutputError(f"{path} is a folder; choose another name")
+    record = record_file(labels)
+    own = {labels.name}
+    for found in (record, working_folder(labels) / READY):
+        own.update(_listed(labels, json_or_none(found)))
+    replaces = _check_map if is_zarr(labels) else None
+    for path in (layer_file(labels, layer) for layer in layers):
+        check_output(path, overwrite=overwrite, replaces=replaces)
         check_not_input(path, sources)
+        if os.path.lexists(path) and path.name not in own:
+            raise OutputError(
+                f"{path} is not replaced, since {record.name} does not list it as part of an "
+                "earlier prediction; move it elsewhere, or choose another name"
+            )
+    check_output(record, overwrite=overwrite)
+    check_not_input(record, sources)
+    if os.path.lexists(record) and labels.name not in _listed(labels, json_or_none(record)):
+        raise OutputError(
+            f"{record} is not replaced, since it is not the record of a prediction {labels.name}; "
+            "move it elsewhere, or choose another name"
+        )
 
 
 # --- the record -----------------------------------------------------------------------------------
@@ -180,6 +201,12 @@ class Stored:
         files = [layer_file(self.path, layer) for layer in self.layers(kind)]
         return bool(files) and all(file.exists() for file in files)
 
+    @property
+    def missing(self) -> list[Path]:
+        """Files that the record lists and that do not exist any more."""
+        listed = map(self.path.with_name, _listed(self.path, self.record))
+        return [path for path in listed if not path.exists()]
+
     def open(self, layer: Layer) -> Volume:
         """Open one array of a map.
 
@@ -274,6 +301,7 @@ def publish(labels: Path, room: Path) -> None:
 
     Raises:
         OSError: a file cannot be moved.
+        OutputError: a map that is replaced is a folder with other files.
     """
     ready, target = working_folder(labels) / READY, record_file(labels)
     record = json_or_none(ready)
@@ -281,23 +309,33 @@ def publish(labels: Path, room: Path) -> None:
     for name in set(_listed(labels, json_or_none(target))) - set(names):
         # maps of the replaced prediction that the new one does not have
         path = labels.with_name(name)
-        if not path.is_dir() or _is_map(path):
+        if path.is_symlink() or not path.is_dir():
             remove(path)
+        else:
+            formats.check_replaceable(path)
+            shutil.rmtree(path)
     for name in names:
         if (room / name).exists():
-            replace(room / name, labels.with_name(name))
+            replace(room / name, labels.with_name(name), formats.check_replaceable)
     with atomic_write(target, overwrite=True) as file:
         file.write_text(json_text(record), "utf-8")
 
 
-def remove_leftovers(labels: Path) -> None:
-    """Remove what a kill left of a working folder that was being removed."""
-    remove(removed_name(working_folder(labels)))
+_OWN = re.compile(
+    rf"run\.json|record\.json|files|maps-[0-9a-f]+|.+\.part|{re.escape(UNFINISHED)}.*"
+)
+"""Names of the entries of a working folder."""
 
 
 def remove_working_folder(labels: Path) -> None:
     """Remove the working folder, and what an earlier call could not remove of it."""
-    remove_at_once(working_folder(labels))
+    remove_at_once(working_folder(labels), _OWN)
+
+
+def remove_leftovers(labels: Path) -> None:
+    """Remove what a kill left of a working folder that was being removed, and of a saved model."""
+    remove_own(removed_name(working_folder(labels)), _OWN)
+    clear_rooms(labels.absolute().parent)
 
 
 def _listed(labels: Path, record: Any) -> list[str]:
@@ -328,9 +366,15 @@ def _can_belong(name: str, labels: Path) -> bool:
     )
 
 
-def _is_map(folder: Path) -> bool:
-    """Whether a folder is a map of a prediction, not a folder of the user."""
-    return is_prediction(folder) and formats.is_zarr(folder)
+def _check_map(folder: Path) -> None:
+    """Refuse to replace a folder that is no map of a prediction, or that holds anything else.
+
+    Raises:
+        OutputError: it is a folder of the user.
+    """
+    if not formats.is_zarr(folder):
+        raise OutputError(f"{folder} is a folder; choose another name")
+    formats.check_replaceable(folder)
 
 
 def _split(path: Path) -> tuple[str, str]:

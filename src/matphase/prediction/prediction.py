@@ -26,7 +26,9 @@ from matphase.prediction.files import (
     layer_file,
     open_stored,
     publish,
+    record_file,
     record_of,
+    remove_working_folder,
     working_folder,
     write_record,
 )
@@ -34,9 +36,10 @@ from matphase.prediction.maps import KINDS, Layer, MapKind, written_layers
 from matphase.prediction.stored_map import StoredMap
 from matphase.scores.validation import Validation
 from matphase.support.errors import InputError, MatPhaseError, OutputError
-from matphase.support.files import reason, remove
+from matphase.support.files import reason
 from matphase.support.records import number_of, text_of
 from matphase.support.text import times
+from matphase.support.warning import warn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -196,6 +199,23 @@ class Prediction:
         return {} if self._stored is None else self._stored.record
 
     @property
+    def missing(self) -> tuple[Path, ...]:
+        """Files that the record lists and that do not exist any more."""
+        return () if self._stored is None else tuple(self._stored.missing)
+
+    @property
+    def missing_text(self) -> str:
+        """One sentence on the missing files; empty if there are none."""
+        if self.path is None or not self.missing:
+            return ""
+        names = ", ".join(path.name for path in self.missing)
+        are = "is" if len(self.missing) == 1 else "are"
+        return (
+            f"{names} {are} missing, which {record_file(self.path).name} lists; copy the whole "
+            "prediction again, or predict again"
+        )
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """(z, y, x), or (y, x) of a slice."""
         return self._grid.shape
@@ -285,7 +305,7 @@ class Prediction:
         check_places(labels, layers, overwrite=overwrite, sources=own)
         work = working_folder(labels)
         if work.exists() and not (work / RUN).exists():
-            remove(work)  # an earlier call of this was killed
+            remove_working_folder(labels)  # an earlier call of this was killed
         if work.exists():
             raise OutputError(
                 f"{work} holds an unfinished prediction; finish it, or choose another name"
@@ -302,7 +322,7 @@ class Prediction:
         except OSError as error:
             raise OutputError(f"cannot write {labels}: {reason(error)}") from error
         finally:
-            remove(work)
+            remove_working_folder(labels)
         return Prediction({}, self.phases, self._given, stored=open_stored(labels))
 
     def plot(self, z: int | None = None) -> "Figure":
@@ -335,6 +355,7 @@ class Prediction:
     def __repr__(self) -> str:
         lines = [f"Prediction, {self._size_text()}", f"  {self._shares_text()}"]
         lines += [f"  maps: {', '.join(self.maps)}", f"  {self._place_text()}"]
+        lines += [f"  {self.missing_text}"] if self.missing else []
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -454,6 +475,8 @@ class Prediction:
 def open_prediction(path: str | PathLike[str], phases: Phases | None = None) -> Prediction:
     """Open a prediction on disk, whose voxels are read when needed.
 
+    A warning names the maps that the record lists and that are gone.
+
     Args:
         path: file of the labels that `matphase predict`, `MatPhase.predict` or `save` wrote.
         phases: phases of labels without a record; with a record, they give the order of its
@@ -464,6 +487,14 @@ def open_prediction(path: str | PathLike[str], phases: Phases | None = None) -> 
             the record is damaged.
         FormatError: the labels cannot be read.
     """
+    opened = prediction_at(path, phases)
+    if opened.missing:
+        warn(opened.missing_text)
+    return opened
+
+
+def prediction_at(path: str | PathLike[str], phases: Phases | None = None) -> Prediction:
+    """Open a prediction as `open_prediction` does, for callers that name what is missing."""
     table = None if phases is None else as_phase_table(phases)
     stored = open_stored(Path(path), table)
     return Prediction({}, stored.phases, None, stored=stored)

@@ -1,6 +1,5 @@
 """Prediction of a volume block by block, in memory or into files."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,6 +54,7 @@ from matphase.support.durable import sync
 from matphase.support.errors import InputError, Interrupted, MatPhaseError, OutputError
 from matphase.support.files import reason, remove
 from matphase.support.progress import Reporter
+from matphase.support.rooms import working_room
 from matphase.support.seeds import fingerprint
 
 LAYOUT = 3
@@ -164,8 +164,6 @@ def predict_to_files(
     going_on = (work / READY).exists() and not restart
     check_places(out, layers, overwrite=overwrite or going_on, sources=sources)
     remove_leftovers(out)
-    if folder is not None and out.parent.resolve() == folder.resolve():
-        raise OutputError(f"{folder} is a model folder; write {out.name} into another folder")
     remote = workers is not None or scheduler is not None
     for part in parts_of(volume) if remote else ():
         if not formats.files_of(part):
@@ -177,7 +175,7 @@ def predict_to_files(
     with _explained(out, work):
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         if restart:
-            remove(work)
+            remove_working_folder(out)
         check_disk(work, disk_bytes(layers, model, volume.shape, pyramid=is_zarr(out)))
         with (
             _saved(model, folder, out) as saved,
@@ -195,7 +193,7 @@ def predict_to_files(
                 if len(kept) < len(blocks) or not is_ready(out, store.room):
                     if store.is_published_in_part:
                         # published files cannot be changed
-                        remove(work)
+                        remove_working_folder(out)
                         store, kept = opened(), {}
                     remove(work / READY)
                     notes = _compute(Job(volume, task, store), blocks, kept, chosen, reporter)
@@ -207,7 +205,7 @@ def predict_to_files(
                 publish(out, store.room)
             except BaseException:
                 if store.is_there and store.is_empty:
-                    remove(work)
+                    remove_working_folder(out)
                 raise
         remove_working_folder(out)
     stored = open_stored(out)
@@ -376,9 +374,9 @@ def _saved(model: Model, folder: Path | None, out: Path) -> Iterator[Path]:
     if folder is not None:
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix=".matphase-", dir=out.absolute().parent) as room:
-        write(model, Path(room) / "model")
-        yield Path(room) / "model"
+    with working_room(out.absolute().parent) as room:
+        write(model, room / "model")
+        yield room / "model"
 
 
 @contextmanager

@@ -38,7 +38,14 @@ from matphase.images.formats import ome_zarr_levels
 from matphase.images.phases import PhaseTable
 from matphase.images.tiles import Maps, Shape, Tile
 from matphase.images.volume import Volume
-from matphase.prediction.files import EXPORTS, RUN, is_zarr, layer_file, working_folder
+from matphase.prediction.files import (
+    EXPORTS,
+    RUN,
+    is_zarr,
+    layer_file,
+    remove_working_folder,
+    working_folder,
+)
 from matphase.prediction.maps import Layer
 from matphase.support.errors import OutputError
 from matphase.support.files import atomic_write, nearest_folder, remove
@@ -239,7 +246,9 @@ def open_store(
             pyramid=is_zarr(labels),
         )
 
-    if os.path.lexists(folder):
+    if not folder.is_dir():
+        remove(folder)  # a file of that name
+    else:
         found = json_or_none(folder / RUN)  # none after a kill at the start
         # folders without notes were made by a process that kept writing after its maps were renamed
         known = [one for one in folder.glob(f"{MAPS}*") if (one / NOTES).is_dir()]
@@ -255,7 +264,7 @@ def open_store(
                 f"{folder} holds an unfinished prediction with another {' and '.join(differs)}; "
                 "repeat the call that started it, or start from the beginning (restart=True)"
             )
-        remove(folder)
+        remove_working_folder(labels)
     try:
         (store.folder / NOTES).mkdir(parents=True)
         for layer in layers:
@@ -263,7 +272,7 @@ def open_store(
         with atomic_write(folder / RUN) as beside:
             beside.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", "utf-8")
     except BaseException:
-        remove(folder)
+        remove_working_folder(labels)
         raise
     return store
 

@@ -13,7 +13,7 @@ from matphase.images.mask import Mask, region_of
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
 from matphase.prediction.files import is_prediction, record_file
-from matphase.prediction.prediction import Prediction, open_prediction
+from matphase.prediction.prediction import Prediction, prediction_at
 from matphase.properties.estimate import Measurements
 from matphase.properties.labelled import Labelled
 from matphase.properties.measure import measure_labelled
@@ -71,7 +71,7 @@ def measure(
         InputError: the labels, mask or crop cannot be used, a group, axis, role or phase does not
             exist, or nothing can be measured.
     """
-    labels, samples, validation = _labels_of(source, phases, voxel_size, unit)
+    labels, samples, validation, missing = _labels_of(source, phases, voxel_size, unit)
     region = None if mask is None else region_of(mask, labels.volume)
     windows = None if crop is None else crop_windows(crop, labels.volume)
     labels, *samples = (_part(one, region, windows) for one in (labels, *samples))
@@ -92,7 +92,8 @@ def measure(
         reporter=reporter or Silent(),
     )
     kept = None if windows is None else [[part.start, part.stop] for part in windows]
-    return replace(found, about={**found.about, "crop": kept})
+    notes = (*found.notes, missing) if missing else found.notes
+    return replace(found, notes=notes, about={**found.about, "crop": kept})
 
 
 def _labels_of(
@@ -100,8 +101,8 @@ def _labels_of(
     phases: Phases | None,
     voxel_size: float | Sequence[float] | None,
     unit: str | None,
-) -> tuple[Labelled, list[Labelled], Validation | None]:
-    """Labels to measure; of a prediction also its samples, and the scores of its model.
+) -> tuple[Labelled, list[Labelled], Validation | None, str]:
+    """Labels to measure; of a prediction also samples, scores of its model, and what is missing.
 
     Raises:
         InputError: the labels cannot be used, or their phases are not known.
@@ -130,7 +131,8 @@ def _labels_of(
         return Labelled(volume, table)
 
     validation = None if known is None else known.validation
-    return labelled(labels), [labelled(one) for one in samples], validation
+    missing = "" if known is None else known.missing_text
+    return labelled(labels), [labelled(one) for one in samples], validation, missing
 
 
 def _part(labels: Labelled, region: Volume | None, windows: tuple[Window, ...] | None) -> Labelled:
@@ -151,7 +153,7 @@ def _known_prediction(source: Any, table: PhaseTable | None) -> Prediction | Non
     if not (is_prediction(path) and record_file(path).exists()):
         return None
     try:
-        return open_prediction(path)
+        return prediction_at(path)
     except InputError:
         if table is None:
             raise

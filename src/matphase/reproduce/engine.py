@@ -19,11 +19,18 @@ from typing import Any, Generic, Protocol, TypeVar
 from matphase.reproduce import machine
 from matphase.reproduce.results import Result, result_at, write_result
 from matphase.reproduce.workers import worker_pool
-from matphase.support.errors import Interrupted
-from matphase.support.files import remove
+from matphase.support.errors import Interrupted, OutputError
+from matphase.support.files import others_in, remove_at_once
+from matphase.support.records import read_regular
+from matphase.support.rooms import UNFINISHED
+from matphase.support.text import one_line
 
 BEGUN = "built_on.txt"
 """In the folder of a trial: the `weights` on which its work was begun."""
+_OWN = re.compile(
+    rf"built_on\.txt|result\.json|\w+\.(ckpt|safetensors|npz)|{re.escape(UNFINISHED)}.*"
+)
+"""Names of the files of a trial that builds on another one."""
 IN_LINE = 0
 """So many workers: the trials run one after the other in this process."""
 
@@ -207,10 +214,24 @@ def missing(trials: Sequence[T], out: Path, with_arrays: Collection[T] = ()) -> 
 def _make_ready(folder: Path, built_on: str | None) -> None:
     """Keep what was begun in the folder only if it was begun on the same weights."""
     begun = folder / BEGUN
-    if folder.exists() and not (begun.exists() and begun.read_text("utf-8") == str(built_on)):
-        remove(folder)
+    if folder.exists() and _begun_on(begun) != str(built_on):
+        others = others_in(folder, _OWN)
+        if others or (_begun_on(begun) is None and any(folder.iterdir())):
+            name = others[0] if others else next(folder.iterdir()).name
+            raise OutputError(
+                f"{folder} is not emptied to begin again, since it holds {one_line(name)}, which "
+                "is of no trial; move it elsewhere"
+            )
+        remove_at_once(folder, _OWN)
     folder.mkdir(parents=True, exist_ok=True)
     begun.write_text(str(built_on), "utf-8")
+
+
+def _begun_on(begun: Path) -> str | None:
+    try:
+        return read_regular(begun, 1000).decode("utf-8")
+    except (OSError, ValueError):
+        return None
 
 
 def _run_in_line(

@@ -203,12 +203,6 @@ def number_of(record: Mapping[str, Any], name: str) -> float | None:
     return float(value) if isinstance(value, int | float) and type(value) is not bool else None
 
 
-def one_line(text: str) -> str:
-    """A text from a record as at most 80 printable characters, for messages."""
-    shown = "".join(sign if sign.isprintable() else "?" for sign in text)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
-
-
 def json_text(content: Any, indent: int | None = 2) -> str:
     """Content of a JSON file, with a line break at the end; None as indent: on one line."""
     return json.dumps(content, indent=indent, ensure_ascii=False) + "\n"

@@ -15,6 +15,7 @@ from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import MIN_SIDE, Volume
 from matphase.support.errors import InputError
 from matphase.support.files import atomic_write
+from matphase.support.manifest import ELECTRODE, write_manifest
 from matphase.support.progress import Reporter
 from matphase.support.records import json_text
 from matphase.virtual.ground_truth import measured_labels
@@ -168,7 +169,9 @@ class VirtualElectrode:
         """Write a folder; it appears under its name only when it is complete.
 
         It contains images.tif (float32, 1/cm), labels.tif and measured_labels.tif (uint8), all with
-        the voxel size; recipe.toml; electrode.json with the phases, the seed and `facts`.
+        the voxel size; recipe.toml; electrode.json with the phases, the seed and `facts`; and
+        manifest.json with the checksums of all these. A folder that holds anything else, or files
+        that were changed, is not replaced.
 
         Raises:
             OutputError: the folder exists or cannot be written.
@@ -178,7 +181,7 @@ class VirtualElectrode:
             "labels": self.labels,
             "measured_labels": self.measured_labels,
         }
-        with atomic_write(Path(folder), overwrite=overwrite) as beside:
+        with atomic_write(Path(folder), overwrite=overwrite, replaces=ELECTRODE) as beside:
             beside.mkdir()
             for name, array in arrays.items():
                 volume = Volume.from_array(
@@ -188,6 +191,7 @@ class VirtualElectrode:
             (beside / "recipe.toml").write_text(self.recipe.to_toml(), "utf-8")
             record = {**self.phases.to_json(), **self.facts}
             (beside / "electrode.json").write_text(json_text(record), "utf-8")
+            write_manifest(beside)
 
 
 def _recipe(recipe: str | Recipe) -> Recipe:

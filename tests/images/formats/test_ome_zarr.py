@@ -441,8 +441,32 @@ def test_a_store_is_replaced_only_when_told_and_as_a_whole(tmp_path: Path) -> No
     formats.save(path / "labels" / "phases", Volume.from_array(LABELS))
     with pytest.raises(OutputError, match="exists"):
         formats.save(path, Volume.from_array(STACK[:2]))
+    with pytest.raises(OutputError, match=r"contains labels/.*, which was not written with it"):
+        formats.save(path, Volume.from_array(STACK[:2]), overwrite=True)
+    shutil.rmtree(path / "labels")
     formats.save(path, Volume.from_array(STACK[:2]), overwrite=True)
     np.testing.assert_array_equal(formats.open(path).to_array(), STACK[:2])
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "0/notes.txt", "0/c/0/0/mine", "c.json", "a/zarr.json"]
+)
+def test_a_store_with_somebodys_file_is_not_replaced(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.ome.zarr"
+    formats.save(path, Volume.from_array(STACK))
+    (path / name).parent.mkdir(exist_ok=True, parents=True)
+    (path / name).write_text("mine")
+    before = sorted(path.rglob("*"))
+    with pytest.raises(OutputError, match=f"contains {name}, which was not written with it"):
+        formats.save(path, Volume.from_array(STACK), overwrite=True)
+    assert sorted(path.rglob("*")) == before
+
+
+def test_what_a_kill_leaves_in_a_store_is_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.zarr"
+    formats.save(path, Volume.from_array(STACK))
+    (path / "0" / "c" / "0" / "0" / "0.0123456789abcdef.partial").write_text("half")
+    formats.save(path, Volume.from_array(STACK), overwrite=True)
     assert not (path / "labels").exists()
 
 

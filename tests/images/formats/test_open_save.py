@@ -1,7 +1,9 @@
 """What holds for every format: round trips, folders, and paths that cannot be used."""
 
 import math
+import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +173,11 @@ def test_an_existing_file_stays_unless_told(tmp_path: Path, suffix: str) -> None
     with pytest.raises(OutputError, match="exists"):
         formats.save(path, Volume.from_array(STACK))
     assert path.read_bytes() == b"precious"
+    if suffix.endswith(".zarr"):
+        with pytest.raises(OutputError, match="is a file, which is not replaced by a folder"):
+            formats.save(path, Volume.from_array(STACK), overwrite=True)
+        path.unlink()
+        formats.save(path, Volume.from_array(STACK))
     formats.save(path, Volume.from_array(STACK), overwrite=True)
     np.testing.assert_array_equal(formats.open(path).to_array(), STACK)
 
@@ -412,9 +419,27 @@ def test_the_files_that_a_volume_is_read_from(tmp_path: Path) -> None:
         formats.save(path, Volume.from_array(np.zeros((32, 32), np.uint8)))
     file = tmp_path / "scan.h5"
     formats.save(file, Volume.from_array(np.zeros((3, 32, 32), np.uint8)))
-    for source in (tmp_path / "slice_*.tif", paths):
-        assert formats.files_of(formats.open(source)) == paths
+    pattern = tmp_path / "slice_*.tif"
+    assert formats.files_of(formats.open(pattern)) == [pattern, *paths]
+    assert formats.files_of(formats.open(tmp_path)) == [tmp_path, *paths]
+    assert formats.files_of(formats.open(paths)) == paths
     assert formats.files_of(formats.open(paths[0])) == [paths[0]]
     assert formats.files_of(formats.open(f"{file}:/data")) == [file]
     named = formats.open(np.zeros((32, 32), np.uint8), name=str(file))
     assert formats.files_of(named) == []
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".ome.zarr/zarr.json", ".ome.zarr/0/c/0/0/0"])
+def test_pipes_and_devices_are_no_images(tmp_path: Path, suffix: str) -> None:
+    """They may never end."""
+    path = tmp_path / f"a{suffix.partition('.zarr')[0]}{'.zarr' if '.zarr' in suffix else ''}"
+    formats.save(path, Volume.from_array(STACK))
+    inside = tmp_path / f"a{suffix}"
+    for kind in ("pipe", "device"):
+        shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
+        if kind == "pipe":
+            os.mkfifo(inside)
+        else:
+            inside.symlink_to("/dev/zero")
+        with pytest.raises(FormatError, match=r"not a regular file|no Zarr|not supported"):
+            formats.open(path).to_array()

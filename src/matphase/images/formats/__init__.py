@@ -20,14 +20,24 @@ from matphase.images.formats._reading import (
     files_among,
     slices_in,
 )
-from matphase.images.formats._zarr_paths import OmeVersion
+from matphase.images.formats._zarr_paths import OmeVersion, check_replaceable
 from matphase.images.formats._zarr_paths import has_metadata as is_zarr
 from matphase.images.volume import Volume
 from matphase.images.voxel_size import coordinates_of, spacing_along
 from matphase.support.errors import FormatError, InputError, OutputError
 from matphase.support.files import atomic_write
 
-__all__ = ["OmeVersion", "files_of", "is_raw", "is_zarr", "open", "save", "slice_files", "write"]
+__all__ = [
+    "OmeVersion",
+    "check_replaceable",
+    "files_of",
+    "is_raw",
+    "is_zarr",
+    "open",
+    "save",
+    "slice_files",
+    "write",
+]
 
 _TIFF = (".tif", ".tiff")
 _PNG = (".png",)
@@ -137,7 +147,6 @@ def save(
     if image is not None:
         from matphase.images.formats import ome_zarr_writing
 
-        _zarr_paths.check_replaceable(path)
         ome_zarr_writing.save_label(path, image, volume, overwrite=overwrite, compress=compress)
         return
     suffix = path.suffix.lower()
@@ -146,9 +155,8 @@ def save(
             f"{path} cannot be written: use one of the suffixes .tif, .tiff, .ome.tif, .h5, .hdf5, "
             ".ome.zarr, .png"
         )
-    if suffix in _ZARR:
-        _zarr_paths.check_replaceable(path)
-    with atomic_write(path, overwrite=overwrite) as target:
+    replaces = check_replaceable if suffix in _ZARR else None
+    with atomic_write(path, overwrite=overwrite, replaces=replaces) as target:
         write(target, volume, compress=compress, labels=labels, ome_version=ome_version)
 
 
@@ -180,12 +188,13 @@ def write(
 
 
 def files_of(volume: Volume) -> list[Path]:
-    """List the files or folders that a volume is read from; empty for an array of the user."""
+    """List the files, folders or patterns that a volume is read from; empty for a user's array."""
     if parts := getattr(volume.data, "parts", ()):  # made of other volumes
         return [file for part in parts for file in files_of(part)]
     data = volume.data.array if isinstance(volume.data, Arranged) else volume.data
     if isinstance(data, SliceFiles):
-        return list(data.paths)
+        whole = Path(volume.name)
+        return [*([whole] if whole.is_dir() or has_magic(volume.name) else []), *data.paths]
     path, _ = hdf5.split_path(Path(volume.name))
     if isinstance(data, np.ndarray) or not path.exists():
         return []

@@ -24,9 +24,12 @@ def reading(path: Path) -> Iterator[None]:
     Damage can appear anywhere in a file, so decoders raise exceptions of many types.
 
     Raises:
-        FormatError: in place of any error but MatPhase's own and lack of memory.
+        FormatError: in place of any error but MatPhase's own and lack of memory, and for a pipe or
+            a device, which may never end.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise FormatError(f"{path} is not a regular file; give a file")
         yield
     except (MatPhaseError, MemoryError):
         raise

@@ -3,15 +3,17 @@
 A store is a folder, or a ZIP file. A path may go on behind either: scan.zarr.zip/labels/phases.
 """
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from matphase.support.errors import FormatError, OutputError
+from matphase.support.files import STORE_FILES
+from matphase.support.manifest import content_of, foreign
 
 SUFFIX = ".zarr"
 
-_METADATA = ("zarr.json", ".zgroup", ".zarray")
 _ZIPPED = (SUFFIX, ".zip", ".ozx")
 
 OmeVersion: TypeAlias = Literal["0.4", "0.5"]
@@ -23,25 +25,35 @@ def is_store(path: Path) -> bool:
     return path.suffix.lower() == SUFFIX or has_metadata(path)
 
 
+_METADATA = r"zarr\.json|\.zgroup|\.zarray|\.zattrs|\.zmetadata"
+_CHUNK = r"c|(c/)?\d+([./]\d+)*"
+_OWN = re.compile(rf"(\d+/)?({_METADATA}|{_CHUNK})(\.[0-9a-f]+\.partial)?")
+"""Files of an image with its levels, or of an array, and what a kill leaves of them."""
+
+
 def check_replaceable(path: Path) -> None:
-    """Refuse to replace a folder that is not a Zarr store.
+    """Refuse to replace a folder that is no Zarr image or array, or that holds anything else.
 
     Raises:
-        OutputError: the folder holds something else.
+        OutputError: it holds other files, or label images; the message names one.
     """
-    if path.is_dir() and any(path.iterdir()) and not has_metadata(path):
+    content = list(content_of(path))
+    if content and not has_metadata(path):
         raise OutputError(
             f"{path} is a folder but not a Zarr store, so it is not replaced; choose another name"
         )
+    for name in content:
+        if _OWN.fullmatch(name) is None or (path / name).is_symlink():
+            raise foreign(path, name)
 
 
 def has_metadata(path: Path) -> bool:
     """Tell whether a path, in a folder or in a ZIP file, is a Zarr array or group."""
     inside = zip_of(path)
     if inside is None:
-        return any((path / name).is_file() for name in _METADATA)
+        return any((path / name).is_file() for name in STORE_FILES)
     names = _names_in(inside[0])
-    return any(_joined(inside[1], name) in names for name in _METADATA)
+    return any(_joined(inside[1], name) in names for name in STORE_FILES)
 
 
 def children(path: Path) -> list[Path]:
@@ -73,7 +85,7 @@ def zip_of(path: Path) -> tuple[Path, str] | None:
         return None
     names = _names_in(file)
     tops = {name.partition("/")[0] for name in names}
-    root = "" if len(tops) != 1 or tops & set(_METADATA) else tops.pop()
+    root = "" if len(tops) != 1 or tops & set(STORE_FILES) else tops.pop()
     return file, _joined(root, path.relative_to(file).as_posix())
 
 

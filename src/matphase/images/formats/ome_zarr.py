@@ -34,6 +34,7 @@ from matphase.images.formats._reading import reading
 from matphase.images.formats._zarr_paths import children, has_metadata, listed, zip_of
 from matphase.images.voxel_size import converted, normalised_unit, spacing_along
 from matphase.support.errors import FormatError, InputError
+from matphase.support.records import MAX_JSON
 
 Multiscale: TypeAlias = Multiscale04 | Multiscale05
 
@@ -118,8 +119,25 @@ class _Array:
             return np.asarray(array[windows])
 
 
-class _WholeChunks(LocalStore):
-    """A store that refuses truncated Blosc chunks, since Blosc reads beyond their end."""
+class _RegularFiles(LocalStore):
+    """A store that refuses pipes and devices, which may never end, and huge metadata."""
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        path = self.root / key
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{key} is not a regular file")
+        if _is_metadata(key) and path.is_file() and path.stat().st_size > MAX_JSON:
+            raise ValueError(f"{key} is too large")
+        return await super().get(key, prototype, byte_range)
+
+
+class _WholeChunks(_RegularFiles):
+    """A store that also refuses truncated Blosc chunks, since Blosc reads beyond their end."""
 
     async def get(
         self,
@@ -128,15 +146,19 @@ class _WholeChunks(LocalStore):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         value = await super().get(key, prototype, byte_range)
-        metadata = key.startswith(".z") or key == "zarr.json"
-        if value is not None and byte_range is None and not metadata:
+        if value is not None and byte_range is None and not _is_metadata(key):
             head = value.as_numpy_array()[: _BLOSC_HEADER.size].tobytes()
             if len(head) < _BLOSC_HEADER.size or _BLOSC_HEADER.unpack(head)[0] > len(value):
                 raise ValueError(f"chunk {key} is truncated")
         return value
 
 
-def node_at(path: Path, store: type[LocalStore] = LocalStore) -> zarr.Array[Any] | zarr.Group:
+def _is_metadata(key: str) -> bool:
+    name = key.rpartition("/")[2]
+    return name.startswith(".z") or name == "zarr.json"
+
+
+def node_at(path: Path, store: type[LocalStore] = _RegularFiles) -> zarr.Array[Any] | zarr.Group:
     """Open the array or group at `path`, of either Zarr format, in a folder or a ZIP file."""
     with reading(path):
         inside = zip_of(path)
@@ -172,7 +194,7 @@ def _stored(
         array.shape,
         array.dtype.newbyteorder("="),
         array.chunks,
-        _WholeChunks if blosc else LocalStore,
+        _WholeChunks if blosc else _RegularFiles,
     )
     return Stored(source, str(name), axes, size, unit)
 

@@ -17,7 +17,7 @@ from matphase.images.formats._pyramid import (
     window_above,
     windows,
 )
-from matphase.images.formats._zarr_paths import OmeVersion
+from matphase.images.formats._zarr_paths import OmeVersion, check_replaceable
 from matphase.images.formats.ome_zarr import multiscale_of, node_at, open_node
 from matphase.images.volume import SLAB_BYTES, Volume
 from matphase.support.errors import InputError, OutputError
@@ -91,7 +91,9 @@ def save_label(
     version: OmeVersion = "0.4" if node.metadata.zarr_format == 2 else "0.5"
     source = {"source": {"image": "../../"}}
     try:
-        with atomic_write(path, overwrite=overwrite) as target:
+        with atomic_write(
+            path, overwrite=overwrite, replaces=check_replaceable, inside_store=True
+        ) as target:
             _write(target, volume, shapes, source, compress, version)
         _list_label(path, version)
     except OSError as error:
