@@ -254,8 +254,8 @@ class Grains(Noise):
             for part, length in zip(windows, (32, 64, 50), strict=True)
         ]
         sums = waves[0][:, None, None] + waves[1][:, None] + waves[2]
-        grey: NDArray[np.uint8] = (40 + 80 * np.digitize(sums, (-0.7, 0.5))).astype(np.uint8)
-        return grey
+        grey = 40 + 80 * np.digitize(sums, (-0.7, 0.5)) + (5 * sums).astype(np.int8)
+        return grey.astype(np.uint8)
 
 
 def grains(shape: tuple[int, int, int]) -> Volume:

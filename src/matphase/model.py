@@ -82,7 +82,8 @@ class MatPhase:
         preset: `quick`, `small`, `best` or `paper`.
         settings: all settings, instead of a preset; or a mapping of those that differ from it, such
             as {"ugsm": {"width": 32}}.
-        seed: random seed; the same seed and data give the same model.
+        seed: random seed; the same seed, data, settings and number of threads give the same model
+            on one machine.
     """
 
     def __init__(

@@ -12,9 +12,18 @@ from typing import Annotated, Any
 import pytest
 import typer
 
+import matphase as mp
 import matphase.images.formats
-from matphase.cli.common import Memory, Overwrite, Unit, VoxelSize, with_options
+from matphase.cli.common import (
+    Memory,
+    Overwrite,
+    Unit,
+    VoxelSize,
+    reports_errors,
+    with_options,
+)
 from matphase.support.errors import InputError
+from samples import striped
 
 VERBS = [
     "demo",
@@ -231,3 +240,80 @@ def test_debugging_shows_where_it_happened(
     assert result.exit_code == 1
     assert "Traceback" in result.stderr
     assert result.stderr.endswith("matphase: nothing.tif does not exist; check the path\n")
+
+
+# --- what fails outside of a command --------------------------------------------------------------
+
+
+def run_alone(
+    *words: str, memory: int | None = None, **how: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process, perhaps with so many bytes of address space."""
+
+    def limit() -> None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+    return subprocess.run(
+        [sys.executable, "-m", "matphase", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=None if memory is None else limit,
+        **how,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"]])
+def test_output_that_nobody_can_take_is_one_sentence(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run_alone(*words, stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits differ elsewhere")
+@pytest.mark.parametrize(
+    "megabytes", [150, 300, *(pytest.param(some, marks=pytest.mark.slow) for some in (600, 900))]
+)
+def test_memory_that_runs_out_during_imports_is_one_sentence(
+    model_folder: Path, megabytes: int, tmp_path: Path
+) -> None:
+    mp.save(tmp_path / "scan.tif", mp.Volume.from_array(striped(1, 48, 56).images))
+    words = ["predict", str(model_folder), "scan.tif", "--out", "out.tif"]
+    done = run_alone(*words, memory=megabytes * 10**6, cwd=tmp_path)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("matphase: out of memory; close other programs"), done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.tif"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        ImportError("libx.so: cannot allocate memory in static TLS block"),
+        RuntimeError("can't start new thread"),
+        SystemError("error return without exception set"),
+    ],
+)
+def test_what_libraries_say_when_memory_runs_out(error: Exception) -> None:
+    @reports_errors
+    def verb() -> None:
+        raise error
+
+    with pytest.raises(typer.Exit):
+        verb()
+
+
+def test_a_bug_is_not_hidden() -> None:
+    @reports_errors
+    def verb() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        verb()

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from killing import Killed, Killer
 
 import matphase as mp
 from matphase.learning import trainer as training
 from matphase.settings import Settings
+from matphase.support.device import arithmetic
 from matphase.support.errors import InputError
 from samples import Sample
 
@@ -208,5 +210,8 @@ def test_the_model_says_what_it_was_trained_on(
     training = config["training"]
     assert training["slices"] == 6
     assert training["images"] == 12
+    assert training["threads"] == torch.get_num_threads()
+    assert training["processes"] == 1
+    assert training["arithmetic"] == arithmetic("auto")
     assert sum(training["volume_fractions"].values()) == pytest.approx(1)
     assert 0 < training["label_smoothing"]["pixels_changed"] < 0.2

@@ -1,8 +1,10 @@
 """Predictions into files: what comes out, what is kept after a kill, and what is refused."""
 
+import itertools
 import json
 import os
 import pickle
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from power import watched_disk
 
 import matphase as mp
 from matphase.images.formats.ome_zarr_levels import chunks_within
@@ -450,6 +453,138 @@ def test_a_scale_that_changed_begins_anew_by_itself(
     )
     predicted(quick_folder, brighter, out, reporter=again)
     assert again.done == 0
+
+
+# --- damage, and power cuts -----------------------------------------------------------------------
+
+
+def stopped_when_ready(quick_folder: Path, volume: mp.Volume, out: Path) -> Path:
+    """A prediction that was stopped when only the names were missing; its working folder."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "publish", stop)
+        with pytest.raises(Interrupted):
+            predicted(quick_folder, volume, out)
+    return files.working_folder(out)
+
+
+DAMAGE = {
+    "empty": b"",
+    "cut": b'{"files": ["ou',
+    "another type": b"[]",
+    "null": b"null",
+    "wrong values": b'{"files": [3, null], "checksums": 1, "zarr_format": "x", "shape": [0]}',
+    "no text": b"\xff\x00\xfe",
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".ome.zarr"])
+@pytest.mark.parametrize("stage", ["half way", "ready"])
+def test_what_cannot_be_read_of_an_unfinished_prediction_is_not_finished(
+    quick_folder: Path,
+    volume: mp.Volume,
+    tmp_path: Path,
+    undisturbed: dict[str, bytes],
+    undisturbed_zarr: dict[str, bytes],
+    stage: str,
+    suffix: str,
+) -> None:
+    """Each JSON file of the working folder in turn, and all at once; with restart and without."""
+    begin = stopped if stage == "half way" else stopped_when_ready
+    expected = undisturbed if suffix == ".tif" else undisturbed_zarr
+    first = tmp_path / "first" / f"out{suffix}"
+    work = begin(quick_folder, volume, first)
+    found = sorted(path.relative_to(work) for path in work.rglob("*.json"))
+    kinds: dict[str, list[Path]] = {}
+    for path in found:
+        kinds.setdefault(path.name if "blocks" not in path.parts else "note", []).append(path)
+    assert {"run.json", "zarr.json", "note"} <= kinds.keys()
+    damage = itertools.cycle(DAMAGE.values())
+    for number, chosen in enumerate([*kinds.values(), found]):
+        for restart in (False, True):
+            out = tmp_path / f"{number}{restart}" / f"out{suffix}"
+            shutil.copytree(first.parent, out.parent)
+            for path in chosen:
+                (files.working_folder(out) / path).write_bytes(next(damage))
+            predicted(quick_folder, volume, out, restart=restart)
+            assert contents(out.parent) == expected, chosen[0]
+            shutil.rmtree(out.parent)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("name", ["run.json", "record.json", "maps-0", "", "files"])
+def test_something_else_in_place_of_a_part_of_an_unfinished_prediction(
+    quick_folder: Path,
+    volume: mp.Volume,
+    tmp_path: Path,
+    undisturbed: dict[str, bytes],
+    name: str,
+    restart: bool,
+) -> None:
+    out = tmp_path / "out.tif"
+    work = stopped_when_ready(quick_folder, volume, out)
+    place = work / name
+    if name.endswith("json"):
+        place.unlink()
+        place.mkdir()
+    elif name == "maps-0":
+        (maps,) = work.glob("maps-*")
+        shutil.rmtree(maps)
+        maps.write_bytes(b"?")
+    else:
+        shutil.rmtree(place)
+        place.write_bytes(b"?")
+    predicted(quick_folder, volume, out, restart=restart)
+    assert contents(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".ome.zarr"])
+@pytest.mark.parametrize("last", [None, 3])
+@pytest.mark.parametrize(
+    ("where", "call"),
+    [
+        ("matphase.prediction.store.write_json", 4),
+        ("matphase.prediction.run.write_record", 1),
+        ("matphase.prediction.run.publish", 1),
+        ("matphase.prediction.files.replace", 2),
+        ("matphase.prediction.run.remove_working_folder", 1),
+    ],
+)
+def test_a_power_cut_costs_only_time(
+    quick_folder: Path,
+    volume: mp.Volume,
+    tmp_path: Path,
+    undisturbed: dict[str, bytes],
+    undisturbed_zarr: dict[str, bytes],
+    where: str,
+    call: int,
+    last: int | None,
+    suffix: str,
+) -> None:
+    """Whatever was not on the disk when it came, all of it or what was written last."""
+    out, calls = tmp_path / f"out{suffix}", []
+    real = pkgutil.resolve_name(where)
+
+    def cutting(*args: Any, **kwargs: Any) -> Any:
+        calls.append(where)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    holder, name = where.rsplit(".", 1)
+    with watched_disk(tmp_path) as disk, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pkgutil.resolve_name(holder), name, cutting)
+        with pytest.raises(Interrupted):
+            predicted(quick_folder, volume, out)
+        if name == "write_json":
+            assert disk.lost(tmp_path), "blocks are not put on the disk one by one"
+        disk.cut(tmp_path, last)
+    predicted(quick_folder, volume, out)
+    assert contents(tmp_path) == (undisturbed if suffix == ".tif" else undisturbed_zarr)
 
 
 # --- OME-Zarr, which is written where it will lie -------------------------------------------------

@@ -5,12 +5,14 @@ Heavy libraries are imported inside the commands, so that --help answers at once
 
 import io
 import sys
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from matphase.cli import align, demo, evaluate, info, measure, predict, reproduce, simulate, train
+from matphase.cli.common import run
 from matphase.support import interrupts
 
 
@@ -55,4 +57,4 @@ def main() -> None:
             # a character that the terminal cannot show must not stop the program
             stream.reconfigure(errors="backslashreplace")
     interrupts.install()
-    app(prog_name="matphase")
+    run(partial(app, prog_name="matphase"))

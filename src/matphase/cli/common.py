@@ -3,10 +3,11 @@
 import functools
 import os
 import re
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
@@ -75,7 +76,11 @@ Set = Annotated[
 _ARGUMENT = re.compile(r"(?<![\w.-])([a-z_]+)=(?:True\b|'([^']+)'|(?=[\s,;.)]|$))")
 """An argument as in Python: `overwrite=True`, `memory='4GB'`, or `voxel_size=` without a value."""
 
-_LACKS_MEMORY = re.compile("out of memory|can't allocate memory")
+_LACKS_MEMORY = re.compile(
+    "out of memory|(can't|[cC]annot) allocate memory|failed to map segment|can't start new thread|"
+    "error return without exception set"
+)
+"""What libraries say when memory runs out, also while they are imported."""
 
 
 def reports_errors(verb: Callable[P, R]) -> Callable[P, R]:
@@ -93,7 +98,7 @@ def reports_errors(verb: Callable[P, R]) -> Callable[P, R]:
         except EndedElsewhere as error:
             # another process has already printed why
             raise typer.Exit(0) from error
-        except (MatPhaseError, OSError, MemoryError, RuntimeError, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt) as error:
             message = _message(error)
             if message is None:
                 raise
@@ -104,6 +109,28 @@ def reports_errors(verb: Callable[P, R]) -> Callable[P, R]:
         raise typer.Exit(1)
 
     return wrapped
+
+
+def run(app: Callable[[], None]) -> None:
+    """Run the command line: also what fails outside of a command ends in one line.
+
+    This is output that nobody can take, as on a full disk, and memory that runs out early.
+    """
+    try:
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:  # it was closed
+                sys.stdout.flush()
+    except Exception as error:
+        message = _message(error)
+        if message is None:
+            raise
+        with suppress(OSError):
+            typer.echo(f"matphase: {message}", err=True)
+        # what is still in the buffer cannot be written, and Python would say so once more
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the end
+        sys.exit(1)
 
 
 @contextmanager
@@ -166,7 +193,6 @@ def _message(error: BaseException) -> str | None:
         case OSError():
             where = f" {error.filename}" if error.filename else ""
             return f"cannot read or write{where}: {reason(error)}; check the path and the disk"
-    # torch raises RuntimeError when memory runs out
     if isinstance(error, MemoryError) or _LACKS_MEMORY.search(str(error)):
         return (
             "out of memory; close other programs, or give predict a smaller --memory "

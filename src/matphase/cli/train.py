@@ -123,7 +123,11 @@ def train(
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted training.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an interrupted training; with as many threads it gives the same model.",
+        ),
     ] = False,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Folder for TensorBoard logs (extra `tracking`).")

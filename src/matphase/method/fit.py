@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -31,6 +32,7 @@ from matphase.method.results import GlobalStack
 from matphase.method.ugsm import NetworkSegmenter
 from matphase.networks import registry
 from matphase.settings import CalibrationSettings, Settings
+from matphase.support.device import arithmetic
 from matphase.support.errors import InputError
 from matphase.support.scratch import Stack
 
@@ -65,7 +67,13 @@ def fit_model(
     stage = Stage(settings, run)
     pool, changes = annotated.prepared(settings.data)
     pool.require_every_phase("the training labels, smoothed,")
-    record = _training_record(annotated, pool, changes)
+    # the last bits of weights depend on all three
+    record = {
+        **_training_record(annotated, pool, changes),
+        "threads": torch.get_num_threads(),
+        "processes": run.team.size,
+        "arithmetic": arithmetic(settings.precision),
+    }
     first = None
     if settings.align.after:
         first = stage.fit_segmenter(pool, name="ugsm_before_alignment", share=settings.align.after)

@@ -50,6 +50,7 @@ from matphase.prediction.store import (
     open_store,
 )
 from matphase.support.device import arithmetic
+from matphase.support.durable import sync
 from matphase.support.errors import InputError, Interrupted, MatPhaseError, OutputError
 from matphase.support.files import reason, remove
 from matphase.support.progress import Reporter
@@ -198,6 +199,8 @@ def predict_to_files(
                     notes = _compute(Job(volume, task, store), blocks, kept, chosen, reporter)
                     store = store.seal()
                     store.finish()
+                    # from here on nothing is checked again
+                    sync(store.room)
                     write_record(out, _record(model, volume, folder, notes, layers, out))
                 publish(out, store.room)
             except BaseException:

@@ -24,7 +24,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -48,7 +48,7 @@ from matphase.prediction.files import (
 )
 from matphase.prediction.maps import Layer
 from matphase.support.errors import OutputError
-from matphase.support.files import nearest_folder, remove
+from matphase.support.files import atomic_write, nearest_folder, remove
 from matphase.support.records import json_or_none, json_text, read_json
 
 MAPS = "maps-"
@@ -234,13 +234,29 @@ def open_store(
     folder = working_folder(labels)
     store = FileStore(_new_folder(folder), labels, tuple(layers), phases)
     run = json.loads(json.dumps(run))
-    if folder.exists():
+    shape = volume.shape
+
+    def create(path: Path, layer: Layer) -> None:
+        ome_zarr_levels.create_image(
+            path,
+            volume,
+            layer.kind.stored_dtype(phases),
+            chunks=ome_zarr_levels.chunks_within(shape, tuple(block[-len(shape) :])),
+            labels=layer.kind.content != "number",
+            pyramid=is_zarr(labels),
+        )
+
+    if not folder.is_dir():
+        remove(folder)  # a file of that name
+    else:
         found = json_or_none(folder / RUN)  # none after a kill at the start
         # folders without notes were made by a process that kept writing after its maps were renamed
         known = [one for one in folder.glob(f"{MAPS}*") if (one / NOTES).is_dir()]
         if found == run and known:
             known[0].replace(store.folder)
-            return store
+            if _described_anew(store, create):
+                return store
+            found = None
         if found not in (None, run):
             others = found if isinstance(found, dict) else {}
             differs = [name for name in run if others.get(name) != run[name]]
@@ -249,23 +265,40 @@ def open_store(
                 "repeat the call that started it, or start from the beginning (restart=True)"
             )
         remove_working_folder(labels)
-    shape = volume.shape
     try:
         (store.folder / NOTES).mkdir(parents=True)
         for layer in layers:
-            ome_zarr_levels.create_image(
-                store.image(layer),
-                volume,
-                layer.kind.stored_dtype(phases),
-                chunks=ome_zarr_levels.chunks_within(shape, tuple(block[-len(shape) :])),
-                labels=layer.kind.content != "number",
-                pyramid=is_zarr(labels),
-            )
-        write_json(folder / RUN, run)
+            create(store.image(layer), layer)
+        with atomic_write(folder / RUN) as beside:
+            beside.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", "utf-8")
     except BaseException:
         remove_working_folder(labels)
         raise
     return store
+
+
+def _described_anew(store: FileStore, create: Callable[[Path, Layer], None]) -> bool:
+    """Write the descriptions of all images again, since only chunks have checksums.
+
+    Returns:
+        False: something else lies where a description belongs.
+    """
+    fresh = _new_folder(store.folder.parent)
+    try:
+        for layer in store.layers:
+            image = store.image(layer)
+            if not image.exists():
+                continue  # published already
+            create(fresh / image.name, layer)
+            for path in (fresh / image.name).rglob("*.json"):
+                place = image / path.relative_to(fresh / image.name)
+                place.parent.mkdir(exist_ok=True)
+                path.replace(place)
+    except OSError:
+        return False
+    finally:
+        remove(fresh)
+    return True
 
 
 def check_disk(folder: Path, needed: int) -> None:
@@ -289,7 +322,11 @@ def check_disk(folder: Path, needed: int) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file that appears only when it is complete."""
+    """Write a JSON file that a process which is killed leaves complete or not at all.
+
+    After a power cut it may be empty, or say of other files what never reached the disk; notes are
+    therefore trusted only after the arrays that they stand for have been summed.
+    """
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     beside.write_text(json_text(content), "utf-8")
     beside.replace(path)

@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from glob import has_magic
 from pathlib import Path
 
+from matphase.support.durable import rename, sync
 from matphase.support.errors import OutputError
 from matphase.support.rooms import retire, working_room
 from matphase.support.text import one_line
@@ -208,9 +209,10 @@ def replace(source: Path, target: Path, replaces: OwnFolder | None = None) -> No
         OSError: it cannot be moved.
     """
     if not os.path.lexists(target) or (source.is_file() and not target.is_dir()):
-        source.replace(target)
+        rename(source, target)
         return
     # a folder cannot be replaced in one step
+    sync(source)
     with working_room(target.absolute().parent) as room:
         retired = retire(target, room)
         if retired.is_dir() and not retired.is_symlink():
@@ -218,7 +220,7 @@ def replace(source: Path, target: Path, replaces: OwnFolder | None = None) -> No
                 _check_folder(retired, replaces)
             except OutputError as error:
                 raise OutputError(str(error).replace(str(retired), str(target))) from error
-        source.replace(target)
+        rename(source, target)
 
 
 @contextmanager
