@@ -37,19 +37,20 @@ from matphase.method import model_folder, scaling
 from matphase.method.align import align
 from matphase.method.fit import align_labels
 from matphase.method.model import Model
-from matphase.method.ugsm import NetworkSegmenter
+from matphase.method.passes import Passes
 from matphase.model import MatPhase, load
 from matphase.reproduce.conditions import claim
 from matphase.reproduce.engine import result_of, results_of, run
 from matphase.reproduce.machine import facts
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.results import RESULT, read_json, write_json
+from matphase.reproduce.results import read_json, write_result
 from matphase.reproduce.scoring import scores_by_truth
 from matphase.scores.metrics.checks import scored_pixels
 from matphase.scores.metrics.confusion import confusion_matrix, mean_iou
 from matphase.settings import AlignSettings
 from matphase.support.checked import merged
 from matphase.support.files import remove
+from matphase.support.records import write_json
 from matphase.support.scratch import as_array
 from matphase.virtual import VirtualElectrode
 from matphase.virtual.recipes import Recipe
@@ -255,7 +256,7 @@ def take_over(jobs: list[Job], known: Results, out: Path) -> None:
             if one["seed"] == job.seed
         }
         if len(found) == len(job.names) and result_of(job, out) is None:
-            write_json(out / job.place / RESULT, {"built_on": None, "models": found})
+            write_result(out / job.place, {"built_on": None, "models": found})
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -329,7 +330,7 @@ def trained(folder: Path, train: Callable[[Path], MatPhase]) -> tuple[MatPhase, 
     # a training that went on, or that a GPU did, says nothing about the time that a CPU takes
     seconds = time.process_time() - began if whole and here["gpu"] is None else None
     fit = {"cpu_seconds": seconds, "machine": here}
-    write_json(record, fit)
+    write_json(record, fit, overwrite=True)
     model.save(folder)
     remove(unfinished)
     return model, fit
@@ -373,7 +374,8 @@ def answers(
     model: Model, volumes: dict[str, Volume], chosen: NDArray[np.int64], seed: int
 ) -> tuple[dict[str, Answer], float]:
     """Answers of UGSM and of the whole for some slices, and the share of uncertain pixels."""
-    maps = model.answer(pool_of(model, volumes, "measured", chosen).images[:], seed=seed)
+    images = pool_of(model, volumes, "measured", chosen).images[:]
+    maps = model.answer(images, Passes(seed=seed))
     found = {
         who: (maps[f"{kind}labels"], np.moveaxis(maps[f"{kind}probabilities"], 0, 1))
         for who, kind in (("ugsm", "global_"), ("whole", ""))
@@ -386,7 +388,6 @@ def of_alignment(model: Model, volumes: dict[str, Volume], split: Split) -> dict
     settings = model.settings
     if not settings.align.after or settings.align.size > AlignSettings().size:
         return {}
-    assert isinstance(model.segmenter, NetworkSegmenter)
     pool = pool_of(model, volumes, "measured", split.train)
     exact = labels_of(volumes["exact"], split.train)
     moved = align_labels(pool, model.segmenter, settings, Run(model.seed, settings.precision))

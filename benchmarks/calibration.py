@@ -122,8 +122,8 @@ def guarantee(
     """The guarantee that validation slices give, as `calibrator.fit` makes it."""
     where = known != IGNORE_INDEX
     return conformal.fit(
-        probabilities.max(axis=1)[where],
-        (labels != known)[where],
+        [(probabilities.max(axis=1)[where], (labels != known)[where])],
+        int(where.sum()),
         conformal.block_pixels(known.shape, settings),
         settings,
     )

@@ -27,8 +27,10 @@ from common import publish
 from numpy.typing import NDArray
 
 from matphase.learning.trainer import Run
-from matphase.method import deferral, scaling
+from matphase.method import deferral, hcl, hcl_idk, local, scaling
 from matphase.method.aggregate import aggregate
+from matphase.method.fit import fold_numbers
+from matphase.method.model import Segmenter
 from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
 from matphase.networks.idk import IDKClassifier
 from matphase.reproduce.conditions import claim, source_of
@@ -99,9 +101,9 @@ def rows(protocol: Protocol, out: Path, case: Case, _: Path) -> dict[str, Any]:
     seed, settings = case.seed, protocol.settings
     data = split_data(source_of(protocol, None, seed, out), "blocked", seed, protocol)
     folder = out / f"seed{seed}"
-    stages = Stages(data, settings, Run(seed, settings.precision, folder))
-    network = stages.fit_network()
-    known = stages.predict(network)[0]
+    stages = Stages(settings, Run(seed, settings.precision, folder), data)
+    segmenter = stages.fit_segmenter(data.pool)
+    known = stages.predict(segmenter)[0]
     found: dict[str, Any] = {"rows": {}, "scaled": {}, "equal_share": {}, "local": {}}
     found["rows"]["UGSM"] = counts((known.labels, known.probabilities), data, protocol)
     fusions: tuple[Literal["replace", "soft"], ...] = ("replace", "soft")
@@ -112,7 +114,7 @@ def rows(protocol: Protocol, out: Path, case: Case, _: Path) -> dict[str, Any]:
             settings=settings.updated({"idk": {"folds": folds, "target": "gain"}}),
             run=Run(seed, settings.precision, folder / learning.replace("-", "_")),
         )
-        learned, tested, truth, chooser = fitted(part, known, network)
+        learned, tested, truth, chooser = fitted(part, known, segmenter)
         if learning == "in-sample":
             alone = scaling.fit(learned.known.probabilities, truth, "vector", seed)
             answer = alone.answer(known.labels, known.probabilities)
@@ -136,7 +138,7 @@ def rows(protocol: Protocol, out: Path, case: Case, _: Path) -> dict[str, Any]:
 
 
 def fitted(
-    stages: Stages, known: GlobalPrediction, network: Any
+    stages: Stages, known: GlobalPrediction, segmenter: Segmenter
 ) -> tuple[Asked, Asked, NDArray[np.uint8], IDKClassifier]:
     """Train the local parts.
 
@@ -144,12 +146,23 @@ def fitted(
         both answers on the slices that the deferral classifier learns from, and on the test
         slices; the labels of the former; and the classifier.
     """
-    chosen, learned = stages.training_predictions(network)
+    pool, settings, stage_run = stages.data.pool, stages.settings, stages.run
+    chosen, learned = stages.training_predictions(pool, segmenter)
     classifier, split = stages.fit_idk(chosen, learned)
-    answerer = stages.fit_local(chosen, learned, split)
-    chooser, where, said = stages.fit_deferral(chosen, learned, split, answerer)
-    there = stages.predict_local(answerer, known, stages.partition(classifier, known))
-    before, tested = Asked(learned, where, said), Asked(known, there.asked, there.local)
+    data = stages.local_pool(chosen, learned, split)
+    answerer = local.kind(settings).fit(data, settings, stage_run)
+    folds = fold_numbers(pool, chosen, max(1, settings.idk.folds))
+    answers = list(hcl.training_answers(data, answerer, folds, settings, stage_run))
+    chooser = deferral.fit(learned, answers, chosen.labels, settings.idk, stage_run)
+    asked = Partition(np.concatenate([one.idk for one, _ in answers]), split.score)
+    said = LocalPrediction(
+        np.concatenate([one.labels for _, one in answers]),
+        np.concatenate([one.probabilities for _, one in answers]),
+    )
+    parts = (as_array(part) for part in (learned.labels, learned.logits, learned.entropy))
+    before = Asked(GlobalPrediction(*parts), asked, said)
+    there = stages.predict_local(answerer, known, hcl_idk.predict(classifier, known, settings.idk))
+    tested = Asked(known, there.asked, there.local)
     return before, tested, as_array(chosen.labels), chooser
 
 

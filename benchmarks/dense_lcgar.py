@@ -23,7 +23,7 @@ from matphase.networks import cost
 from matphase.networks.dense_lcgar import costs
 from matphase.reproduce.page import grid
 from matphase.reproduce.timing import median_seconds
-from matphase.settings import LCGARSettings
+from matphase.settings import LCGARSettings, Settings
 from matphase.support.device import running
 
 ROUNDS = 3
@@ -53,7 +53,7 @@ def main() -> None:
 
 def operations(h: int) -> dict[str, float]:
     """Multiply-accumulates a pixel where every pixel is asked for."""
-    settings = LCGARSettings(h=h)
+    settings = Settings(lcgar=LCGARSettings(h=h))
     patch, logits = torch.zeros(1, 4, h, h), torch.zeros(1, 3)
     counted = costs(LCGARSettings(h=h, padding="image"), 3, HEIGHT, WIDTH)
     pixels = HEIGHT * WIDTH
@@ -74,14 +74,15 @@ def measure(h: int, share: float) -> dict[str, float]:
     known = GlobalPrediction(logits.argmax(1).astype(np.uint8), logits, images)
     partition = Partition(rng.random(images.shape) < share, images)
     stack = images[:, np.newaxis]
-    paper, image = LCGARSettings(h=h), LCGARSettings(h=h, padding="image")
-    networks = {settings.padding: lcgar.build(3, settings) for settings in (paper, image)}
+    paper = Settings(lcgar=LCGARSettings(h=h))
+    image = Settings(lcgar=LCGARSettings(h=h, padding="image"))
+    networks = {settings.lcgar.padding: lcgar.build(3, settings) for settings in (paper, image)}
 
-    def predicted(settings: LCGARSettings) -> LocalPrediction:
-        return lcgar.predict(networks[settings.padding], stack, known, partition, settings)
+    def predicted(settings: Settings) -> LocalPrediction:
+        return lcgar.predict(networks[settings.lcgar.padding], stack, known, partition, settings)
 
     def one_by_one() -> LocalPrediction:
-        inputs = lcgar.LocalInputs.of(stack, known, partition, image)
+        inputs = lcgar.LocalInputs.of(stack, known, partition, image.lcgar)
         with running(networks["image"], "auto"):
             batches = inputs.batches(np.nonzero(partition.idk), lcgar.PATCHES_PER_PASS)
             answers = [networks["image"](*batch).float().softmax(1).numpy() for batch in batches]

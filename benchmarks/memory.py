@@ -4,13 +4,15 @@
     python benchmarks/memory.py training OUT [--quick]
 
 OUT keeps the result of each case; a run that was stopped goes on. The part training is described in
-training_memory.py. Prediction has two tables, each case in a process of its own, on one thread,
+training_memory.py. Prediction has three tables, each case in a process of its own, on one thread,
 with random weights. First several networks, volumes and limits, with voxels that are drawn as they
 are read, so that no file takes memory; the peak counts from after one small prediction, which loads
 libraries and weights, and from after the grey scale was measured. Then cubes of .1, 1 and 8 billion
 voxels as OME-Zarr files, of which a few blocks are predicted into a store as `matphase predict`
 does; the peak counts from after the small prediction, grey scale and all. Peaks are of resident
-memory; Linux only. Writes benchmarks/results/memory.json and .md.
+memory. Last, over 20,000 small blocks of a tiny network, in the number format that this machine
+prefers, the anonymous memory (what the process allocated, without files) after so many blocks.
+Linux only. Writes benchmarks/results/memory.json and .md.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,7 @@ from numpy.typing import NDArray
 from matphase.images import formats
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
-from matphase.images.tiles import Maps, Tile
+from matphase.images.tiles import Maps, Tile, least_core, window_side
 from matphase.images.volume import Volume
 from matphase.method.calibrator import Calibrator
 from matphase.method.fit import segmenter_of
@@ -48,19 +51,20 @@ from matphase.prediction.blocks import (
     task_of,
 )
 from matphase.prediction.maps import written_layers
-from matphase.prediction.run import Job, predict_block
-from matphase.prediction.store import open_store
+from matphase.prediction.run import Crew, Job, one_by_one, predict_block, predict_to_files
+from matphase.prediction.store import Note, open_store
 from matphase.reproduce.engine import Case, run
 from matphase.reproduce.page import grid
 from matphase.settings import Settings
+from matphase.support.progress import Silent
 
 CASES = [
     # slices, side, width, T, samples kept, limit in MB
     (256, 256, 16, 2, False, 150),
-    (2, 512, 16, 2, False, 100),
-    (2, 512, 16, 8, True, 100),
+    (2, 512, 16, 2, False, 200),
+    (2, 512, 16, 8, True, 200),
     (2, 512, 16, 2, False, 400),
-    (2, 512, 32, 2, False, 300),
+    (2, 512, 32, 2, False, 400),
 ]
 BLOCKS = 2
 SIDES = (464, 1000, 2000)
@@ -68,6 +72,9 @@ SIDES = (464, 1000, 2000)
 LIMIT = 2000
 """Of memory for the cubes, in MB."""
 BLOCKS_OF_CUBE = 2
+SIDE_OF_MANY = 71
+"""Blocks along y and x, in each of four slices: 20,164 together."""
+COUNTED_AFTER = (100, 300, 1000, 3000, 10_000, 20_000)
 UNCERTAIN_SHARE = 0.1
 """About so many of the pixels are uncertain, as with a trained model."""
 
@@ -96,11 +103,10 @@ class Noise:
         return rng.integers(0, 255, shape, np.uint8)
 
 
-def model_of(width: int, samples: int) -> Model:
+def model_of(width: int, samples: int, depth: int = 4, precision: str = "float32") -> Model:
     """A model with random weights."""
-    settings = Settings.from_mapping(
-        {"ugsm": {"width": width, "samples": samples}, "precision": "float32"}
-    )
+    unet = {"width": width, "depth": depth, "samples": samples}
+    settings = Settings.from_mapping({"ugsm": unet, "precision": precision})
     torch.manual_seed(0)
     phases = PhaseTable.from_names(["pore", "carbon", "nickel"])
     network = registry.segmenter("mcd_unet", 1, len(phases), settings.ugsm).eval()
@@ -166,7 +172,7 @@ def limited(case: list[Any]) -> dict[str, Any]:
 def cube(case: list[Any]) -> dict[str, Any]:
     """Predict some blocks, spread over a file, into a store."""
     path, side = Path(case[0]), case[1]
-    model = warmed(model_of(16, 4), grains(64))
+    model = warmed(model_of(16, 4), grains((64, 64, 64)))
     before = begun()
     volume = formats.open(path)
     assert volume.shape == (side, side, side)
@@ -202,6 +208,41 @@ def cube(case: list[Any]) -> dict[str, Any]:
     }
 
 
+def many(_case: Any) -> dict[str, Any]:
+    """Predict many small blocks into files, and say what memory they left behind."""
+    model = model_of(4, 1, depth=1, precision="auto")
+    side = least_core(model.halo)
+    volume = grains((4, SIDE_OF_MANY * side, SIDE_OF_MANY * side))
+    model = warmed(model, volume)
+    window = window_side(side, volume.shape[1], model.halo)
+    limit = model.pass_bytes(window, window) + window**2 * model.pixel_bytes(0)
+    task = task_of(model, volume, memory=limit)
+    after: dict[int, float] = {}
+    kinds: set[int] = set()
+
+    def crew(job: Job, todo: Sequence[Tile]) -> Iterator[tuple[Tile, Note]]:
+        counted: Crew = one_by_one(model)
+        for number, (block, note) in enumerate(counted(job, todo), start=1):
+            kinds.add(note["masks"]["idk"])
+            if number in COUNTED_AFTER:
+                after[number] = memory("RssAnon") / 1e6
+            yield block, note
+
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as room:
+        out = Path(room) / "out.tif"
+        predict_to_files(model, volume, task, out, crew=crew, reporter=Silent())
+    blocks = blocks_of(model, volume, task)
+    return {
+        "blocks": len(blocks),
+        "block": list(blocks[0].shape),
+        "limit_mb": limit / 1e6,
+        "numbers_of_uncertain_voxels": len(kinds),
+        "anonymous_mb": after,
+        "seconds": time.monotonic() - began,
+    }
+
+
 @dataclass(frozen=True)
 class Grains(Noise):
     """A pattern of round grains that repeats; it packs well."""
@@ -217,9 +258,9 @@ class Grains(Noise):
         return grey
 
 
-def grains(side: int) -> Volume:
-    """A cube of them."""
-    return Volume.from_array(Grains((side, side, side), 32), "zyx", (0.1, 0.1, 0.1), "um", "cube")
+def grains(shape: tuple[int, int, int]) -> Volume:
+    """A volume of them."""
+    return Volume.from_array(Grains(shape, 32), "zyx", (0.1, 0.1, 0.1), "um", "grains")
 
 
 # --- cases in processes of their own, undisturbed by what others left in memory ------------------
@@ -236,8 +277,13 @@ def measured_cube(case: Case, folder: Path) -> dict[str, Any]:
     side = int(case.condition)
     with tempfile.TemporaryDirectory(dir=folder) as room:
         path = Path(room) / "cube.ome.zarr"
-        formats.save(path, grains(side))
+        formats.save(path, grains((side,) * 3))
         return {"found": in_a_process(__file__, "cube", json.dumps([str(path), side]))}
+
+
+def measured_many(_case: Case, _: Path) -> dict[str, Any]:
+    """Measure many blocks in a process of its own."""
+    return {"found": in_a_process(__file__, "many", "null")}
 
 
 def table_of_limits(results: list[dict[str, Any]]) -> str:
@@ -281,18 +327,30 @@ def table_of_cubes(results: list[dict[str, Any]]) -> str:
     return grid([*header, "all of it", "grey scale", "peak added"], rows)
 
 
+def table_of_many(found: dict[str, Any]) -> str:
+    """Memory over many blocks."""
+    counts = found["anonymous_mb"]
+    rows = [["anonymous memory", *(f"{amount:.0f} MB" for amount in counts.values())]]
+    return grid(["after blocks", *(f"{int(number):,}" for number in counts)], rows)
+
+
 def report(content: dict[str, Any]) -> str:
-    """Both tables."""
+    """All tables."""
+    many = content["many"][0]
     return (
         f"# Memory of predictions\n\n{table_of_limits(content['limits'])}\n\n"
         f"Cubes, width 16, T = 4, a limit of {LIMIT} MB, one thread:\n\n"
-        f"{table_of_cubes(content['cubes'])}"
+        f"{table_of_cubes(content['cubes'])}\n\n"
+        f"{many['blocks']:,} blocks of {' x '.join(map(str, many['block']))} voxels, width 4, "
+        f"depth 1, a limit of {many['limit_mb']:.1f} MB; {many['numbers_of_uncertain_voxels']} "
+        f"different numbers of uncertain voxels, {many['seconds'] / 60:.0f} minutes:\n\n"
+        f"{table_of_many(many)}"
     )
 
 
 def main() -> None:
     """Measure what is missing, and write results/memory.{json,md}, or those of trainings."""
-    parts = {"limited": limited, "cube": cube, "train": training_memory.train}
+    parts = {"limited": limited, "cube": cube, "many": many, "train": training_memory.train}
     if len(sys.argv) == 3 and sys.argv[1] in parts:
         if sys.argv[1] != "train":
             torch.set_num_threads(1)
@@ -313,6 +371,7 @@ def main() -> None:
         for name, cases, compute in (
             ("limits", limits, measured_limit),
             ("cubes", cubes, measured_cube),
+            ("many", [Case("20,000 blocks")], measured_many),
         )
     }
     publish("memory", content, report(content))

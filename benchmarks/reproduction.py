@@ -22,7 +22,7 @@ from common import RESULTS
 from matphase.reproduce.conditions import claim
 from matphase.reproduce.engine import results_of
 from matphase.reproduce.protocol import Protocol
-from matphase.reproduce.results import RESULT, read_json, result_at, write_json
+from matphase.reproduce.results import RESULT, read_json, result_at, write_result
 from matphase.reproduce.run import reproduce_targets, write_targets
 from matphase.reproduce.table_rows import TABLES, TARGETS, TRUST, units_of
 
@@ -75,7 +75,7 @@ def take_over(file: Path, out: Path, protocol: Protocol) -> None:
         return
     for place, result in content["units"].items():
         if result_at(out / place) is None:
-            write_json(out / place / RESULT, result)
+            write_result(out / place, result)
 
 
 def save(file: Path, out: Path, protocol: Protocol) -> None:

@@ -23,7 +23,7 @@ from matphase.networks.dropout import random_mask
 from matphase.networks.unet import UNet
 from matphase.reproduce.page import grid
 from matphase.reproduce.timing import median_seconds
-from matphase.settings import LCGARSettings
+from matphase.settings import Settings
 from matphase.support.device import running
 
 ROUNDS = 7
@@ -87,9 +87,9 @@ def local_model() -> dict[str, float]:
     idk = rng.random(images.shape) < 0.2
     known = GlobalPrediction(logits.argmax(1).astype(np.uint8), logits, images)
     partition, stack = Partition(idk, images), images[:, np.newaxis]
-    settings = LCGARSettings()
+    settings = Settings()
     network = lcgar.build(3, settings)
-    inputs = lcgar.LocalInputs.of(stack, known, partition, settings)
+    inputs = lcgar.LocalInputs.of(stack, known, partition, settings.lcgar)
     ready = list(inputs.batches(np.nonzero(idk), lcgar.PATCHES_PER_PASS))
 
     def alone() -> None:

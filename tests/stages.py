@@ -5,7 +5,13 @@ from numpy.typing import NDArray
 
 from matphase.images.phases import PhaseTable
 from matphase.learning.training_pool import Pool
-from matphase.method.results import GlobalPrediction, GlobalStack, Partition, PartitionStack
+from matphase.method.results import (
+    GlobalPrediction,
+    GlobalStack,
+    LocalPool,
+    Partition,
+    PartitionStack,
+)
 
 PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))
 
@@ -18,11 +24,13 @@ def pool_of(
     return Pool(images.astype(np.float32), labels, np.arange(len(labels)), phases)
 
 
-def stack_of(known: GlobalPrediction) -> GlobalStack:
-    """A prediction of several slices as the stages read it, slice by slice."""
-    return GlobalStack(known.labels, known.logits, known.entropy)
-
-
-def split_of(partition: Partition) -> PartitionStack:
-    """A partition of several slices as the stages read it, slice by slice."""
-    return PartitionStack(partition.idk, partition.score)
+def local_pool(
+    images: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    known: GlobalPrediction,
+    partition: Partition,
+) -> LocalPool:
+    """What a local network learns from, all phases with the same weight."""
+    weights = np.ones(known.logits.shape[1], np.float32)
+    pool = pool_of(images, labels)
+    return LocalPool(pool, GlobalStack.of(known), PartitionStack.of(partition), weights)

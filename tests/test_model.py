@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import matphase as mp
 from matphase.images.phases import PhaseTable, as_phase_table
 from matphase.method import model_folder
+from matphase.scores.evaluation import score_row
 from matphase.settings import Settings
 from matphase.support.errors import FormatError, InputError, Interrupted
 from matphase.support.progress import Silent
+from matphase.support.warning import MatPhaseWarning
 from samples import Sample, striped
 
 NAMES = ["pore", "carbon", "nickel"]
@@ -145,8 +148,8 @@ def test_validation_is_checked_like_training(
     sample: Sample, tiny_settings: Settings, tmp_path: Path
 ) -> None:
     bad = sample.images[:1].copy()
-    bad[0, 0, 0] = np.nan
-    with pytest.raises(InputError, match="validation images has 1 NaN"):
+    bad[0, 0, 0] = np.inf
+    with pytest.raises(InputError, match="validation images has 1 infinite"):
         mp.MatPhase(settings=tiny_settings).fit(
             *(sample.images, sample.labels, NAMES), validation=(bad, sample.labels[:1])
         )
@@ -335,3 +338,59 @@ def test_slices_picked_from_a_stack_are_refused_where_several_are_seen(
         deep.fit(picked.images, picked.labels, NAMES)
     with pytest.raises(InputError, match="slices of validation images do not look like"):
         deep.fit(*(sample.images, sample.labels, NAMES), validation=(picked.images, picked.labels))
+
+
+def test_outside_of_the_mask_teaches_nothing(sample: Sample, tiny_settings: Settings) -> None:
+    """Neither its grey values nor its labels, in training, alignment and validation."""
+    settings = tiny_settings.updated(
+        {"align": {"after": 0.5}, "calibration": {"scaling": "vector"}}
+    )
+    inside = np.ones(sample.labels.shape, np.uint8)
+    inside[:, :, 40:] = 0
+    inside[:3, :10] = 0
+    made = []
+    for outside in (0.0, 500.0):
+        images = np.where(inside, sample.images, np.float32(outside))
+        labels = np.where(inside, sample.labels, np.uint8(outside > 0))
+        model = mp.MatPhase(settings=settings).fit(
+            *(images, labels, NAMES),
+            mask=inside,
+            validation=(images[:2], labels[:2]),
+            validation_mask=inside[:2],
+        )
+        aligned = model.align(images, labels, mask=inside)
+        assert (aligned.labels[inside == 0] == 255).all()
+        assert model.validation is not None
+        assert model.validation.confusion.sum() == inside[:2].sum()
+        made.append((model, aligned))
+    (one, first), (other, second) = made
+    for name, network in one._model.networks.items():
+        for key, tensor in network.state_dict().items():
+            assert torch.equal(tensor, other._model.networks[name].state_dict()[key]), (name, key)
+    assert one._model.record == other._model.record
+    assert one.scaling == other.scaling
+    np.testing.assert_array_equal(first.labels, second.labels)
+
+
+def test_a_volume_of_smaller_voxels_is_predicted_better_at_the_voxel_size_of_the_model(
+    sample: Sample, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    images = mp.Volume.from_array(sample.images, voxel_size=0.2, unit="um")
+    longer = {"model": "ugsm", "ugsm": {"epochs": 60, "width": 8}}
+    settings = tiny_settings.updated(longer)
+    model = mp.MatPhase(settings=settings).fit(images, sample.labels, NAMES)
+    model.save(tmp_path / "model")
+    model = mp.load(tmp_path / "model")
+    labels = sample.labels[:2].repeat(2, 1).repeat(2, 2)
+    grey = sample.images[:2].repeat(2, 1).repeat(2, 2)
+    fine = mp.Volume.from_array(grey, voxel_size=(0.2, 0.1, 0.1), unit="um", name="fine")
+    with pytest.warns(MatPhaseWarning, match=r"fine has the voxel size 0\.2 x 0\.1 .*resample"):
+        plain = model.predict(fine)
+    better = model.predict(fine, resample=True, out=tmp_path / "better.tif")
+    assert better.shape == fine.shape
+    assert better.voxel_size == fine.voxel_size
+    scores = [
+        score_row(labels, np.asarray(found.indices), model.phases)["mIU"]
+        for found in (plain, better)
+    ]
+    assert 1 - scores[1] < 0.7 * (1 - scores[0])

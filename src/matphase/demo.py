@@ -1,6 +1,5 @@
 """Demo: simulate an electrode, train on part of it, predict the rest, score and plot the result."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from matphase.show.figures import overview_figure
 from matphase.support.files import atomic_write
 from matphase.support.manifest import DEMO, write_manifest
 from matphase.support.progress import Reporter
+from matphase.support.records import json_text
 from matphase.virtual import VirtualElectrode
 
 SHAPE = (64, 128, 144)
@@ -136,7 +136,7 @@ def _write(
         "seed": model.seed,
         "slices": {"train": split.train.tolist(), "test": split.test.tolist()},
     }
-    (folder / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    (folder / "metrics.json").write_text(json_text(content), "utf-8")
     z = len(truth) // 2
     figure = overview_figure(
         result.volume.slice(z),

@@ -1,7 +1,9 @@
 """MatPhase: the stages joined up (paper section 3.4, figure 4)."""
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from html import escape
 from importlib.util import find_spec
@@ -13,9 +15,12 @@ from numpy.typing import NDArray
 
 from matphase.images import formats
 from matphase.images.annotations import Annotations
-from matphase.images.grey_scale import IntensityScale
+from matphase.images.grey_checks import check_is_grey, warn_of_round_field
+from matphase.images.grey_scale import GreySample, IntensityScale
+from matphase.images.mask import CIRCLE, Mask, masked
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
+from matphase.images.voxel_checks import voxel_record, warn_of_contradiction, warn_of_other_size
 from matphase.learning.distributed import SingleProcess, Team, join
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
@@ -23,8 +28,8 @@ from matphase.method import model_folder
 from matphase.method.conformal import RiskGuarantee
 from matphase.method.fit import align_labels, fit_model, refit_local
 from matphase.method.model import Model
+from matphase.method.passes import DEFAULT_MEMORY
 from matphase.method.scaling import Scaling
-from matphase.method.ugsm import DEFAULT_MEMORY, NetworkSegmenter
 from matphase.networks import registry
 from matphase.networks.cost import parameters
 from matphase.prediction import blocks as inference
@@ -43,6 +48,7 @@ from matphase.support.errors import InputError, ModelError
 from matphase.support.files import nearest_folder
 from matphase.support.progress import Reporter, Silent
 from matphase.support.scratch import Stack
+from matphase.support.seeds import checked_seed
 
 Images: TypeAlias = Any
 """A volume, a path, several paths, or an array: whatever `matphase.open` takes."""
@@ -95,7 +101,7 @@ class MatPhase:
             settings = Settings.preset(preset).updated(settings or {})
         self.settings = settings
         registry.composition(self.settings.model)  # a model that there is
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self.team: Team = SingleProcess()
         self._trained: Model | None = None
         self._saved: tuple[Model, Path, str] | None = None
@@ -159,8 +165,10 @@ class MatPhase:
         phases: Phases,
         *,
         label_slices: Sequence[int] | None = None,
+        mask: Mask | None = None,
         validation: tuple[Images, Images] | None = None,
         validation_slices: Sequence[int] | None = None,
+        validation_mask: Mask | None = None,
         folder: str | os.PathLike[str] | None = None,
         restart: bool = False,
         reporter: Reporter | None = None,
@@ -178,10 +186,15 @@ class MatPhase:
                 spacings, if both volumes record one; both then begin at the same place.
             phases: names in the order of the label values 0, 1, ...; or name to value; or a table.
                 Pixels of its ignore value are unlabelled, so labels may be sparse.
+            mask: region of interest of the images: "circle" for the inscribed circle of each
+                slice, or a mask that is non-zero inside, or where it is stored; in the shape of
+                the images, or one slice (y, x) for all. What is outside, and pixels that are NaN,
+                are part of neither the grey scale nor the training.
             validation: images and labels that no network learns from: `idk.tune_recall` and
                 `calibration` use them (`scaling = "auto"` only if there are any), and the
                 trained model is scored on them for the error bars of `measure`.
             validation_slices: the same for the validation images.
+            validation_mask: the same for the validation images; by default `mask`.
             folder: keeps checkpoints and finished stages; a second call with the same data and
                 settings continues where the first one stopped. None: nothing is kept.
             restart: start from the beginning, whatever `folder` holds of an earlier training.
@@ -202,17 +215,22 @@ class MatPhase:
             )
         table = as_phase_table(phases)
         grey, known = formats.open(images, name="images"), formats.open(labels, name="labels")
-        annotations = Annotations.of(grey, known, table, label_slices)
+        annotations = _annotations(grey, known, table, label_slices, mask)
         annotations.require_every_phase()
-        scale = IntensityScale.of(grey, self.settings.data.scale)
-        folder = None if folder is None else Path(folder)
-        pool = self._pool(grey, annotations, scale, folder)
-        held_out = None
+        scale = _checked_scale(annotations.images, self.settings.data.scale)
+        unseen = None
         if validation is not None:
-            grey = formats.open(validation[0], name="validation images")
-            known = formats.open(validation[1], name="validation labels")
-            annotations = Annotations.of(grey, known, table, validation_slices)
-            held_out = self._pool(grey, annotations, scale, folder)
+            with _naming_validation():
+                unseen = _annotations(
+                    formats.open(validation[0], name="validation images"),
+                    formats.open(validation[1], name="validation labels"),
+                    table,
+                    validation_slices,
+                    mask if validation_mask is None else validation_mask,
+                )
+        folder = None if folder is None else Path(folder)
+        pool = self._pool(annotations, scale, folder)
+        held_out = None if unseen is None else self._pool(unseen, scale, folder)
         # what cannot be used is found before others wait for this process
         self.team = join(devices, nodes)
         run = Run(
@@ -225,6 +243,7 @@ class MatPhase:
             team=self.team,
         )
         trained, answers = fit_model(pool, held_out, self.settings, scale, run)
+        trained = replace(trained, record={**trained.record, **voxel_record(grey)})
         if held_out is not None and answers is not None:
             trained = replace(trained, validation=_validation(held_out, answers))
         self._trained = trained
@@ -272,7 +291,7 @@ class MatPhase:
         other = MatPhase(settings=settings, seed=self.seed)
         grey, known = formats.open(images, name="images"), formats.open(labels, name="labels")
         annotations = Annotations.of(grey, known, model.phases, label_slices)
-        pool = other._pool(grey, annotations, model.scale, folder)
+        pool = other._pool(annotations, model.scale, folder)
         run = Run(self.seed, settings.precision, folder, reporter or Silent())
         other._trained = refit_local(replace(model, settings=settings), pool, run)
         return other
@@ -281,6 +300,7 @@ class MatPhase:
         self,
         volume: Images,
         *,
+        mask: Mask | None = None,
         out: str | os.PathLike[str] | None = None,
         samples: int | None = None,
         seed: int = 0,
@@ -289,6 +309,7 @@ class MatPhase:
         probabilities: bool | None = None,
         keep_samples: bool = False,
         mutual_information: bool = False,
+        resample: bool = False,
         workers: int | None = None,
         scheduler: str | None = None,
         overwrite: bool = False,
@@ -299,6 +320,9 @@ class MatPhase:
 
         Args:
             volume: grey volume (z, y, x) or slice (y, x), or where it is stored.
+            mask: region of interest, as in `fit`. What is outside, and voxels that are NaN, are
+                not predicted: they have the ignore value in labels, are false in masks, and NaN in
+                other maps.
             out: file for the labels, .tif, .h5 or .ome.zarr; the other maps are written beside it,
                 and voxels stay on disk. After a kill the same call goes on with the blocks that
                 are not finished. None: the prediction is in memory.
@@ -314,6 +338,8 @@ class MatPhase:
             keep_samples: keep the labels of each stochastic pass, from which `measure` takes its
                 error bars.
             mutual_information: compute it, too.
+            resample: bring the volume to the voxel size that the model was trained at, block by
+                block, and the maps back to the volume's own grid. Both voxel sizes must be known.
             workers: number of processes on this machine that compute the blocks; needs `out`.
             scheduler: address of a Dask scheduler whose workers compute the blocks, such as
                 "tcp://HOST:8786"; needs `out`.
@@ -336,7 +362,9 @@ class MatPhase:
             )
         if scheduler is not None and isinstance(volume, str | os.PathLike):
             volume = Path(volume).absolute()  # workers have working folders of their own
-        grey = formats.open(volume, name="volume")
+        if scheduler is not None and isinstance(mask, str | os.PathLike) and mask != CIRCLE:
+            mask = Path(mask).absolute()
+        grey = masked(formats.open(volume, name="volume"), mask)
         task = inference.task_of(
             model,
             grey,
@@ -346,6 +374,7 @@ class MatPhase:
             memory=memory,
             mutual_information=mutual_information,
             keep_samples=keep_samples,
+            resample=resample,
         )
         reporter = reporter or Silent()
         if out is None:
@@ -369,6 +398,7 @@ class MatPhase:
         phases: Phases | None = None,
         *,
         label_slices: Sequence[int] | None = None,
+        mask: Mask | None = None,
         reporter: Reporter | None = None,
     ) -> Aligned:
         """Register labels that are misregistered with the image to where this model sees them.
@@ -378,6 +408,7 @@ class MatPhase:
             labels: phases of the same pixels.
             phases: the label values of the model's phases, where they differ from training.
             label_slices: as in `fit`.
+            mask: region of interest, as in `fit`; labels outside get the ignore value.
             reporter: receives progress.
 
         Raises:
@@ -394,15 +425,14 @@ class MatPhase:
         known = formats.open(labels, name="labels")
         table = PhaseTable.from_mapping(values, given.ignored)
         grey = formats.open(images, name="images")
-        annotations = Annotations.of(grey, known, table, label_slices)
-        pool = self._pool(grey, annotations, model.scale)
+        annotations = _annotations(grey, known, table, label_slices, mask)
+        _checked_scale(annotations.images, "volume")
+        warn_of_other_size(model.record, grey, slices=model.settings.slices)
+        pool = self._pool(annotations, model.scale)
         run = Run(self.seed, model.settings.precision, reporter=reporter or Silent())
-        assert isinstance(model.segmenter, NetworkSegmenter)
         alignment = align_labels(pool, model.segmenter, model.settings, run)
-        if table.ignore is None:
-            # what moves in from outside of a slice is of no phase that anybody knows
-            free = next(value for value in (255, *range(255)) if value not in values.values())
-            table = PhaseTable.from_mapping(values, free)
+        # what moves in from outside of a slice is of no phase that anybody knows
+        table = table.with_ignore()
         summary = alignment.summary(pool.labels, table.names, *_pixel(grey, known))
         summary["label_map"] = str(table)
         moved = np.full((known.n_slices, *pool.shape), table.ignore, table.dtype)
@@ -422,15 +452,11 @@ class MatPhase:
         self._saved = self._model, Path(folder), model_folder.checksum_of(Path(folder))
 
     def _pool(
-        self,
-        images: Volume,
-        annotations: Annotations,
-        scale: IntensityScale,
-        folder: Path | None = None,
+        self, annotations: Annotations, scale: IntensityScale, folder: Path | None = None
     ) -> Pool:
         """Annotated slices, each with as many neighbours as the networks see."""
         scratch = None if folder is None else nearest_folder(folder)
-        return Pool.read(images, annotations, scale, self.settings.slices, scratch)
+        return Pool.read(annotations.images, annotations, scale, self.settings.slices, scratch)
 
     @property
     def _folder(self) -> Path | None:
@@ -461,6 +487,37 @@ def load(folder: str | os.PathLike[str]) -> MatPhase:
     model._trained = trained
     model._saved = trained, Path(folder), model_folder.checksum_of(Path(folder))
     return model
+
+
+def _annotations(
+    grey: Volume,
+    known: Volume,
+    phases: PhaseTable,
+    label_slices: Sequence[int] | None,
+    mask: Mask | None,
+) -> Annotations:
+    """Known pixels of a volume, inside of a mask if there is one."""
+    annotations = Annotations.of(masked(grey, mask), known, phases, label_slices)
+    warn_of_contradiction(grey, known)
+    return annotations
+
+
+def _checked_scale(grey: Volume, mode: Literal["auto", "volume", "slice"]) -> IntensityScale:
+    """Intensity scale of training slices, whose grey values are checked."""
+    sample = GreySample.of(grey)
+    check_is_grey(sample)
+    warn_of_round_field(sample, grey)
+    return IntensityScale.of(sample, mode)
+
+
+@contextmanager
+def _naming_validation() -> Iterator[None]:
+    """Name the arguments of validation slices in errors."""
+    try:
+        yield
+    except InputError as error:
+        text = re.sub(r"\b(?:label_(?=slices=)|(?=mask=))", "validation_", str(error))
+        raise type(error)(text) from error
 
 
 def _pixel(grey: Volume, known: Volume) -> tuple[tuple[float, float] | None, str | None]:

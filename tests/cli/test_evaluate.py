@@ -164,9 +164,9 @@ def test_another_json_beside_the_labels(
         (["nothing.tif", "labels.tif"], ["nothing.tif does not exist"]),
         (["labels.tif", "nothing.tif"], ["nothing.tif does not exist"]),
         (["labels.tif", "empty"], ["folder empty holds no images"]),
-        (["labels.tif", "few.tif"], ["labels.tif has shape (6, 48, 56)", "few.tif has (4, 48"]),
+        (["labels.tif", "few.tif"], ["6 slices but few.tif has 4", "--label-slices"]),
         (["labels.tif", "images.tif"], ["images.tif", "labels are whole numbers"]),
-        (["labels.tif", "odd.tif"], ["odd.tif hold label value 77, not in the label map"]),
+        (["labels.tif", "odd.tif"], ["odd.tif, slice 1 hold label value 77, not in the label"]),
         (["odd.tif", "labels.tif"], ["odd.tif hold label value 77, not in the label map"]),
     ],
 )
@@ -188,17 +188,58 @@ def test_a_label_map_without_a_predicted_phase(predicted: Path, refused: Refused
     )
 
 
-def test_predictions_with_ignored_pixels_are_not_scored(
-    predicted: Path, refused: Refused, sample: Sample
+def test_pixels_that_the_prediction_ignores_do_not_count(
+    predicted: Path, refused: Refused, call: Call, sample: Sample
 ) -> None:
     record = json.loads(Path("out.json").read_text("utf-8"))
     record["phases"]["ignore"] = 9
     Path("out.json").write_text(json.dumps(record), "utf-8")
     labels = mp.open("out.tif").to_array()
-    labels[0, 0, 0] = 9
+    counted = np.ones(labels.shape, bool)
+    counted[:, :20] = False
+    labels[~counted] = 9
     mp.save("out.tif", mp.Volume.from_array(labels), overwrite=True)
+    right = 100 * np.mean((labels == sample.labels)[counted])
     for label_map in [LABEL_MAP, "nickel=2,carbon=1,pore=0"]:
-        refused("evaluate", "out.tif", "labels.tif", "--label-map", label_map, says=["prediction"])
+        content = scores(call, "out.tif", "labels.tif", "--label-map", label_map)
+        assert content["rows"]["out.tif"]["ACC"] == pytest.approx(right)
+    mp.save("out.tif", mp.Volume.from_array(np.full_like(labels, 9)), overwrite=True)
+    refused("evaluate", "out.tif", "labels.tif", says=["no pixel of labels.tif can be compared"])
+
+
+def test_only_the_mask_counts(predicted: Path, call: Call, sample: Sample) -> None:
+    mask = np.zeros(sample.labels.shape[1:], np.uint8)
+    mask[10:30, 5:] = 1
+    mp.save("mask.tif", mp.Volume.from_array(mask))
+    right = (mp.open("out.tif").to_array() == sample.labels)[:, mask > 0]
+    content = scores(call, "out.tif", "labels.tif", "--mask", "mask.tif")
+    assert content["rows"]["out.tif"]["ACC"] == pytest.approx(100 * right.mean())
+
+
+def test_labels_of_some_slices(predicted: Path, call: Call, sample: Sample) -> None:
+    labels = mp.open("out.tif").to_array()
+    for z in (4, 1):
+        mp.save(f"label_{z:03}.png", mp.Volume.from_array(sample.labels[z]))
+    right = 100 * np.mean((labels == sample.labels)[[1, 4]])
+    chosen = ["label_001.png", "label_004.png", "--label-slices", "1,4"]
+    assert scores(call, "out.tif", *chosen)["rows"]["out.tif"]["ACC"] == pytest.approx(right)
+    every = scores(call, "out.tif", "labels.tif", "--label-slices", "1,4")
+    assert every["rows"]["out.tif"]["ACC"] == pytest.approx(right)
+
+
+def test_labels_are_paired_by_the_names_of_the_slices(
+    work: Path, call: Call, model_folder: Path, sample: Sample
+) -> None:
+    Path("scan").mkdir()
+    Path("known").mkdir()
+    for z in range(6):
+        mp.save(f"scan/s_{z:02}.tif", mp.Volume.from_array(sample.images[z]))
+    for z in (1, 4):
+        mp.save(f"known/label_{z}.png", mp.Volume.from_array(sample.labels[z]))
+    assert call("predict", model_folder, "scan", "--out", "out.tif").exit_code == 0
+    right = (mp.open("out.tif").to_array() == sample.labels)[[1, 4]]
+    content = scores(call, "out.tif", "known")
+    assert content["rows"]["out.tif"]["ACC"] == pytest.approx(100 * right.mean())
 
 
 def test_maps_of_another_prediction(predicted: Path, refused: Refused, sample: Sample) -> None:

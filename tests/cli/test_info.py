@@ -96,13 +96,18 @@ def test_what_predicting_it_will_take(
     words = ("info", "images.tif", "--model", model_folder, "--memory", "50MB")
     result = call(*words)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "up to 50MB of memory, 230kB of disk" in result.stdout
+    assert "for the program, its libraries and the model), 230kB of disk" in result.stdout
     assert "6 of up to 1 x 48 x 56 voxels" in result.stdout
     one, four = (
         json.loads(call(*words, "--samples", samples, "--json", "-").stdout)["prediction"]
         for samples in (1, 64)
     )
     assert one["block"] == [1, 48, 56]
+    # besides the program: the limit, or if that is less, what reading and writing take
+    assert one["memory"] - one["program"] == 300 * 10**6
+    large = json.loads(call(*words[:-1], "4GB", "--json", "-").stdout)["prediction"]
+    assert large["memory"] - large["program"] == 4 * 10**9
+    assert one["program"] > 10**8
     # labels, UGSM's, mask of uncertain voxels (a byte each) and entropy (4 bytes), as working
     # images and as files
     assert one["disk"] == 2 * 7 * 6 * 48 * 56

@@ -51,30 +51,43 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
     ("verb", "options"),
     [
         ("demo", "--out --seed --smoke --overwrite"),
-        ("simulate", "OUT_DIR --recipe --shape --seed --cnr --labels --label-map --overwrite"),
+        (
+            "simulate",
+            "OUT_DIR --recipe --shape --seed --cnr --labels --label-map --axes --overwrite",
+        ),
         (
             "reproduce",
             "TARGETS --preset --seeds --out --workers --config --images --labels --label-map",
         ),
-        ("info", "VOLUME --voxel-size --unit --json"),
+        ("info", "VOLUME --mask --axes --shape --dtype --voxel-size --unit --json"),
         (
             "train",
-            "--images --labels --label-map --out --preset --config --set --seed "
-            "--validation-images --validation-labels --resume --tensorboard --overwrite",
+            "--images --labels --label-map --out --preset --config --set --seed --axes --shape "
+            "--dtype --label-axes --label-dtype --label-slices --mask --voxel-size --unit "
+            "--validation-mask --validation-images --validation-labels --resume --tensorboard "
+            "--overwrite",
         ),
         (
             "predict",
             "MODEL VOLUME --out --samples --seed --intensity --probabilities --keep-samples "
-            "--memory --voxel-size --unit --overwrite",
+            "--memory --mask --resample --axes --shape --dtype --voxel-size --unit --overwrite",
         ),
-        ("align", "MODEL --images --labels --out --label-map --overwrite"),
+        (
+            "align",
+            "MODEL --images --labels --out --label-map --axes --shape --dtype --label-axes "
+            "--label-dtype --label-slices --mask --voxel-size --unit --overwrite",
+        ),
         (
             "measure",
-            "LABELS --label-map --voxel-size --unit --groups --only --axis --roles "
-            "--conductivities --json --csv --pictures --pybamm --bpx --bpx-template --electrode --memory "
-            "--overwrite",
+            "LABELS --label-map --voxel-size --unit --axes --shape --dtype --groups --only --axis "
+            "--roles --conductivities --mask --crop --json --csv --pictures --pybamm --bpx "
+            "--bpx-template --electrode --memory --overwrite",
         ),
-        ("evaluate", "PREDICTION LABELS --label-map --json --overwrite"),
+        (
+            "evaluate",
+            "PREDICTION LABELS --label-map --label-slices --mask --voxel-size --unit --axes "
+            "--shape --dtype --json --overwrite",
+        ),
     ],
 )
 def test_help_names_every_option(call: Callable[..., Any], verb: str, options: str) -> None:

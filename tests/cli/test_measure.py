@@ -117,6 +117,46 @@ def test_messages_and_notes_name_options(blobs: Path, call: Call, refused: Refus
     assert "phases=" not in text
 
 
+def test_a_region_and_a_part_are_measured_and_recorded(blobs: Path, call: Call) -> None:
+    labels = mp.open("blobs.tif").to_array()
+    mask = np.zeros(labels.shape, np.uint8)
+    mask[:, 4:28, 4:30] = 255
+    mp.save("mask.tif", mp.Volume.from_array(mask))
+    words = ("measure", "blobs.tif", "--label-map", MAP, "--groups", "fractions", "--json", "-")
+    result = call(*words, "--mask", "mask.tif", "--crop", "5:, :20,-30:")
+    assert (result.exit_code, result.stderr) == (0, "")
+    content = json.loads(result.stdout)
+    assert content["about"]["crop"] == [[5, 20], [0, 20], [6, 36]]
+    assert content["about"]["mask"] == "mask.tif"
+    assert content["about"]["shape"] == [15, 20, 30]
+    part = labels[5:, 4:20, 6:30]
+    assert content["about"]["counted_voxels"] == part.size
+    assert content["properties"][0]["value"] == np.mean(part == 0)
+
+
+def test_a_round_field_of_view_has_a_note(blobs: Path, call: Call) -> None:
+    result = call(
+        "measure", "blobs.tif", "--label-map", MAP, "--only", "transport", "--mask", "circle"
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "transport along y, x is not a number" in result.stdout
+    assert "(--crop)" in result.stdout
+
+
+def test_any_spelling_of_ignore_and_several_of_it(blobs: Path, call: Call) -> None:
+    words = ("measure", "blobs.tif", "--groups", "fractions", "--json", "-", "--label-map")
+    result = call(*words, "pore=0,a=3,Ignore=1, IGNORE =2")
+    assert json.loads(result.stdout)["properties"][0]["value"] == 1
+
+
+def test_what_is_left_out_alone_is_an_error(blobs: Path, call: Call, refused: Refused) -> None:
+    words = ("measure", "blobs.tif", "--label-map", MAP, "--memory", "1MB", "--groups")
+    refused(*words, "transport", says=["transport needs", "--memory", "--crop", "limit of 1MB"])
+    result = call(*words, "fractions,transport")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "transport needs" in result.stdout
+
+
 def test_parameters_for_pybamm(blobs: Path, call: Call) -> None:
     result = call(
         "measure", "blobs.tif", "--label-map", MAP, "--axis", "x", "--pybamm", "p.json", "-q"
@@ -146,6 +186,15 @@ def test_parameters_for_pybamm(blobs: Path, call: Call) -> None:
         (["blobs.tif", "--label-map", MAP, "--groups", "sizes", "--pybamm", "p"], "interfaces"),
         (["blobs.tif", "--label-map", MAP, "--json", "a", "--csv", "a"], "same name"),
         (["nothing.tif", "--label-map", MAP], "nothing.tif"),
+        (["blobs.tif", "--label-map", "p=0,c=1", "--only", "transport"], "label value 2"),
+        (["blobs.tif", "--label-map", "p=3,c=4,ignore=0,ignore=1,ignore=2"], "are ignored"),
+        (["blobs.tif", "--label-map", MAP, "--mask", "nothing.tif"], "nothing.tif"),
+        (["blobs.tif", "--label-map", MAP, "--mask", "images.tif"], "--mask"),
+        (["blobs.tif", "--label-map", MAP, "--crop", "0:5"], "1 part but blobs.tif has the axes"),
+        (["blobs.tif", "--label-map", MAP, "--crop", "0:5,a:b,:"], "'a:b' in --crop"),
+        (["blobs.tif", "--label-map", MAP, "--crop", "0:5,0:5:2,:"], "START:STOP"),
+        (["blobs.tif", "--label-map", MAP, "--crop", ":,:,30:37"], "--crop along x is 30:37"),
+        (["blobs.tif", "--label-map", MAP, "--mask", "m.tif", "--csv", "m.tif"], "m.tif"),
         (["blobs.tif", "--label-map", MAP, "--groups", ","], "is an empty list"),
         (["blobs.tif", "--label-map", MAP, "--roles", "pore=pore,pore=carbon"], "twice"),
         (["blobs.tif", "--label-map", MAP, "--csv", "c/t.csv", "--pictures", "c"], "c/t.csv"),

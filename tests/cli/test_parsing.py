@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from matphase.cli.parsing import (
+    parse_crop,
     parse_list,
     parse_memory,
     parse_numbers,
@@ -33,11 +34,23 @@ def test_memory(text: str, amount: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "GB", "0", "0GB", "-1GB", "2 apples", "2GBGB", "1e999", "nan"]
+    "text", ["", "GB", "0", "0GB", "-1GB", "2 apples", "2GBGB", "1e999", "nan", "9" * 400 + "GB"]
 )
 def test_what_is_no_amount_of_memory(text: str) -> None:
-    with pytest.raises(InputError, match="write it like 2GB"):
+    with pytest.raises(InputError, match="write it like 2GB") as caught:
         parse_memory(text)
+    assert len(str(caught.value)) < 120
+
+
+def test_crop() -> None:
+    assert parse_crop(None) is None
+    assert parse_crop("0:5, 3: ,:-2") == [slice(0, 5), slice(3, None), slice(None, -2)]
+
+
+@pytest.mark.parametrize("text", ["", "5", "0:5,,:", "0:5:2", "a:b", "1.5:2", "9" * 400 + ":"])
+def test_what_is_no_crop(text: str) -> None:
+    with pytest.raises(InputError, match="is not START:STOP; write it like 0:50,10:,:"):
+        parse_crop(text)
 
 
 @pytest.mark.parametrize(

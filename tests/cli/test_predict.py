@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from PIL import Image
 import matphase as mp
 import matphase.images.formats.tiff
 import matphase.prediction.run
+from matphase.images.mask import region_of
 from samples import Sample
 
 Call = Callable[..., Any]
@@ -157,14 +159,11 @@ def test_a_truncated_tiff(predict: list[str], refused: Refused) -> None:
     refused(*predict, says=["images.tif is truncated or damaged"])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_pixels_that_are_not_finite(
-    predict: list[str], refused: Refused, sample: Sample, value: float
-) -> None:
+def test_pixels_that_are_infinite(predict: list[str], refused: Refused, sample: Sample) -> None:
     images = sample.images.copy()
-    images[5, 0, 0] = value
+    images[5, 0, 0] = np.inf
     write_stack("images.tif", images)
-    refused(*predict, says=["images.tif has 1 NaN or infinite pixel in slice 5"])
+    refused(*predict, says=["images.tif has 1 infinite pixel in slice 5"])
 
 
 def test_an_image_of_one_value(predict: list[str], refused: Refused, sample: Sample) -> None:
@@ -175,7 +174,7 @@ def test_an_image_of_one_value(predict: list[str], refused: Refused, sample: Sam
 def test_a_picture_in_colour(predict: list[str], refused: Refused) -> None:
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("photo.png")
     predict[2] = "photo.png"
-    refused(*predict, says=["photo.png is a picture in RGB", "convert it to grey"])
+    refused(*predict, says=["photo.png is a picture in colour", "convert it to grey"])
 
 
 def test_an_image_that_is_too_small(predict: list[str], refused: Refused, sample: Sample) -> None:
@@ -412,3 +411,84 @@ def test_ctrl_c(predict: list[str], refused: Refused, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(matphase.prediction.run, "block_maps", stop)
     refused(*predict, says=["stopped; nothing was written"])
+
+
+# --- a region of interest -------------------------------------------------------------------------
+
+
+def fractions(text: str) -> dict[str, float]:
+    found = re.findall(r"^(\w[\w, ]*?) +(\d+\.\d+) %$", text, flags=re.MULTILINE)
+    return {name: float(share) for name, share in found}
+
+
+@pytest.mark.parametrize("outside", ["zero", "another constant", "NaN"])
+def test_a_round_field_of_view(
+    predict: list[str], call: Call, sample: Sample, outside: str
+) -> None:
+    """With a mask or NaN, nothing outside counts; without, there is a warning."""
+    inside = region_of("circle", mp.Volume.from_array(sample.images)).to_array()
+    value = {"zero": 0, "another constant": 97, "NaN": np.nan}[outside]
+    write_stack("images.tif", np.where(inside, sample.images, np.float32(value)))
+    plain, options = call(*predict), ["--mask", "circle"]
+    assert plain.exit_code == 0
+    if outside == "NaN":
+        options = []
+        assert plain.stderr == ""
+    else:
+        assert re.fullmatch(
+            rf"matphase: warning: images\.tif: .* the value {value}, .* --mask circle .*\n",
+            plain.stderr,
+        )
+        assert "outside" not in plain.stdout
+    masked = call(*predict, *options, "--overwrite")
+    assert (masked.exit_code, masked.stderr) == (0, "")
+    labels = mp.open("out.tif").to_array()
+    assert (labels[~inside] == 255).all()
+    found = fractions(masked.stdout)
+    counts = 100 * np.bincount(labels[inside], minlength=3) / inside.sum()
+    shares = [found[name] for name in ("pore", "carbon", "nickel")]
+    assert shares == pytest.approx(counts, abs=0.01)
+    assert found["outside, not counted"] == pytest.approx(100 * (1 - inside.mean()), abs=0.01)
+    scored = call("evaluate", "out.tif", "labels.tif", "--json", "-")
+    row = json.loads(scored.stdout)["rows"]["out.tif"]
+    right = (labels == sample.labels)[inside].mean()
+    assert row["ACC"] == pytest.approx(100 * right)
+
+
+def test_a_mask_of_a_file_is_no_output(
+    predict: list[str], refused: Refused, sample: Sample
+) -> None:
+    write_stack("out.tif", np.ones_like(sample.labels))
+    refused(*predict, "--mask", "out.tif", "--overwrite", says=["out.tif"])
+    write_stack("few.tif", np.ones_like(sample.labels[:3]))
+    refused(*predict, "--mask", "few.tif", says=["few.tif has shape 3 x 48 x 56", "--mask"])
+
+
+# --- what is probably wrong -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("intensity", ["model", "volume"])
+def test_labels_in_place_of_the_image(predict: list[str], refused: Refused, intensity: str) -> None:
+    predict[2] = "labels.tif"
+    refused(*predict, "--intensity", intensity, says=["labels.tif has only the values 0, 1, 2"])
+
+
+def test_slices_that_were_scaled_one_by_one(predict: list[str], call: Call, sample: Sample) -> None:
+    gains = np.array([1, 1.3, 0.9, 1.2, 0.8, 1.1], np.float32)[:, None, None]
+    write_stack("images.tif", sample.images * gains)
+    result = call(*predict)
+    assert result.exit_code == 0
+    assert re.fullmatch(
+        r"matphase: warning: images\.tif: in [2-5] of [56] slices .*data\.scale.*\n", result.stderr
+    )
+
+
+def test_several_files_are_slices(predict: list[str], call: Call, sample: Sample) -> None:
+    names = [f"slice_{z}.tif" for z in range(6)]
+    for name, plane in zip(names, sample.images, strict=True):
+        mp.save(name, mp.Volume.from_array(plane))
+    assert call(*predict).exit_code == 0
+    expected = mp.open("out.tif").to_array()
+    words = ["predict", predict[1], *names, "--out", "files.tif"]
+    assert call(*words).exit_code == 0
+    np.testing.assert_array_equal(mp.open("files.tif").to_array(), expected)

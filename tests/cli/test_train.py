@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ import matphase as mp
 import matphase.images.formats
 import matphase.learning.trainer
 import matphase.method.model_folder
+import matphase.model
 from matphase.method.ugsm import NetworkSegmenter
+from matphase.support.errors import InputError
 from samples import Sample
 
 LABEL_MAP = "pore=0,carbon=1,nickel=2"
@@ -34,6 +36,12 @@ def fail(error: BaseException) -> Callable[..., Any]:
         raise error
 
     return failing
+
+
+def instead(words: list[str], option: str, value: str) -> list[str]:
+    """The words, with another value of one option."""
+    place = words.index(option) + 1
+    return [*words[:place], value, *words[place + 1 :]]
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -131,27 +139,30 @@ def test_folders_of_png_with_gaps_in_the_values_and_ignored_pixels(
 
 @pytest.mark.parametrize("option", ["--images", "--labels"])
 def test_a_missing_file(refused: Refused, option: str) -> None:
-    refused(*TRAIN, option, "nothing.tif", says=["nothing.tif does not exist", "check the path"])
+    refused(
+        *instead(TRAIN, option, "nothing.tif"),
+        says=["nothing.tif does not exist", "check the path"],
+    )
 
 
 @pytest.mark.parametrize("option", ["--images", "--labels"])
 def test_a_folder_without_images(refused: Refused, option: str) -> None:
     Path("empty").mkdir()
     Path("empty/notes.txt").write_text("no image", "utf-8")
-    refused(*TRAIN, option, "empty", says=["folder empty holds no images", ".tif"])
+    refused(*instead(TRAIN, option, "empty"), says=["folder empty holds no images", ".tif"])
 
 
 @pytest.mark.parametrize("option", ["--images", "--labels"])
 def test_a_truncated_tiff(refused: Refused, option: str) -> None:
     whole = Path("images.tif").read_bytes()
     Path("cut.tif").write_bytes(whole[: len(whole) // 2])
-    refused(*TRAIN, option, "cut.tif", says=["cut.tif", "truncated", "export it again"])
+    refused(*instead(TRAIN, option, "cut.tif"), says=["cut.tif", "truncated", "export it again"])
 
 
 def test_labels_of_fewer_slices(refused: Refused, sample: Sample) -> None:
     write_stack("five.tif", sample.labels[:5])
     refused(
-        *[*TRAIN, "--labels", "five.tif"],
+        *instead(TRAIN, "--labels", "five.tif"),
         says=[
             "images.tif has 6 slices but five.tif has 5",
             "give the numbers of the labelled slices (--label-slices)",
@@ -162,7 +173,7 @@ def test_labels_of_fewer_slices(refused: Refused, sample: Sample) -> None:
 def test_labels_of_other_size(refused: Refused, sample: Sample) -> None:
     write_stack("narrow.tif", sample.labels[:, :, 1:])
     refused(
-        *[*TRAIN, "--labels", "narrow.tif"],
+        *instead(TRAIN, "--labels", "narrow.tif"),
         says=["images.tif are 48 x 56", "narrow.tif are 48 x 55", "must cover the same pixels"],
     )
 
@@ -198,18 +209,20 @@ def test_an_image_of_one_value(refused: Refused, sample: Sample) -> None:
     refused(*TRAIN, says=["images.tif: all pixels have the value 0", "check that"])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_pixels_that_are_not_finite(refused: Refused, sample: Sample, value: float) -> None:
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_pixels_that_are_infinite(refused: Refused, sample: Sample, value: float) -> None:
     images = sample.images.copy()
     images[2, 4:6, 5] = value
     write_stack("images.tif", images)
-    refused(*TRAIN, says=["images.tif has 2 NaN or infinite pixels in slice 2", "replace them"])
+    refused(*TRAIN, says=["images.tif has 2 infinite pixels in slice 2", "replace them"])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_a_picture_in_colour(refused: Refused, suffix: str) -> None:
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(f"photo{suffix}")
-    refused(*TRAIN, "--images", f"photo{suffix}", says=[f"photo{suffix}", "convert it to grey"])
+    refused(
+        *instead(TRAIN, "--images", f"photo{suffix}"), says=[f"photo{suffix}", "convert it to grey"]
+    )
 
 
 @pytest.mark.parametrize("shape", [(6, 31, 56), (6, 48, 20)])
@@ -298,7 +311,7 @@ def test_the_folder_of_the_images_is_never_replaced(refused: Refused, model_fold
     shutil.copytree(model_folder, "scans")
     shutil.copy("images.tif", "scans/images.tif")
     refused(
-        *[*TRAIN, "--images", "scans/images.tif", "--out", "scans", "--overwrite"],
+        *[*instead(TRAIN, "--images", "scans/images.tif"), "--out", "scans", "--overwrite"],
         says=["scans is not replaced, since it contains images.tif, which was not written"],
     )
 
@@ -520,7 +533,11 @@ def test_an_interrupted_training_is_not_thrown_away(
 ) -> None:
     refused(*TRAIN, says=["model.partial holds an interrupted training", "--resume"])
     # a slip in the other options does not cost it either
-    refused(*TRAIN, "--overwrite", "--images", "nothing.tif", says=["nothing.tif does not exist"])
+    refused(
+        *instead(TRAIN, "--images", "nothing.tif"),
+        "--overwrite",
+        says=["nothing.tif does not exist"],
+    )
     assert call(*TRAIN, "--overwrite").exit_code == 0
     assert not stopped.exists()
 
@@ -536,7 +553,7 @@ def test_resume_with_something_else_is_refused(
     Path("other.toml").write_text("[lcgar]\nepochs = 7\n", "utf-8")
     refused(*resume, "--config", "other.toml", says=["started with other settings", keep])
     write_stack("other.tif", sample.images[::-1].copy())
-    refused(*resume, "--images", "other.tif", says=["started with other data", keep])
+    refused(*instead(resume, "--images", "other.tif"), says=["started with other data", keep])
     assert stopped.exists()
 
 
@@ -560,3 +577,75 @@ def test_an_interrupted_training_stays_when_the_new_one_cannot_begin(refused: Re
         "labels.tif", mp.Volume.from_array(mp.open("labels.tif").to_array() + 7), overwrite=True
     )
     refused(*TRAIN, "--overwrite", says=["label value"])
+
+
+# --- files as people have them --------------------------------------------------------------------
+
+
+def slices(folder: str, name: str, stack: np.ndarray, numbers: Sequence[int]) -> list[str]:
+    """A folder of files of one slice each; their paths."""
+    Path(folder).mkdir()
+    paths = [f"{folder}/{name.format(number)}" for number in numbers]
+    for path, plane in zip(paths, stack[list(numbers)], strict=True):
+        mp.save(path, mp.Volume.from_array(plane))
+    return paths
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The annotations of each training, which ends there."""
+    found: list[Any] = []
+
+    def read(images: Any, annotations: Any, *_: Any, **__: Any) -> None:
+        found.append(annotations)
+        raise InputError("read")
+
+    monkeypatch.setattr(matphase.model.Pool, "read", read)
+    return found
+
+
+@pytest.mark.parametrize("how", ["folders", "patterns", "files", "an option each"])
+def test_slices_are_paired_by_the_names_of_their_files(
+    work: Path, call: Call, sample: Sample, seen: list[Any], how: str
+) -> None:
+    images = slices("scan", "s_{:03}.tif", sample.images, range(6))
+    labels = slices("known", "label_{}.png", sample.labels, [2, 5])
+    given = {
+        "folders": (["scan"], ["known"]),
+        "patterns": (["scan/s_*.tif"], ["known/*.png"]),
+        "files": (images, labels),
+        "an option each": (
+            [*images[:1], *(word for one in images[1:] for word in ("--images", one))],
+            labels,
+        ),
+    }
+    shown, known = given[how]
+    words = ["--images", *shown, "--labels", *known, "--label-map", LABEL_MAP, "--out", "model"]
+    assert "read" in call("train", *words).stderr
+    (found,) = seen
+    assert found.z.tolist() == [2, 5]
+    np.testing.assert_array_equal(found.plane(1), sample.labels[5])
+
+
+def test_names_that_contradict_are_refused_and_numbers_override_them(
+    work: Path, refused: Refused, call: Call, sample: Sample, seen: list[Any]
+) -> None:
+    slices("scan", "s_{:03}.tif", sample.images, [0, 2, 4])
+    slices("known", "s_{:03}.tif", sample.labels, [0, 4, 5])
+    words = instead(instead(TRAIN, "--images", "scan"), "--labels", "known")
+    refused(*words, says=["known has s_005.tif, but scan", "--label-slices"])
+    validation = ["--validation-images", "scan", "--validation-labels", "known"]
+    refused(*TRAIN, *validation, says=["known has s_005.tif, but scan", "--validation-slices"])
+    assert "read" in call(*words, "--label-slices", "0,1,2").stderr
+    assert seen[-1].z.tolist() == [0, 1, 2]
+
+
+def test_a_mask_is_no_file_that_may_be_replaced(
+    work: Path, refused: Refused, sample: Sample
+) -> None:
+    write_stack("mask.tif", np.ones_like(sample.labels))
+    words = [*TRAIN, "--mask", "mask.tif"]
+    refused(*instead(words, "--out", "mask.tif"), "--overwrite", says=["mask.tif"])
+    write_stack("mask.tif", np.zeros_like(sample.labels))
+    refused(*words, says=["the mask mask.tif is zero everywhere", "--mask"])
+    refused(*instead(words, "--mask", "round"), says=["round does not exist"])

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from matphase.images.annotations import Annotations, labelled_slices
+from matphase.images.annotations import Annotations, paired_slices
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
 from matphase.support.errors import InputError
@@ -117,7 +117,7 @@ def test_phases_that_are_lacking_are_named() -> None:
 
 def test_each_slice_of_the_labels_is_looked_at_once_and_read_again_when_asked_for() -> None:
     source = Counted(strokes(8, {2: 20, 5: 0}))
-    grey = Counted(stack(8).to_array())
+    grey = Counted(stack(8).to_array().astype(np.uint8))
     labels = Volume.from_array(source, name="known")
     found = Annotations.of(Volume.from_array(grey, name="grey"), labels, PHASES)
     assert source.read == list(range(8))
@@ -153,11 +153,11 @@ def test_sizes_and_values_must_fit() -> None:
 
 def test_labels_of_some_slices_find_theirs_by_number_or_by_distance() -> None:
     labels = Volume.from_array(np.zeros((3, 32, 34), np.uint8), name="known")
-    assert labelled_slices(stack(9), labels, [1, 4, 7]).tolist() == [1, 4, 7]
+    assert paired_slices(stack(9), labels, [1, 4, 7])[1].tolist() == [1, 4, 7]
     fine = stack(9, voxel_size=(250, 50, 50), unit="nm")
     coarse = Volume.from_array(labels.to_array(), voxel_size=(1, 0.05, 0.05), unit="um")
-    assert labelled_slices(fine, coarse, None).tolist() == [0, 4, 8]
-    assert labelled_slices(stack(3), labels, None).tolist() == [0, 1, 2]
+    assert paired_slices(fine, coarse, None)[1].tolist() == [0, 4, 8]
+    assert paired_slices(stack(3), labels, None)[1].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_slices_that_cannot_be_labelled_are_refused(
 ) -> None:
     labels = Volume.from_array(np.zeros((3, 32, 34), np.uint8), name="known")
     with pytest.raises(InputError, match=says):
-        labelled_slices(stack(there), labels, chosen)
+        paired_slices(stack(there), labels, chosen)
 
 
 def test_labels_of_all_slices_are_those_of_the_chosen_ones() -> None:

@@ -224,14 +224,23 @@ def test_an_array_that_forbids_being_read_whole(make: Any) -> None:
         ([], "scan has 1 dimensions"),
         ({"a": 1}, "scan is of type dict"),
         (np.zeros((4, 5), complex), "scan holds complex128 values"),
-        (xarray.DataArray(STACK, dims=("x", "y", "z")), r"axes of scan are x, y, z; .*transpose"),
-        (xarray.DataArray(STACK, dims=("X", "Y", "Z")), r"transpose\('Z', 'Y', 'X'\)"),
+        (xarray.DataArray(STACK, dims=("time", "y", "x")), "scan holds 7 times; .*axes='zyx'"),
+        (xarray.DataArray(STACK, dims=("x", "y", "x2")), "scan holds 9 images along x2"),
         (torch.zeros(4, 5, requires_grad=True), "cannot be made a NumPy array"),
     ],
 )
 def test_what_is_no_array(source: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         formats.open(source, name="scan")
+
+
+def test_axes_that_an_array_names_are_brought_to_order() -> None:
+    lazy = xarray.DataArray(dask.array.from_array(STACK.T), dims=("x", "y", "z"))
+    for source in (lazy, lazy.rename(x="column", y="row", z="slice"), lazy.expand_dims("channel")):
+        volume = formats.open(source)
+        assert "xarray" in repr(volume)
+        np.testing.assert_array_equal(volume[1:3, ::2], STACK[1:3, ::2])
+        np.testing.assert_array_equal(volume, STACK)
 
 
 def test_an_array_of_unknown_size() -> None:

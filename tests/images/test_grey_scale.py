@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from matphase.images.grey_scale import IntensityScale, scaled
+from matphase.images.mask import masked
 from matphase.images.volume import Volume
 from matphase.support.errors import InputError
 
@@ -90,3 +91,28 @@ def test_scales_of_slices_are_those_of_whole_slices() -> None:
     known = [0, 1, 4, 5, 6]
     np.testing.assert_array_equal(some[known], ends[known])
     assert np.isnan(some[[2, 3, 7]]).all()
+
+
+def test_outside_is_no_part_of_the_scale() -> None:
+    grey = np.random.default_rng(0).normal(50, 5, (9, 60, 60)).astype(np.float32)
+    inside = np.zeros(grey.shape, bool)
+    inside[:, 20:50, 10:40] = True
+    inside[3] = False
+    low, high = np.percentile(grey[inside], [0.1, 99.9])
+    for outside in (np.nan, 0, 1e3):
+        volume = masked(Volume.from_array(np.where(inside, grey, outside)), inside)
+        assert IntensityScale.of(volume) == IntensityScale(low, high)
+        ends = IntensityScale.of(volume, "slice").of_slices(volume)
+        assert np.isnan(ends[3]).all()
+        assert (ends[[0, 8]] > 30).all()
+        assert not IntensityScale.of(volume, "auto").per_slice
+
+
+def test_a_region_between_the_slices_that_are_looked_at_is_found() -> None:
+    grey = np.full((200, 32, 600), np.nan, np.float32)
+    grey[77, 5, 101] = 3
+    grey[78, 6, 101] = 8
+    scale = IntensityScale.of(Volume.from_array(grey))
+    assert (scale.low, scale.high) == pytest.approx((3, 8), abs=0.1)
+    with pytest.raises(InputError, match="all pixels are NaN"):
+        IntensityScale.of(Volume.from_array(np.full((2, 40, 40), np.nan)))

@@ -28,7 +28,7 @@ def images_of(volume: Volume, first: int, last: int, slices: int) -> np.ndarray:
     """Slices `first` to `last` - 1, each between its neighbours."""
     every = tiles((volume.n_slices, 32, 34), (last - first, 32, 34), Halo(slices=slices // 2))
     (some,) = (tile for tile in every if tile.core[0] == slice(first, last))
-    return read_tile(volume, SCALE.of_slices(volume), some, slices)
+    return read_tile(volume, SCALE.of_slices(volume), some, slices).images
 
 
 def test_a_tile_without_a_halo_does_not_show_neighbours() -> None:
@@ -75,7 +75,7 @@ def test_pools_of_sparse_labels_keep_neighbours_through_augmentation() -> None:
 
 
 def test_a_pool_reads_its_slices_and_their_neighbours_alone() -> None:
-    source = Counted(stack(40).to_array())
+    source = Counted(stack(40).to_array().astype(np.uint8))
     grey = Volume.from_array(source)
     annotations = Annotations.of(grey, Volume.from_array(np.zeros((2, 32, 34))), PHASES, [7, 30])
     assert source.read == []

@@ -215,13 +215,13 @@ def test_checked_slice_gives_float32_of_the_same_values(dtype: type) -> None:
     np.testing.assert_array_equal(grey, plane)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, 1e300])
 def test_checked_slice_names_volume_and_slice_of_a_bad_pixel(bad: float) -> None:
     stack = np.ones((3, 40, 50))
     stack[1, 5, 7] = bad
     volume = Volume.from_array(stack, name="scan.tif")
     checked_slice(volume, 0)
-    with pytest.raises(InputError, match=r"scan\.tif has 1 NaN or infinite pixel in slice 1"):
+    with pytest.raises(InputError, match=r"scan\.tif has 1 infinite pixel in slice 1"):
         checked_slice(volume, 1)
 
 

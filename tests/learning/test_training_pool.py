@@ -7,6 +7,7 @@ import pytest
 
 from matphase.images.annotations import Annotations
 from matphase.images.grey_scale import IntensityScale
+from matphase.images.mask import masked
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
 from matphase.learning import training_pool as pools
@@ -152,3 +153,29 @@ def test_a_phase_that_never_occurs_is_named(sample: Sample) -> None:
     pool = read(sample.images, np.minimum(sample.labels, 1))
     with pytest.raises(InputError, match="known: the phase 'nickel'"):
         pool.require_every_phase("known")
+
+
+@pytest.mark.parametrize("slices", [1, 5])
+def test_outside_of_the_sample_nothing_is_known_and_nothing_is_seen(
+    sample: Sample, slices: int
+) -> None:
+    rng = np.random.default_rng(0)
+    inside = rng.random(sample.labels.shape) > 0.3  # other pixels in each slice
+    pools_of = []
+    for outside in (np.float32(-1e4), np.float32(np.nan)):
+        grey = Volume.from_array(np.where(inside, sample.images, outside), name="grey")
+        grey = masked(grey, inside)
+        annotations = Annotations.of(grey, Volume.from_array(sample.labels), PHASES)
+        scale = IntensityScale.of(grey, "auto")
+        pools_of.append((scale, Pool.read(grey, annotations, scale, slices)))
+    (scale, pool), (other_scale, other) = pools_of
+    assert scale == other_scale
+    np.testing.assert_array_equal(all_of(pool.images), all_of(other.images))
+    np.testing.assert_array_equal(all_of(pool.labels) == IGNORE_INDEX, ~inside)
+    np.testing.assert_array_equal(pool.counts(), annotations.counts.sum(axis=0))
+    assert pool.outside is not None
+    np.testing.assert_array_equal(all_of(pool.outside), ~inside)
+    np.testing.assert_array_equal(all_of(pool.images)[:, slices // 2][~inside], 0)
+    half = pool.take(np.array([4, 1]))
+    assert half.outside is not None
+    np.testing.assert_array_equal(half.outside[0], ~inside[4])

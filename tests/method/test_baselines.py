@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from stages import pool_of, split_of, stack_of
+from stages import local_pool
 
 import matphase as mp
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
-from matphase.method import local_unet
+from matphase.method import local_segmenter
 from matphase.method.results import GlobalPrediction, Partition
 from matphase.networks import registry
 from matphase.networks.lcgar import LCGAR
-from matphase.settings import LCGARSettings, Settings, UGSMSettings
+from matphase.settings import Settings
 from matphase.support.errors import InputError
 from samples import Sample, striped
 
@@ -82,15 +82,16 @@ def test_local_unet_learns_nothing_outside_the_idk_set(tiny_settings: Settings) 
     known = known_of(made.labels, rng)
     idk = rng.random(made.labels.shape) < 0.5
     partition = Partition(idk, idk.astype(np.float32))
+    settings = settings_of("local_unet", tiny_settings)
     fitted = [
-        local_unet.fit(
-            pool_of(made.images / 100, np.where(idk, made.labels, outside).astype(np.uint8)),
-            stack_of(known),
-            split_of(partition),
-            np.ones(3, np.float32),
-            tiny_settings.ugsm,
-            LCGARSettings(),
-            tiny_settings.data,
+        local_segmenter.fit(
+            local_pool(
+                made.images / 100,
+                np.where(idk, made.labels, outside).astype(np.uint8),
+                known,
+                partition,
+            ),
+            settings,
             Run(precision="float32"),
         )
         for outside in (0, 2, IGNORE_INDEX)
@@ -105,8 +106,9 @@ def test_local_unet_learns_nothing_outside_the_idk_set(tiny_settings: Settings) 
     [({}, 7), ({"labels": False}, 4), ({"logits": False}, 4), ({"image": False}, 6)],
 )
 def test_local_unet_sees_what_lcgar_sees(inputs: dict[str, bool], channels: int) -> None:
-    chosen = LCGARSettings.model_validate(inputs)
-    network = local_unet.build(3, UGSMSettings(width=4, depth=2), chosen)
+    small = {"width": 4, "depth": 2}
+    settings = Settings.from_mapping({"model": "local_unet", "ugsm": small, "lcgar": inputs})
+    network = local_segmenter.build(3, settings)
     assert next(iter(network.parameters())).shape[1] == channels
 
 

@@ -1,5 +1,7 @@
 """The risk guarantee of trusted pixels: what is proved holds, by the correction."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -7,6 +9,7 @@ from numpy.typing import NDArray
 from matphase.method import conformal
 from matphase.method.conformal import RiskGuarantee
 from matphase.settings import CalibrationSettings
+from matphase.support import scratch
 from matphase.support.errors import InputError
 
 SIDE = 8
@@ -29,8 +32,8 @@ def fitted(data: tuple[NDArray[np.float32], ...], chosen: CalibrationSettings) -
     """The guarantee that slices of probabilities, answers and known labels give."""
     probabilities, answer, labels = data
     return conformal.fit(
-        probabilities.max(axis=1).ravel(),
-        (answer != labels).ravel(),
+        [(probabilities.max(axis=1).ravel(), (answer != labels).ravel())],
+        labels.size,
         conformal.block_pixels(labels.shape, chosen),
         chosen,
     )
@@ -111,13 +114,23 @@ def test_more_risk_trusts_more_and_larger_blocks_trust_less() -> None:
     assert by_block[0] > by_block[-1]
 
 
-def test_pixels_in_any_order_give_the_same() -> None:
+@pytest.mark.parametrize("at_once", [7, 2**22])
+@pytest.mark.parametrize("small", [0, 2**24])
+def test_pixels_in_any_order_and_parts_give_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_once: int, small: int
+) -> None:
+    """Also where they lie on disk, and are counted a few at a time."""
     probabilities, answer, labels = electrode(2, 80, 0.3)
+    probabilities = probabilities.round(2)  # so that many are equal
+    expected = fitted((probabilities, answer, labels), settings(0.1))
+    assert 0 < expected.trusted < labels.size
+    monkeypatch.setattr(conformal, "PIXELS_AT_ONCE", at_once)
+    monkeypatch.setattr(scratch, "SMALL", small)
     order = np.random.default_rng(0).permutation(labels.size)
-    sure, wrong = probabilities.max(axis=1).ravel(), (answer != labels).ravel()
+    sure, wrong = probabilities.max(axis=1).ravel()[order], (answer != labels).ravel()[order]
+    parts = [(sure[:99], wrong[:99]), (sure[99:], wrong[99:])]
     block = conformal.block_pixels(labels.shape, settings(0.1))
-    found = conformal.fit(sure[order], wrong[order], block, settings(0.1))
-    assert found == fitted((probabilities, answer, labels), settings(0.1))
+    assert conformal.fit(parts, labels.size, block, settings(0.1), tmp_path) == expected
 
 
 def test_a_block_is_no_larger_than_the_slices() -> None:

@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
-from stages import stack_of
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
 from matphase.method import deferral, hcl_idk
 from matphase.method.aggregate import aggregate
-from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.method.results import GlobalPrediction, GlobalStack, LocalPrediction, Partition
 from matphase.networks.idk import IDKClassifier
 from matphase.settings import IDKSettings
 
@@ -61,8 +60,8 @@ def by_slice(case: Case) -> list[tuple[GlobalPrediction, Partition, LocalPredict
 
 def fitted(case: Case, settings: IDKSettings = SETTINGS, seed: int = 0) -> IDKClassifier:
     known, *_, truth = case
-    _, asked, local, _ = zip(*by_slice(case), strict=True)
-    return deferral.fit(stack_of(known), asked, local, truth, settings, Run(seed=seed))
+    answers = [(asked, local) for _, asked, local, _ in by_slice(case)]
+    return deferral.fit(GlobalStack.of(known), answers, truth, settings, Run(seed=seed))
 
 
 def accuracy(case: Case, network: object) -> float:

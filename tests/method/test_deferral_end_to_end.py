@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from killing import Killed, Killer
-from stages import pool_of, split_of, stack_of
+from stages import local_pool, pool_of
 
 import matphase as mp
 from matphase.learning import trainer as training
@@ -214,13 +214,12 @@ def test_a_fold_answers_without_having_seen_its_labels(gaining: Settings, folds:
     number = np.repeat([0, folds - 1], 2)
 
     def answers(labels: np.ndarray) -> np.ndarray:
-        data = pool_of(made.images / 100, labels), stack_of(known), split_of(partition)
-        weights = np.ones(3, np.float32)
+        data = local_pool(made.images / 100, labels, known, partition)
         # without folds the network answers that learned from all of them
-        whole = local.fit(*data, weights, gaining, Run())
-        asked, said = hcl.training_answers(*data, weights, whole, number, gaining, Run())
-        np.testing.assert_array_equal(np.concatenate([one.idk for one in asked]), idk)
-        return np.concatenate([one.probabilities for one in said])
+        whole = local.kind(gaining).fit(data, gaining, Run())
+        found = list(hcl.training_answers(data, whole, number, gaining, Run()))
+        np.testing.assert_array_equal(np.concatenate([asked.idk for asked, _ in found]), idk)
+        return np.concatenate([said.probabilities for _, said in found])
 
     other = made.labels.copy()
     other[2:] = (other[2:] + 1) % 3

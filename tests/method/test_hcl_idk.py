@@ -3,12 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stages import stack_of
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
 from matphase.method import hcl_idk
-from matphase.method.results import GlobalPrediction
+from matphase.method.results import GlobalPrediction, GlobalStack
 from matphase.settings import IDKSettings
 
 SETTINGS = IDKSettings(epochs=12, batch_size=256, learning_rate=5e-3)
@@ -29,7 +28,7 @@ def guesses(n: int = 4, side: int = 40, seed: int = 0) -> tuple[GlobalPrediction
 
 def test_learns_where_the_global_model_errs() -> None:
     known, truth = guesses()
-    network = hcl_idk.fit(stack_of(known), truth, SETTINGS, Run(seed=1))
+    network = hcl_idk.fit(GlobalStack.of(known), truth, SETTINGS, Run(seed=1))
     unseen, unseen_truth = guesses(seed=9)
     partition = hcl_idk.predict(network, unseen, SETTINGS)
     wrong = unseen.labels != unseen_truth
@@ -48,14 +47,14 @@ def numbered(n: int = 4) -> tuple[GlobalPrediction, np.ndarray]:
 def test_training_pixels_are_balanced_and_ignored_ones_left_out() -> None:
     known, truth = numbered()
     truth[:, :10] = IGNORE_INDEX
-    values, wrong = hcl_idk._balanced_pixels(stack_of(known), truth, 0, seed=0)
+    values, wrong = hcl_idk._balanced_pixels(GlobalStack.of(known), truth, 0, seed=0)
     assert wrong.mean() == 0.5
     pixels = values[:, -1].astype(int)
     assert len(np.unique(pixels)) == len(pixels)
     assert (truth.ravel()[pixels] != IGNORE_INDEX).all()
     np.testing.assert_array_equal((known.labels != truth).ravel()[pixels], wrong)
     np.testing.assert_array_equal(values, hcl_idk.features(known)[pixels])
-    few, _ = hcl_idk._balanced_pixels(stack_of(known), truth, 10, seed=0)
+    few, _ = hcl_idk._balanced_pixels(GlobalStack.of(known), truth, 10, seed=0)
     assert len(few) == 4 * 10
     assert np.bincount(few[:, -1].astype(int) // 1600).tolist() == [10] * 4
 
@@ -63,7 +62,7 @@ def test_training_pixels_are_balanced_and_ignored_ones_left_out() -> None:
 def test_pixels_are_drawn_from_the_whole_image_by_the_seed() -> None:
     known, truth = numbered(1)
     drawn = [
-        hcl_idk._balanced_pixels(stack_of(known), truth, 100, seed)[0][:, -1].astype(int)
+        hcl_idk._balanced_pixels(GlobalStack.of(known), truth, 100, seed)[0][:, -1].astype(int)
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(drawn[0], drawn[1])
@@ -75,7 +74,7 @@ def test_splits_of_many_slices_are_those_of_each(tmp_path: Path) -> None:
     known, _ = guesses()
     network = hcl_idk.build(2, SETTINGS).eval()
     whole = hcl_idk.predict(network, known, SETTINGS)
-    found = hcl_idk.partition_of(network, stack_of(known), SETTINGS, tmp_path)
+    found = hcl_idk.partition_of(network, GlobalStack.of(known), SETTINGS, tmp_path)
     assert len(found) == 4
     for number, part in enumerate(found):
         np.testing.assert_allclose(part.score[0], whole.score[number], atol=1e-6)
@@ -85,7 +84,7 @@ def test_splits_of_many_slices_are_those_of_each(tmp_path: Path) -> None:
 
 def test_where_nothing_is_wrong_nothing_is_idk() -> None:
     known, _ = guesses()
-    network = hcl_idk.fit(stack_of(known), known.labels, SETTINGS, Run())
+    network = hcl_idk.fit(GlobalStack.of(known), known.labels, SETTINGS, Run())
     assert not hcl_idk.predict(network, known, SETTINGS).idk.any()
 
 

@@ -1,5 +1,6 @@
 import itertools
 import math
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -7,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from matphase.method import hcl_usi
 from matphase.method.hcl_usi import admitted_share, curriculum
 from matphase.settings import USISettings
+from matphase.support import scratch
+from matphase.support.errors import InputError
 
 FAMILIES = get_args(USISettings.model_fields["pacing"].annotation)
 
@@ -67,3 +71,24 @@ def test_controls() -> None:
 def test_an_epoch_is_the_same_each_time_it_is_asked_for(order: str) -> None:
     np.testing.assert_array_equal(seen(order, 2), seen(order, 2))
     assert not np.array_equal(seen(order, 2), seen(order, 3))
+
+
+@pytest.mark.parametrize("small", [0, 2**24])
+@pytest.mark.parametrize("falling", [False, True])
+def test_ranking_keeps_the_order_of_equal_pixels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small: int, falling: bool
+) -> None:
+    """Entropies may be negative by rounding; -0 and 0 are equal."""
+    monkeypatch.setattr(scratch, "SMALL", small)
+    monkeypatch.setattr(hcl_usi, "PIXELS_AT_ONCE", 64)
+    values = np.random.default_rng(0).normal(size=999).round(1).astype(np.float32)
+    values[::7], values[::11] = 0.0, -0.0
+    expected = np.argsort(-values if falling else values, kind="stable")
+    found = hcl_usi._ranked(values, falling=falling, folder=tmp_path)
+    np.testing.assert_array_equal(found[:], expected)
+
+
+def test_more_pixels_than_can_be_ranked_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hcl_usi, "MAX_PIXELS", 4)
+    with pytest.raises(InputError, match="on 5 pixels; set lcgar"):
+        curriculum(np.zeros(5, np.float32), 2, 1, USISettings(), 0)

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from stages import pool_of, split_of, stack_of
+from stages import local_pool
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
 from matphase.method import lcgar
-from matphase.method.results import GlobalPrediction, Partition
-from matphase.settings import LCGARSettings, USISettings
+from matphase.method.results import GlobalPrediction, LocalPool, Partition
+from matphase.settings import LCGARSettings, Settings
+from matphase.support import scratch
 
 
 def fit(
@@ -22,9 +23,8 @@ def fit(
     settings: LCGARSettings,
 ) -> torch.nn.Module:
     """A network trained with the standard curriculum and equal weights."""
-    weights = np.ones(known.logits.shape[1], np.float32)
-    data = pool_of(images, truth), stack_of(known), split_of(partition)
-    return lcgar.fit(*data, weights, settings, USISettings(), Run())
+    data = local_pool(images, truth, known, partition)
+    return lcgar.fit(data, Settings(lcgar=settings), Run())
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_every_choice_of_inputs_trains_and_predicts(
     )
     truth = known.labels
     network = fit(images, known, partition, truth, settings)
-    local = lcgar.predict(network, images, known, partition, settings)
+    local = lcgar.predict(network, images, known, partition, Settings(lcgar=settings))
     assert local.labels.shape == (partition.idk.sum(),)
     np.testing.assert_allclose(local.probabilities.sum(1), 1, atol=1e-5)
 
@@ -83,7 +83,7 @@ def test_learns_what_only_the_patch_shows() -> None:
     partition = Partition(np.ones(truth.shape, bool), flat)
     settings = LCGARSettings(h=5, epochs=8, batch_size=128)
     network = fit(images, known, partition, truth, settings)
-    local = lcgar.predict(network, images, known, partition, settings)
+    local = lcgar.predict(network, images, known, partition, Settings(lcgar=settings))
     assert (local.labels == truth[partition.idk]).mean() > 0.98
 
 
@@ -99,8 +99,16 @@ def test_learns_without_padding_and_answers_for_whole_slices() -> None:
     )
     images = truth[:, None].astype(np.float32) - 0.5
     network = fit(images, known, partition, truth, settings)
-    local = lcgar.predict(network, images, known, partition, settings)
+    local = lcgar.predict(network, images, known, partition, Settings(lcgar=settings))
     assert (local.labels == truth[partition.idk]).mean() > 0.9
+
+
+def positions(data: LocalPool, limit: int, *, everywhere: bool) -> tuple[np.ndarray, ...]:
+    """Images, rows and columns of the pixels that a network is trained on."""
+    pixels = lcgar.TrainingPixels.of(data, limit, 0, everywhere=everywhere)
+    places = pixels.positions(np.arange(len(pixels)))
+    np.testing.assert_array_equal(pixels.values(data.pool.labels)[:], data.pool.labels[places])
+    return places
 
 
 def test_only_known_idk_pixels_take_part(
@@ -109,18 +117,29 @@ def test_only_known_idk_pixels_take_part(
     images, known, partition = scene
     truth = known.labels.copy()
     truth[0, :20] = IGNORE_INDEX
-    pool, split = pool_of(images, truth), split_of(partition)
-    pixels = lcgar._training_pixels(pool, split, 0, seed=0, everywhere=False)
+    data = local_pool(images, truth, known, partition)
+    pixels = positions(data, 0, everywhere=False)
     assert partition.idk[pixels].all()
     assert (truth[pixels] != IGNORE_INDEX).all()
     hard = partition.idk & (truth != IGNORE_INDEX)
-    assert len(pixels[0]) == hard.sum() == lcgar.count_hard_pixels(pool, split)
-    few = lcgar._training_pixels(pool, split, 50, seed=0, everywhere=False)
+    assert len(pixels[0]) == hard.sum()
+    few = positions(data, 50, everywhere=False)
     assert np.bincount(few[0]).tolist() == [50, 50]
     assert partition.idk.any()
-    every = lcgar._training_pixels(pool, split, 0, seed=0, everywhere=True)
+    every = positions(data, 0, everywhere=True)
     assert len(every[0]) == np.count_nonzero(truth != IGNORE_INDEX)
     assert (truth[every] != IGNORE_INDEX).all()
+
+
+def test_pixels_on_disk_train_the_same_network(
+    scene: tuple[np.ndarray, GlobalPrediction, Partition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = LCGARSettings(h=5, epochs=1, batch_size=256)
+    here = fit(*scene, scene[1].labels, settings).state_dict()
+    monkeypatch.setattr(scratch, "SMALL", 0)
+    there = fit(*scene, scene[1].labels, settings).state_dict()
+    for name, weight in here.items():
+        assert torch.equal(weight, there[name])
 
 
 @pytest.mark.parametrize("slices", [1, 3])
@@ -130,9 +149,9 @@ def test_inputs_from_disk_are_those_from_memory(
     _, known, partition = scene
     images = np.random.default_rng(1).uniform(-1, 1, (2, 5, 34, 40)).astype(np.float32)
     settings = LCGARSettings(h=5, slices=slices)
-    pool = pool_of(images, known.labels)
+    data = local_pool(images, known.labels, known, partition)
     here = lcgar.LocalInputs.of(images, known, partition, settings)
-    there = lcgar.LocalInputs.on_disk(pool, stack_of(known), split_of(partition), settings)
+    there = lcgar.LocalInputs.on_disk(data, settings)
     where = (torch.tensor([0, 1, 1]), torch.tensor([0, 33, 7]), torch.tensor([39, 0, 9]))
     for one, other in zip(here.gather(*where), there.gather(*where), strict=True):
         assert torch.equal(one, other)
@@ -145,7 +164,7 @@ def test_without_idk_pixels_there_is_nothing_to_do(
     none = Partition(np.zeros_like(partition.idk), partition.score)
     settings = LCGARSettings(h=5)
     network = fit(images, known, none, known.labels, settings)
-    assert len(lcgar.predict(network, images, known, none, settings).labels) == 0
+    assert len(lcgar.predict(network, images, known, none, Settings(lcgar=settings)).labels) == 0
 
 
 @pytest.mark.parametrize(
@@ -169,16 +188,15 @@ def test_whole_slices_answer_as_their_patches_do(
     images, known, partition = scene
     settings = LCGARSettings(h=h, padding="image", image=image, labels=labels, logits=logits)
     torch.manual_seed(h)
-    network = lcgar.build(3, settings).eval()
+    network = lcgar.build(3, Settings(lcgar=settings)).eval()
     inputs = lcgar.LocalInputs.of(images, known, partition, settings)
     with torch.no_grad():
         batches = inputs.batches(np.nonzero(partition.idk), 512)
         expected = torch.cat([network(*batch).softmax(1) for batch in batches]).numpy()
     # the smaller memory holds but a few rows at once
     for memory in (10**9, 10**6):
-        local = lcgar.predict(
-            network, images, known, partition, settings, precision="float32", memory=memory
-        )
+        exact = Settings(lcgar=settings, precision="float32")
+        local = lcgar.predict(network, images, known, partition, exact, memory=memory)
         np.testing.assert_allclose(local.probabilities, expected, atol=1e-5)
         np.testing.assert_array_equal(local.labels, expected.argmax(1))
 
@@ -191,10 +209,12 @@ def test_each_slice_is_evaluated_in_the_cheaper_way(
     idk[1] = False
     idk[1, [3, 30], [0, 39]] = True
     settings = LCGARSettings(padding="image")
-    network = lcgar.build(3, settings)
+    network = lcgar.build(3, Settings(lcgar=settings))
     seen: list[torch.Size] = []
     network.register_forward_hook(lambda _network, inputs, _output: seen.append(inputs[0].shape))
-    both = lcgar.predict(network, images, known, Partition(idk, partition.score), settings)
+    both = lcgar.predict(
+        network, images, known, Partition(idk, partition.score), Settings(lcgar=settings)
+    )
     assert seen == [(2, 4, 23, 23)], "many pixels come from maps, two from their patches"
     for number in (0, 1):
         one = np.s_[number : number + 1]
@@ -203,7 +223,7 @@ def test_each_slice_is_evaluated_in_the_cheaper_way(
             images[one],
             replace(known, labels=known.labels[one], logits=known.logits[one]),
             Partition(idk[one], partition.score[one]),
-            settings,
+            Settings(lcgar=settings),
         )
         own = both.probabilities[np.nonzero(idk)[0] == number]
         np.testing.assert_array_equal(alone.probabilities, own)

@@ -1,6 +1,7 @@
 """No stage reads more than a slice, or a tile, of what lies on disk at a time."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from stages import PHASES
 
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
-from matphase.method import hcl, hcl_idk, ugsm
+from matphase.method import fit, hcl, hcl_idk, ugsm
 from matphase.method.fit import align_labels, segmenter_of
+from matphase.method.passes import Passes
+from matphase.method.pool_predictions import predict_pool
 from matphase.method.results import GlobalPrediction, GlobalStack
 from matphase.method.ugsm import NetworkSegmenter
 from matphase.networks import registry
@@ -98,8 +101,7 @@ def test_predicting_a_pool(pool: Pool, tiny_settings: Settings) -> None:
     whole = model.predict(np.stack(list(pool.images)))
     pool = Pool(pool.images, pool.labels, pool.source, PHASES)
     before = pool.images.reads  # type: ignore[attr-defined]
-    # enough for a slice and its pass, but not for a second slice beside it
-    found = model.predict_pool(pool, memory=model.pass_bytes(HEIGHT, WIDTH) + 90 * HEIGHT * WIDTH)
+    found = predict_pool(model, pool, Passes(memory=memory_for_a_slice(model)))
     assert pool.images.reads - before == N  # type: ignore[attr-defined]
     np.testing.assert_allclose(np.stack(list(found.logits)), whole.logits, atol=1e-5)
 
@@ -132,23 +134,23 @@ def test_fitting_the_refiner(
     assert known.logits.reads <= (4 + 2 * folds) * N  # type: ignore[attr-defined]
 
 
-def test_aligning_labels(pool: Pool, tiny_settings: Settings) -> None:
-    found = align_labels(pool, _one_at_a_time(segmenter(tiny_settings)), tiny_settings, Run())
+def memory_for_a_slice(model: NetworkSegmenter) -> int:
+    """For a slice and its pass, but not for a second slice beside it."""
+    return model.pass_bytes(HEIGHT, WIDTH) + 90 * HEIGHT * WIDTH
+
+
+def test_aligning_labels(
+    pool: Pool, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def frugal(model: NetworkSegmenter, pool: Pool, passes: Passes, _: Any) -> GlobalStack:
+        found = predict_pool(model, pool, replace(passes, memory=memory_for_a_slice(model)))
+        parts = found.labels, found.logits, found.entropy
+        return GlobalStack(*(Watched(part[...]) for part in parts))
+
+    monkeypatch.setattr(fit, "predict_pool", frugal)
+    found = align_labels(pool, segmenter(tiny_settings), tiny_settings, Run())
     assert len(found.labels) == N
     assert pool.images.reads == N  # type: ignore[attr-defined]
-
-
-def _one_at_a_time(model: NetworkSegmenter) -> NetworkSegmenter:
-    """The same with memory for one slice, its predictions watched."""
-
-    class Frugal(NetworkSegmenter):
-        def predict_pool(self, pool: Pool, **how: Any) -> GlobalStack:
-            memory = self.pass_bytes(HEIGHT, WIDTH) + 90 * HEIGHT * WIDTH
-            found = super().predict_pool(pool, **how, memory=memory)
-            parts = found.labels, found.logits, found.entropy
-            return GlobalStack(*(Watched(part[...]) for part in parts))
-
-    return Frugal(model.network, model.settings, model.n_phases, model.average, model.precision)
 
 
 def test_a_prediction_is_taken_apart_slice_by_slice(known: GlobalStack) -> None:

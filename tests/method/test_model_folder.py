@@ -1,7 +1,10 @@
+import copy
 import json
+import math
 import os
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +12,13 @@ import pytest
 import tomli_w
 
 import matphase as mp
+from matphase.images.grey_scale import IntensityScale
 from matphase.method import model_folder as folders
+from matphase.method.calibrator import Calibrator
+from matphase.method.hcl import HCL
 from matphase.method.model_folder import MANIFEST
-from matphase.support.errors import InputError, ModelError, OutputError
+from matphase.method.scaling import Scaling
+from matphase.support.errors import DivergedError, InputError, ModelError, OutputError
 from samples import Sample
 
 
@@ -257,3 +264,39 @@ def test_a_config_by_somebody_else(copied: Path, text: str) -> None:
     sign_again(copied)
     with pytest.raises(ModelError, match="does not describe a model"):
         mp.load(copied)
+
+
+# --- numbers that are not finite ------------------------------------------------------------------
+
+
+def test_a_model_that_is_not_finite_is_not_saved(model: mp.MatPhase, tmp_path: Path) -> None:
+    trained = model._model
+    spoilt = copy.deepcopy(trained.networks["lcgar"])
+    next(spoilt.parameters()).data[0] = math.nan
+    assert isinstance(trained.refiner, HCL)
+    for wrong in (
+        replace(trained, refiner=replace(trained.refiner, local=spoilt)),
+        replace(trained, scale=IntensityScale(-math.inf, 3)),
+        replace(trained, scale=IntensityScale(0, math.nan)),
+        replace(trained, calibrator=Calibrator(Scaling("vector", (1, 1, math.nan), (0, 0, 0)))),
+    ):
+        with pytest.raises(DivergedError, match="not finite"):
+            folders.write(wrong, tmp_path / "model")
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ends", [{"low": "inf"}, {"low": 0.0, "high": "nan"}, {"high": "-inf"}])
+def test_a_grey_scale_that_is_not_finite(copied: Path, ends: dict[str, object]) -> None:
+    config = tomllib.loads((copied / "config.toml").read_text("utf-8"))
+    change(copied, intensity=config["intensity"] | ends)
+    with pytest.raises(ModelError, match="does not describe a model"):
+        mp.load(copied)
+
+
+@pytest.mark.parametrize("seed", [2**63, 1.5, True, "7"])
+def test_a_seed_that_is_none(copied: Path, seed: object) -> None:
+    change(copied, seed=seed)
+    with pytest.raises(ModelError, match="does not describe a model"):
+        mp.load(copied)
+    with pytest.raises(InputError, match="random seed is a whole number"):
+        mp.MatPhase(seed=seed)  # type: ignore[arg-type]

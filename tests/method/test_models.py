@@ -175,6 +175,22 @@ def test_a_new_network_trains_predicts_and_is_stored(
     np.testing.assert_array_equal(again.probabilities, result.probabilities)
 
 
+def test_a_new_local_network_needs_no_more(
+    registered: str, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(registry.MODELS, "local_pixels", Composition("mcd_unet", registered))
+    settings = tiny_settings.updated({"model": "local_pixels", "idk": {"threshold": 0.3}})
+    model = mp.MatPhase(settings=settings).fit(MADE.images, MADE.labels, NAMES)
+    assert isinstance(model._model.networks["lcgar"], Pixels)
+    result = model.predict(MADE.images)
+    assert result.idk.any()
+    model.save(tmp_path / "model")
+    again = mp.load(tmp_path / "model").predict(MADE.images)
+    np.testing.assert_array_equal(again.probabilities, result.probabilities)
+    # it does not say how far it looks, so that it gets whole slices
+    assert model._model.halo.radius is None
+
+
 def test_a_refiner_sits_behind_any_network(
     registered: str, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

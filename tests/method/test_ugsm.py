@@ -7,6 +7,8 @@ from stages import pool_of
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Run
 from matphase.method import ugsm
+from matphase.method.passes import Passes
+from matphase.method.pool_predictions import predict_pool
 from matphase.method.ugsm import NetworkSegmenter
 from matphase.networks import cost, registry
 from matphase.networks.dropout import dropout_samples
@@ -47,7 +49,7 @@ def passes(network: UNet, images: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def test_summary_is_that_of_the_single_passes(network: UNet, images: np.ndarray) -> None:
     logits = passes(network, images)
-    result = ready(network).predict(images, mutual_information=True)
+    result = ready(network).predict(images, Passes(mutual_information=True))
     mean = logits.mean(0)
     np.testing.assert_allclose(result.logits, mean, atol=1e-5)
     np.testing.assert_array_equal(result.labels, result.logits.argmax(1))
@@ -81,7 +83,7 @@ def test_memory_limit_changes_the_batches_only(
     network: UNet, images: np.ndarray, memory: int
 ) -> None:
     whole = ready(network).predict(images)
-    limited = ready(network).predict(images, memory=memory)
+    limited = ready(network).predict(images, Passes(memory=memory))
     np.testing.assert_allclose(limited.logits, whole.logits, atol=1e-5)
 
 
@@ -98,7 +100,7 @@ def test_without_dropout_all_passes_agree(images: np.ndarray) -> None:
     settings = SETTINGS.model_copy(update={"dropout": 0.0})
     torch.manual_seed(0)
     plain = registry.segmenter("mcd_unet", 1, 3, settings)
-    result = ready(plain, settings).predict(images, mutual_information=True)
+    result = ready(plain, settings).predict(images, Passes(mutual_information=True))
     assert result.mutual_information is not None
     assert result.mutual_information.max() < 1e-5
 
@@ -136,7 +138,7 @@ def test_a_pool_is_predicted_tile_by_tile_as_whole_slices_are(memory: str) -> No
 
     shapes = []
     segmenter.network.register_forward_hook(lambda _n, seen, _o: shapes.append(seen[0].shape[-2:]))
-    found = segmenter.predict_pool(pool, memory=limit, reporter=Noting())
+    found = predict_pool(segmenter, pool, Passes(memory=limit), Noting())
     assert ((97, 131) in shapes) == (memory != "rectangles")
     assert sum(advanced) == 3
     for number, part in enumerate(found):

@@ -204,7 +204,7 @@ def test_every_model_is_made_of_networks_that_there_are() -> None:
     assert set(names()) == set(MODELS) >= set(SEGMENTERS)
     for made_of in MODELS.values():
         assert made_of.segmenter in SEGMENTERS
-        assert made_of.local in {None, "local_unet", *PATCH_CLASSIFIERS}
+        assert made_of.local in {None, *SEGMENTERS, *PATCH_CLASSIFIERS}
     assert {made_of.segmenter for made_of in MODELS.values()} == set(SEGMENTERS)
     assert {made_of.local for made_of in MODELS.values()} >= set(PATCH_CLASSIFIERS)
 

@@ -3,15 +3,18 @@
 import os
 import re
 import signal
-from collections.abc import Iterator
-from contextlib import nullcontext
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import dask
 import numpy as np
+import psutil
 import pytest
 from distributed import Client
 
@@ -24,7 +27,7 @@ from matphase.support.errors import InputError, MatPhaseError
 from matphase.support.progress import Silent
 from samples import striped
 
-SMALL = 3 * 10**6
+SMALL = 5 * 10**6
 """Memory for blocks that are rectangles of the slices below."""
 
 
@@ -175,15 +178,63 @@ def test_what_a_worker_refuses_is_told_here(model_folder: Path, scan: Path, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def a_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Address of a server that is no Dask scheduler."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        kept: list[socket.socket] = []
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    kept.append(connection)
+                    answer(connection)
+
+        Thread(target=serve, daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        for connection in kept:
+            connection.close()
+
+
+SERVERS: dict[str, Callable[[socket.socket], None]] = {
+    "silent": lambda _: None,
+    "closing": lambda connection: connection.close(),
+    "web": lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9),
+}
+
+
+@pytest.mark.parametrize("kind", [*SERVERS, "nobody", "nonsense"])
+def test_nobody_answers(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(cluster, "SECONDS_TO_ANSWER", 1)
-    with (
-        pytest.raises(InputError, match="no Dask scheduler answers at tcp"),
-        cluster.cluster_at("tcp://127.0.0.1:9"),
-    ):
-        pass
-    with pytest.raises(InputError, match="as tcp://HOST:8786"), cluster.cluster_at("nonsense://x"):
-        pass
+    with ExitStack() as stack:
+        if kind in SERVERS:
+            address = stack.enter_context(a_server(SERVERS[kind]))
+        else:
+            address = {"nobody": "tcp://127.0.0.1:9", "nonsense": "nonsense://x"}[kind]
+        with (
+            pytest.raises(InputError, match=f"no Dask scheduler answers at {address}; .*tcp://H"),
+            cluster.cluster_at(address),
+        ):
+            pass
+    assert capfd.readouterr().err == ""
+
+
+def test_no_other_machine_can_connect_to_what_is_started_here(client: Client) -> None:
+    """Scheduler, workers and dashboards, and whatever else listens."""
+    pids = {os.getpid(), *client.run(os.getpid).values()}
+    listening = [
+        connection.laddr.ip
+        for pid in pids
+        for connection in psutil.Process(pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 3
+    assert set(listening) == {"127.0.0.1"}
+    assert client.dashboard_link is None or "//127.0.0.1:" in client.dashboard_link
 
 
 def test_workers_with_another_version_or_model(model_folder: Path) -> None:

@@ -67,9 +67,13 @@ def test_axes_voxel_size_and_unit_are_those_of_the_volume(
 
 
 def assert_same_to_rounding(first: NDArray[Any], second: NDArray[Any]) -> None:
-    """Equal but for the last bits: in float32 some CPUs add in an order that the batch decides."""
+    """Equal but for the last bits: some CPUs add in an order that the batch decides.
+
+    In bfloat16 a last bit is 1/256 of the value.
+    """
     if first.dtype.kind == "f":
-        np.testing.assert_allclose(first, second, atol=1e-5)
+        np.testing.assert_allclose(first, second, atol=5e-3)
+        assert np.mean(np.abs(first - second) < 1e-5) > 0.999
     else:
         assert np.mean(first == second) > 0.999
 

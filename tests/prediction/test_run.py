@@ -19,6 +19,7 @@ import zarr
 import matphase as mp
 from matphase.images.formats.ome_zarr_levels import chunks_within
 from matphase.images.grey_scale import IntensityScale
+from matphase.images.mask import masked, region_of
 from matphase.images.phases import PhaseTable
 from matphase.method.calibrator import Calibrator
 from matphase.method.fit import segmenter_of
@@ -33,7 +34,7 @@ from matphase.support.errors import Interrupted, OutputError
 from matphase.support.progress import Silent
 from samples import striped
 
-SMALL = 3 * 10**6
+SMALL = 5 * 10**6
 """Memory for blocks that are rectangles of the volume below."""
 
 
@@ -266,6 +267,61 @@ def test_what_changed_in_the_volume_is_predicted_again(
     predicted(quick_folder, changed, first, reporter=again)
     predicted(quick_folder, changed, second)
     assert 0 < again.done < again.total
+    assert contents(first.parent) == contents(second.parent)
+
+
+def test_outside_of_a_mask_is_ignored_and_not_counted(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path
+) -> None:
+    grey, model = masked(volume, "circle"), mp.load(quick_folder)
+    record = predicted(quick_folder, grey, tmp_path / "out.tif", keep_samples=True)
+    inside = region_of("circle", volume).to_array()
+    stored, in_memory = (
+        mp.open_prediction(tmp_path / "out.tif"),
+        model.predict(volume, mask="circle"),
+    )
+    copy = in_memory.save(tmp_path / "copy.tif")
+    assert (record["mask"], record["outside_share"]) == ("mask 'circle'", 1 - inside.mean())
+    assert copy.record["outside_share"] == pytest.approx(1 - inside.mean())
+    plain = model.predict(volume)
+    assert (plain.phases, plain.phases.ignore) == (model.phases, None)
+    for result in (stored, in_memory, copy):
+        assert result.phases.ignore == 255
+        labels, entropy = np.asarray(result.labels), np.asarray(result.entropy)
+        assert (labels[~inside] == 255).all()
+        assert np.isnan(entropy[~inside]).all()
+        assert not np.asarray(result.idk)[~inside].any()
+        counts = np.bincount(labels[inside], minlength=3)
+        assert list(result.volume_fractions().values()) == pytest.approx(counts / inside.sum())
+        result.plot()
+    assert (np.asarray(stored.samples)[:, ~inside] == 255).all()
+
+
+def test_nan_is_outside_whatever_the_mask(quick_folder: Path, volume: mp.Volume) -> None:
+    grey = volume.to_array().copy()
+    grey[0, :30] = np.nan
+    result = mp.load(quick_folder).predict(mp.Volume.from_array(grey), mask="circle")
+    inside = region_of("circle", volume).to_array() & ~np.isnan(grey)
+    np.testing.assert_array_equal(result.labels == 255, ~inside)
+
+
+def test_a_stopped_prediction_goes_on_with_the_same_mask_only(
+    quick_folder: Path, volume: mp.Volume, tmp_path: Path
+) -> None:
+    mask = np.zeros((121, 133), np.uint8)
+    mask[:, :99] = 1
+    first, second = tmp_path / "first" / "out.tif", tmp_path / "second" / "out.tif"
+    predicted(quick_folder, masked(volume, mask), second)
+    stopped(quick_folder, masked(volume, mask), first)
+    other = mask.copy()
+    other[50, 50] = 0
+    for grey in (masked(volume, other), masked(volume, "circle"), volume):
+        with pytest.raises(OutputError, match="unfinished prediction with another mask"):
+            predicted(quick_folder, grey, first)
+    again = Counting()
+    predicted(quick_folder, masked(volume, mask.copy()), first, reporter=again)
+    assert again.done > 0
+    assert again.blocks == len(list_of_blocks(quick_folder, volume)) - 3
     assert contents(first.parent) == contents(second.parent)
 
 
@@ -549,7 +605,7 @@ def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_files(
         "main()\n"
     )
     words = ["predict", str(quick_folder), str(tmp_path / "scan.h5"), "--out", str(out)]
-    words += ["--memory", "3MB"]
+    words += ["--memory", "5MB"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done: Callable[..., Any] = subprocess.run
     killed = done([sys.executable, "-c", code, where, str(call), *words], env=environment)

@@ -3,7 +3,7 @@
 import pytest
 
 from matphase.images.phases import PhaseTable
-from matphase.properties.groups import BYTES_PER_VOXEL, MEASURE
+from matphase.properties.groups import MEASURE, MEMORY
 from matphase.properties.plan import GROUPS, Plan, Roles
 from matphase.support.errors import InputError
 
@@ -56,7 +56,7 @@ def test_a_plan_asks_for_everything_in_its_own_order() -> None:
 
 def test_every_group_has_its_function() -> None:
     assert set(MEASURE) == set(GROUPS)
-    assert set(BYTES_PER_VOXEL) <= set(GROUPS)
+    assert set(MEMORY) <= set(GROUPS)
 
 
 @pytest.mark.parametrize(

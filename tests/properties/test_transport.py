@@ -64,6 +64,41 @@ def solved_densely(sigma, axis, spacing):
     return current * lengths[axis] ** 2 / np.prod(lengths)
 
 
+# --- ignored voxels -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("radius", [32, 30, 17.3])
+def test_a_cylinder_of_pores_is_not_tortuous_along_it_and_has_no_value_across(radius):
+    y, x = np.indices((64, 64)) - 31.5
+    image = np.zeros((8, 64, 64), np.uint8)
+    image[:, y**2 + x**2 >= radius**2] = IGNORE_INDEX
+    along = transport(image, {0: 1.0}, 0, CUBE)
+    assert along.tortuosity_factor == pytest.approx(1, abs=1e-10)
+    assert along.effective == pytest.approx(1, abs=1e-10)
+    assert along.volume_fraction == 1
+    for axis in (1, 2):
+        across = transport(image, {0: 1.0}, axis, CUBE)
+        assert np.isnan(across.tortuosity_factor)
+        assert np.isnan(across.effective)
+
+
+def test_ignored_voxels_seal_the_sides_as_the_end_of_the_volume_does():
+    box = porous((12, 9, 10), share=0.8)
+    image = np.full((12, 15, 17), IGNORE_INDEX, np.uint8)
+    image[:, 2:11, 4:14] = box
+    alone, within = (transport(one, {1: 1.0}, 0, CUBE, TIGHT) for one in (box, image))
+    assert within.effective == pytest.approx(alone.effective, rel=1e-9)
+    assert within.tortuosity_factor == pytest.approx(alone.tortuosity_factor, rel=1e-9)
+
+
+def test_one_layer_with_another_ignored_voxel_leaves_no_value():
+    image = np.zeros((6, 5, 5), np.uint8)
+    image[:, 2, 2] = IGNORE_INDEX
+    assert transport(image, {0: 1.0}, 0, CUBE).tortuosity_factor == pytest.approx(1)
+    image[3, 2, 2], image[3, 2, 3] = 0, IGNORE_INDEX  # as many, but others
+    assert np.isnan(transport(image, {0: 1.0}, 0, CUBE).tortuosity_factor)
+
+
 # --- known answers --------------------------------------------------------------------------------
 
 

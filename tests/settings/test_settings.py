@@ -1,8 +1,11 @@
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import tomli_w
+from annotated_types import Le, Lt
+from pydantic.fields import FieldInfo
 
 from matphase.settings import (
     SamplingSettings,
@@ -11,6 +14,7 @@ from matphase.settings import (
     UGSMSettings,
     UNetSettings,
 )
+from matphase.support.checked import CheckedSettings
 from matphase.support.errors import InputError
 
 
@@ -97,6 +101,20 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
         ({"idk": {"zzz": 0.5}}, r"no setting 'idk\.zzz'; remove it or correct its name$"),
         ({"ugsm": 3}, "ugsm: must be a section with settings; got 3$"),
         ({"ugsm": {"width": "wide"}}, r"ugsm\.width: must be a valid integer.*; got 'wide'$"),
+        *(
+            ({section: {"learning_rate": rate}}, rf"{section}\.learning_rate: must be .*got ")
+            for section in ("ugsm", "idk", "lcgar")
+            for rate in (math.inf, math.nan, 1e9, 1e30, 1.01)
+        ),
+        ({"ugsm": {"width": 2000}}, r"ugsm\.width: must be less than or equal to 256; got 2000$"),
+        ({"ugsm": {"width": 10**30}}, r"ugsm\.width: must be less than or equal to 256"),
+        ({"ugsm": {"samples": 10**9}}, r"ugsm\.samples: must be less than or equal to 1000"),
+        ({"ugsm": {"min_steps": 10**12}}, r"ugsm\.min_steps: must be less than or equal to"),
+        ({"ugsm": {"epochs": 10**12}}, r"ugsm\.epochs: must be less than or equal to"),
+        ({"lcgar": {"batch_size": 10**12}}, r"lcgar\.batch_size: must be less than or equal to"),
+        ({"lcgar": {"h": 10**9 + 1}}, r"lcgar\.h: must be less than or equal to"),
+        ({"align": {"smoothness": math.inf}}, r"align\.smoothness: must be less than or equal to"),
+        ({"calibration": {"block": [8, 10**9, 32]}}, r"calibration\.block\.1: must be less"),
         ({"model": 3}, "model: must be a valid string; got 3$"),
     ],
 )
@@ -158,3 +176,20 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_settings_cannot_be_changed_by_accident() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().ugsm.epochs = 3
+
+
+def test_every_number_among_the_settings_has_an_end() -> None:
+    """A setting without one can make a training that never ends, or fills the memory."""
+
+    def numbers(kind: type[CheckedSettings], place: str = "") -> Iterator[tuple[str, FieldInfo]]:
+        for name, field in kind.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, CheckedSettings):
+                yield from numbers(field.annotation, f"{name}.")
+            elif field.annotation in (int, float):
+                yield place + name, field
+
+    found = dict(numbers(Settings))
+    assert len(found) > 20
+    for name, field in found.items():
+        ends = [one for one in field.metadata if isinstance(one, Le | Lt)]
+        assert ends, f"{name} has no upper bound"

@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 
 from matphase.support import records
-from matphase.support.errors import InputError
+from matphase.support.errors import InputError, one_line
 from matphase.support.records import (
     MAX_DEPTH,
     RecordError,
     brief,
     json_or_none,
     number_of,
-    one_line,
     parse_json,
     parse_toml,
     read_json,

@@ -12,6 +12,13 @@ def test_memory_is_that_of_the_machine() -> None:
     assert system.memory_bytes() >= psutil.virtual_memory().available
 
 
+def test_free_memory_is_what_programs_can_still_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < system.free_memory_bytes() <= system.memory_bytes()
+    free = psutil.virtual_memory()._replace(available=12345)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    assert system.free_memory_bytes() == 12345
+
+
 def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 <= system.cores() <= (os.cpu_count() or 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)

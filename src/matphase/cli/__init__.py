@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from matphase.cli import align, demo, evaluate, info, measure, predict, reproduce, simulate, train
+from matphase.support import interrupts
 
 
 def _show_version(asked: bool) -> None:
@@ -30,7 +31,7 @@ app = typer.Typer(
 app.command("demo", short_help="Run all steps on a virtual electrode.")(demo.demo)
 app.command("simulate", short_help="Make a virtual electrode.")(simulate.simulate)
 app.command("info", short_help="Show the metadata of a volume.")(info.info)
-app.command("train", short_help="Train a model on labelled slices.")(train.train)
+app.command("train", cls=train.Train, short_help="Train a model on labelled slices.")(train.train)
 app.command("align", short_help="Align labels with the image.")(align.align)
 app.command("predict", short_help="Predict the phases of a volume.")(predict.predict)
 app.command("evaluate", short_help="Score a prediction.")(evaluate.evaluate)
@@ -53,4 +54,5 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # a character that the terminal cannot show must not stop the program
             stream.reconfigure(errors="backslashreplace")
+    interrupts.install()
     app(prog_name="matphase")

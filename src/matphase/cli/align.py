@@ -1,6 +1,5 @@
 """`matphase align`: align labels that are misregistered with the image."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +7,26 @@ import typer
 
 from matphase.cli.common import (
     LabelSlices,
+    MaskOption,
     Overwrite,
     Quiet,
+    Unit,
+    VoxelSize,
     keep_inputs,
+    one_or_many,
     progress,
     reports_errors,
     say,
+)
+from matphase.cli.opening import (
+    Axes,
+    LabelAxes,
+    LabelDtype,
+    Layout,
+    RawDtype,
+    RawShape,
+    label_layout,
+    open_pair,
 )
 from matphase.cli.parsing import parse_slices
 
@@ -22,15 +35,33 @@ from matphase.cli.parsing import parse_slices
 def align(
     model: Annotated[Path, typer.Argument(help="Model folder that `matphase train` wrote.")],
     images: Annotated[
-        str, typer.Option(help="Grey slices: file, folder, OME-Zarr, or FILE.h5:/dataset.")
+        list[str],
+        typer.Option(
+            metavar="FILES",
+            help="Grey slices: file, folder, OME-Zarr, FILE.h5:/dataset, pattern, or a list of "
+            "files, each after an --images of its own.",
+        ),
     ],
-    labels: Annotated[str, typer.Option(help="Labels of all or some of these slices.")],
+    labels: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILES", help="Labels of all or some of these slices, in the same way."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     label_map: Annotated[
         str | None,
         typer.Option(help="Label value of each phase: pore=0,carbon=1; default: the model's."),
     ] = None,
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
+    label_axes: LabelAxes = None,
+    label_dtype: LabelDtype = None,
     label_slices: LabelSlices = None,
+    mask: MaskOption = None,
+    voxel_size: VoxelSize = None,
+    unit: Unit = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -45,18 +76,29 @@ def align(
     from matphase.images.volume import Volume
     from matphase.support.files import atomic_write, check_output
     from matphase.support.manifest import ALIGNMENT, write_manifest
+    from matphase.support.records import json_text
 
     check_output(out, overwrite=overwrite, replaces=ALIGNMENT)
-    keep_inputs(out, images, labels, model)
+    keep_inputs(out, images, labels, mask, model)
     phases = None if label_map is None else PhaseTable.parse(label_map)
-    opened = formats.open(images), formats.open(labels)
+    layout = Layout(axes, shape, dtype)
+    opened = open_pair(
+        *(one_or_many(images), one_or_many(labels)),
+        *(layout, label_layout(layout, label_axes, label_dtype)),
+        voxel_size=voxel_size,
+        unit=unit,
+    )
 
     from matphase.model import load
 
     trained = load(model)
     with progress(quiet=quiet) as reporter:
         found = trained.align(
-            *opened, phases=phases, label_slices=parse_slices(label_slices), reporter=reporter
+            *opened,
+            phases=phases,
+            label_slices=parse_slices(label_slices),
+            mask=mask,
+            reporter=reporter,
         )
     grey, known = opened
     like = grey if grey.shape == known.shape else known
@@ -71,8 +113,7 @@ def align(
             stack = array.reshape(like.shape)
             volume = Volume.from_array(stack, like.axes, like.voxel_size, like.unit, name)
             formats.save(folder / f"{name}.tif", volume)
-        text = json.dumps(found.summary, indent=2, ensure_ascii=False)
-        (folder / "alignment.json").write_text(text + "\n", "utf-8")
+        (folder / "alignment.json").write_text(json_text(found.summary), "utf-8")
         write_manifest(folder)
     length = ""
     if "unit" in found.summary:

@@ -1,12 +1,12 @@
 """Options, messages and exit status that all commands share."""
 
 import functools
-import json
 import os
 import re
 import traceback
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
@@ -16,14 +16,16 @@ from rich.console import Console
 from rich.table import Table
 from typer.models import OptionInfo
 
+from matphase.support import records
 from matphase.support.errors import EndedElsewhere, MatPhaseError
-from matphase.support.files import atomic_write, check_not_input, reason
+from matphase.support.files import check_not_input, reason
 from matphase.support.progress import Reporter, terminal_reporter
+from matphase.support.warning import MatPhaseWarning
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 JsonFile = Annotated[
@@ -35,6 +37,15 @@ VoxelSize = Annotated[
     typer.Option(help="Edge length of a voxel: one number, or Z,Y,X. Needs --unit."),
 ]
 Unit = Annotated[str | None, typer.Option(help="Unit of the voxel size: nm, um, mm, cm or m.")]
+MaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mask",
+        metavar="FILE|circle",
+        help="Region of interest: a file that is non-zero inside, of all slices or one for all; "
+        "or circle, the inscribed circle of each slice. NaN is outside, too.",
+    ),
+]
 LabelSlices = Annotated[
     str | None,
     typer.Option(
@@ -42,7 +53,12 @@ LabelSlices = Annotated[
         "counted from 0. By default inferred from the slice spacing.",
     ),
 ]
-Memory = Annotated[str, typer.Option(help="Most memory that a prediction may use, such as 2GB.")]
+Memory = Annotated[
+    str,
+    typer.Option(
+        help="Most memory that a prediction may use besides the program itself, such as 2GB."
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(metavar="FILE.toml", help="TOML file with settings that replace the preset's."),
@@ -65,13 +81,15 @@ _LACKS_MEMORY = re.compile("out of memory|can't allocate memory")
 def reports_errors(verb: Callable[P, R]) -> Callable[P, R]:
     """Print errors meant for the user as one line on standard error, with exit status 1.
 
+    Warnings are printed in the same way.
     With MATPHASE_DEBUG set in the environment, the traceback is printed, too.
     """
 
     @functools.wraps(verb)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return verb(*args, **kwargs)
+            with printing_warnings(verb):
+                return verb(*args, **kwargs)
         except EndedElsewhere as error:
             # another process has already printed why
             raise typer.Exit(0) from error
@@ -86,6 +104,27 @@ def reports_errors(verb: Callable[P, R]) -> Callable[P, R]:
         raise typer.Exit(1)
 
     return wrapped
+
+
+@contextmanager
+def printing_warnings(verb: Callable[..., Any]) -> Iterator[None]:
+    """Print warnings meant for the user as one line on standard error, each once."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, MatPhaseWarning):
+            before(message, category, *where, **more)
+            return
+        text = with_options(" ".join(str(message).splitlines()), verb)
+        if text not in shown:
+            shown.add(text)
+            typer.echo(f"matphase: warning: {text}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", MatPhaseWarning)
+        before = warnings.showwarning
+        warnings.showwarning = show
+        yield
 
 
 def with_options(message: str, verb: Callable[..., Any]) -> str:
@@ -157,28 +196,34 @@ def write_json(content: Any, file: Path | None, *, overwrite: bool = False) -> N
     """Write JSON to a file, or print it if the file is `-`; do nothing if it is None."""
     if file is None:
         return
-    text = json.dumps(content, indent=2, ensure_ascii=False)
     if str(file) == "-":
-        typer.echo(text)
-        return
-    with atomic_write(file, overwrite=overwrite) as beside:
-        beside.write_text(text + "\n", "utf-8")
+        typer.echo(records.json_text(content), nl=False)
+    else:
+        records.write_json(file, content, overwrite=overwrite)
 
 
-def keep_inputs(out: Path, *sources: str | Path | None) -> None:
+def one_or_many(files: Sequence[str]) -> str | list[str]:
+    """What `matphase.open` takes: a path or pattern, or a list of files of one slice each."""
+    return files[0] if len(files) == 1 else list(files)
+
+
+def keep_inputs(out: Path, *sources: str | Path | Sequence[str] | None) -> None:
     """Refuse an output that would overwrite an input: the same file, its folder, or a slice of it.
 
     Raises:
         OutputError: the output would overwrite an input; the message names both.
     """
     from matphase.images.formats.hdf5 import split_path
+    from matphase.images.mask import CIRCLE
 
     files: list[Path] = []
     for source in sources:
-        if source is None:
-            continue
-        path = split_path(Path(source))[0]
-        files.append(path)
-        if not path.exists():
-            files += map(Path, glob(str(path)))  # noqa: PTH207 - absolute
+        for one in [source] if source is None or isinstance(source, str | Path) else source:
+            if one not in (None, CIRCLE):
+                files += _files_at(split_path(Path(one))[0])
     check_not_input(out, files)
+
+
+def _files_at(path: Path) -> list[Path]:
+    """The path; as a pattern, also the files that match it."""
+    return [path] if path.exists() else [path, *map(Path, glob(str(path)))]  # noqa: PTH207 - absolute

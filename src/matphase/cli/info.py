@@ -8,6 +8,7 @@ import typer
 
 from matphase.cli.common import (
     JsonFile,
+    MaskOption,
     Memory,
     Quiet,
     Unit,
@@ -16,7 +17,8 @@ from matphase.cli.common import (
     say,
     write_json,
 )
-from matphase.cli.parsing import parse_memory, parse_voxel_size
+from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
+from matphase.cli.parsing import parse_memory
 
 
 @reports_errors
@@ -28,6 +30,7 @@ def info(
         Path | None,
         typer.Option(help="Model folder: estimate memory, disk and time of a prediction."),
     ] = None,
+    mask: MaskOption = None,
     memory: Memory = "2GB",
     samples: Annotated[
         int | None, typer.Option(min=1, help="Stochastic passes T of that prediction.")
@@ -36,18 +39,26 @@ def info(
         Literal["model", "volume"],
         typer.Option(help="Scale of grey values, as in `matphase predict`."),
     ] = "model",
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Show the metadata of a volume, and estimate what predicting it takes."""
-    from matphase.images import formats
-    from matphase.images.grey_scale import IntensityScale
+    from matphase.images.grey_checks import warn_of_round_field
+    from matphase.images.grey_scale import GreySample, IntensityScale
+    from matphase.images.mask import masked
     from matphase.prediction.prediction import prediction_bytes
+    from matphase.support.text import times
 
-    opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
-    scale = IntensityScale.of(opened)
+    opened = Layout(axes, shape, dtype).open(volume, voxel_size, unit)
+    seen = masked(opened, mask)
+    sample = GreySample.of(seen)
+    warn_of_round_field(sample, seen)
+    scale = IntensityScale.of(sample)
     needed = prediction_bytes(opened.shape, n_phases=3)
     facts: dict[str, Any] = {
         "name": opened.name,
@@ -56,6 +67,7 @@ def info(
         "dtype": str(opened.dtype),
         "voxel_size": None if opened.voxel_size is None else list(opened.voxel_size),
         "unit": opened.unit,
+        "mask": mask,
         "grey_low": scale.low,
         "grey_high": scale.high,
         "bytes": opened.nbytes,
@@ -68,9 +80,9 @@ def info(
 
         trained = read(model)
         task = task_of(
-            trained, opened, samples=samples, intensity=intensity, memory=parse_memory(memory)
+            trained, seen, samples=samples, intensity=intensity, memory=parse_memory(memory)
         )
-        facts["prediction"] = asdict(estimate(trained, opened, task))
+        facts["prediction"] = asdict(estimate(trained, seen, task))
     write_json(facts, json)
     if json is not None and str(json) == "-":
         return
@@ -80,10 +92,11 @@ def info(
         size = f"{lengths} {opened.unit}"
     lines = {
         "volume": opened.name,
-        "axes": f"{opened.axes}, {' x '.join(map(str, opened.shape))} voxels",
+        "axes": f"{opened.axes}, {times(opened.shape)} voxels",
         "voxel size": size,
         "type": str(opened.dtype),
-        "grey values": f"{scale.low:.6g} to {scale.high:.6g} (percentiles 0.1 and 99.9)",
+        "grey values": f"{scale.low:.6g} to {scale.high:.6g} (percentiles 0.1 and 99.9"
+        f"{'' if mask is None else f', inside of {mask}'})",
         "size in memory": f"{opened.nbytes / 1e6:.1f} MB",
         "predict needs": f"--memory (2 GB by default); a prediction of 3 phases that is kept in "
         f"memory, in Python, {needed / 1e6:.0f} MB more",
@@ -93,11 +106,12 @@ def info(
 
         found = facts["prediction"]
         lines["predict needs"] = (
-            f"up to {amount_text(found['memory'])} of memory, {amount_text(found['disk'])} of disk "
-            f"while it works, and about {_duration(found['seconds'])}"
+            f"up to {amount_text(found['memory'])} of memory ("
+            f"{amount_text(found['program'])} of it for the program, its libraries and the model), "
+            f"{amount_text(found['disk'])} of disk while it works, and about "
+            f"{_duration(found['seconds'])}"
         )
-        size = " x ".join(map(str, found["block"]))
-        lines["blocks"] = f"{found['blocks']} of up to {size} voxels"
+        lines["blocks"] = f"{found['blocks']} of up to {times(found['block'])} voxels"
     for name, text in lines.items():
         say(f"{name:<15} {text}", quiet=quiet)
 

@@ -7,6 +7,7 @@ import typer
 
 from matphase.cli.common import (
     JsonFile,
+    MaskOption,
     Overwrite,
     Quiet,
     Unit,
@@ -19,7 +20,9 @@ from matphase.cli.common import (
     with_options,
     write_json,
 )
+from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
 from matphase.cli.parsing import (
+    parse_crop,
     parse_list,
     parse_memory,
     parse_numbers,
@@ -38,6 +41,9 @@ def measure(
         str | None,
         typer.Option(help="Phases and their values, such as pore=0,carbon=1,nickel=2."),
     ] = None,
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     groups: Annotated[
@@ -60,6 +66,15 @@ def measure(
     conductivities: Annotated[
         str | None,
         typer.Option(help="Conductivities of phases that conduct together: carbon=10,nickel=.1."),
+    ] = None,
+    mask: MaskOption = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Z0:Z1,Y0:Y1,X0:X1",
+            help="Measure this part only; the ends are not part of it and may be left out, as in "
+            ":50,:,20:. A slice has Y0:Y1,X0:X1.",
+        ),
     ] = None,
     json: JsonFile = None,
     csv: Annotated[
@@ -84,8 +99,12 @@ def measure(
         Literal["positive", "negative"], typer.Option(help="Which electrode of the cell this is.")
     ] = "positive",
     memory: Annotated[
-        str, typer.Option(help="Memory for properties that need the whole volume, such as 4GB.")
-    ] = "4GB",
+        str | None,
+        typer.Option(
+            help="Memory for properties that need the whole volume, such as 4GB; 80 % of what is "
+            "free by default."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -125,15 +144,16 @@ def measure(
     outputs = [path for path in (json, csv, pictures, *exports) if path and str(path) != "-"]
     if len(set(outputs)) < len(outputs):
         raise InputError("two outputs have the same name; give each its own name")
-    inputs = labels, bpx_template, *recorded_files(Path(labels))
+    inputs = labels, mask, bpx_template, *recorded_files(Path(labels))
     for path in outputs:
         check_output(path, overwrite=overwrite, replaces=PICTURES if path == pictures else None)
         keep_inputs(path, *inputs)
         if pictures is not None and pictures.resolve() in path.resolve().parents:
             raise InputError(f"{path} is inside the folder of the pictures; choose another name")
+    layout = Layout(axes, shape, dtype)
     with progress(quiet=quiet) as reporter:
         found = measured(
-            labels,
+            layout.open(labels) if layout else labels,
             None if label_map is None else PhaseTable.parse(label_map),
             voxel_size=parse_voxel_size(voxel_size),
             unit=unit,
@@ -141,7 +161,9 @@ def measure(
             axis=None if axis is None else parse_list(axis),
             roles=parse_pairs(roles, "--roles"),
             conductivities=parse_numbers(conductivities, "--conductivities"),
-            memory=parse_memory(memory),
+            mask=mask,
+            crop=parse_crop(crop),
+            memory=None if memory is None else parse_memory(memory),
             reporter=reporter,
         )
     write_json(found.to_json(), json, overwrite=overwrite)

@@ -1,5 +1,6 @@
 """Texts of the command line as numbers, lists, pairs and settings."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -133,6 +134,20 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     return slices, height, width
 
 
+def parse_lengths(text: str | None) -> tuple[int, ...] | None:
+    """`133,224,256` as the lengths of any number of axes.
+
+    Raises:
+        InputError: a part is no whole number.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--shape {text!r} is not a shape; write it like 133,224,256") from error
+
+
 MAX_SLICES = 10**7
 """Slice indices that an option can list."""
 
@@ -160,11 +175,36 @@ def parse_slices(text: str | None) -> list[int] | None:
         ) from error
 
 
+def parse_crop(text: str | None) -> list[slice] | None:
+    """`0:50,10:,:` as slices of the axes.
+
+    Raises:
+        InputError: a part is not START:STOP.
+    """
+    if text is None:
+        return None
+    crop = []
+    for part in text.split(","):
+        ends = re.fullmatch(r"(-?\d{1,18})?:(-?\d{1,18})?", part.strip())
+        if ends is None:
+            raise InputError(
+                f"{part.strip()!r} in --crop {text!r} is not START:STOP; write it like 0:50,10:,: "
+                "for the first 50 slices, rows from 10 on and all columns"
+            )
+        first, last = (None if end is None else int(end) for end in ends.groups())
+        crop.append(slice(first, last))
+    return crop
+
+
+MOST_MEMORY = 10**18
+"""Bytes that `--memory` can ask for."""
+
+
 def parse_memory(text: str) -> int:
     """`500MB`, `2GB` or `2GiB` as bytes.
 
     Raises:
-        InputError: it is not an amount of memory above zero.
+        InputError: it is not an amount of memory above zero, or more than any machine has.
     """
     from dask.utils import parse_bytes
 
@@ -173,6 +213,8 @@ def parse_memory(text: str) -> int:
         amount = parse_bytes(text) if any(sign.isdigit() for sign in text) else 0
     except (ValueError, OverflowError):
         amount = 0
-    if amount <= 0:
+    if not 0 < amount <= MOST_MEMORY:
+        if len(text) > 20:
+            text = f"{text[:20]}..."
         raise InputError(f"--memory {text!r} is not an amount of memory; write it like 2GB")
     return int(amount)

@@ -6,29 +6,30 @@ from typing import Annotated, Literal
 import typer
 
 from matphase.cli.common import (
+    MaskOption,
     Memory,
     Overwrite,
     Quiet,
     Unit,
     VoxelSize,
+    one_or_many,
     progress,
     reports_errors,
     say,
 )
-from matphase.cli.parsing import parse_memory, parse_voxel_size
-
-SHARES = {
-    "idk_share": "uncertain",
-    "deferred_share": "decided by LCGAR",
-    "trusted_share": "trusted",
-}
+from matphase.cli.opening import Axes, Layout, RawDtype, RawShape
+from matphase.cli.parsing import parse_memory
 
 
 @reports_errors
 def predict(
     model: Annotated[Path, typer.Argument(help="Model folder that `matphase train` wrote.")],
     volume: Annotated[
-        str, typer.Argument(help="File, folder of slices, OME-Zarr, or FILE.h5:/dataset.")
+        list[str],
+        typer.Argument(
+            help="File, folder of slices, OME-Zarr, FILE.h5:/dataset, pattern, or several files of "
+            "one slice each."
+        ),
     ],
     out: Annotated[
         Path,
@@ -37,6 +38,7 @@ def predict(
             "it."
         ),
     ],
+    mask: MaskOption = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Stochastic passes T.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed of the dropout masks.")] = 0,
     intensity: Annotated[
@@ -61,6 +63,14 @@ def predict(
         ),
     ] = False,
     memory: Memory = "2GB",
+    resample: Annotated[
+        bool,
+        typer.Option(
+            "--resample",
+            help="Bring the volume to the voxel size that the model was trained at, and the maps "
+            "back.",
+        ),
+    ] = False,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes on this machine, each with its share of the cores."),
@@ -69,6 +79,9 @@ def predict(
         str | None,
         typer.Option(help="Dask scheduler whose workers predict, as tcp://HOST:8786."),
     ] = None,
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
     voxel_size: VoxelSize = None,
     unit: Unit = None,
     overwrite: Overwrite = False,
@@ -88,14 +101,15 @@ def predict(
     (`idk.target`). If the command is interrupted, the same command goes on with the blocks that
     are not finished.
     """
-    from matphase.images import formats
     from matphase.prediction.files import record_file, recorded_files
+    from matphase.prediction.maps import KINDS
 
     available = parse_memory(memory)
     record_file(out)  # refuses a name of another kind before anything is loaded
     if scheduler is not None:
-        volume = str(Path(volume).absolute())  # workers have working folders of their own
-    opened = formats.open(volume, voxel_size=parse_voxel_size(voxel_size), unit=unit)
+        # workers have working folders of their own
+        volume = [str(Path(part).absolute()) for part in volume]
+    opened = Layout(axes, shape, dtype).open(one_or_many(volume), voxel_size, unit)
 
     from matphase.model import load
 
@@ -103,6 +117,7 @@ def predict(
     with progress(quiet=quiet) as reporter:
         result = trained.predict(
             opened,
+            mask=mask,
             out=out,
             samples=samples,
             seed=seed,
@@ -111,6 +126,7 @@ def predict(
             probabilities=probabilities,
             keep_samples=keep_samples,
             mutual_information=mutual_information,
+            resample=resample,
             workers=workers,
             scheduler=scheduler,
             overwrite=overwrite,
@@ -118,9 +134,11 @@ def predict(
             reporter=reporter,
         )
     shares = {name: 100 * share for name, share in result.volume_fractions().items()}
-    for key, name in SHARES.items():
-        if (share := result.record[key]) is not None:
-            shares[name] = 100 * share
+    for kind in KINDS.values():
+        if kind.share and (share := result.record.get(f"{kind.name}_share")) is not None:
+            shares[kind.share] = 100 * share
+    if result.record["outside_share"]:
+        shares["outside, not counted"] = 100 * result.record["outside_share"]
     for name, share in shares.items():
         say(f"{name:<20} {share:6.2f} %", quiet=quiet)
     record, *files = recorded_files(out)

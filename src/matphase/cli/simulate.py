@@ -18,6 +18,7 @@ from matphase.cli.parsing import parse_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+from matphase.cli.opening import Axes, Layout
 
 
 @reports_errors
@@ -45,6 +46,7 @@ def simulate(
         float | None,
         typer.Option(help="Voxel edge of --labels in um, if the file does not give it."),
     ] = None,
+    axes: Axes = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -74,7 +76,7 @@ def simulate(
     keep_inputs(out, labels, recipe if recipe.endswith(".toml") else None)
     with progress(quiet=quiet) as reporter:
         if labels is not None and label_map is not None:
-            array, size = _given(labels, voxel_size)
+            array, size = _given(labels, axes, voxel_size)
             electrode = VirtualElectrode.from_labels(
                 array,
                 PhaseTable.parse(label_map),
@@ -100,18 +102,18 @@ def simulate(
     say(f"electrode written to {out}", quiet=quiet)
 
 
-def _given(labels: str, voxel_size: float | None) -> "tuple[NDArray[Any], float]":
+def _given(labels: str, axes: str | None, voxel_size: float | None) -> "tuple[NDArray[Any], float]":
     """Labels in a file, and the edge length of their voxels in micrometres."""
-    from matphase.images import formats
     from matphase.support.errors import InputError
 
+    volume = Layout(axes).open(labels)
+    array = volume.to_array().reshape(-1, *volume.shape[-2:])
     if voxel_size is not None:
-        return formats.open(labels, axes="zyx").to_array(), voxel_size
-    volume = formats.open(labels, axes="zyx")
+        return array, voxel_size
     factor = {"nm": 1e-3, "um": 1.0, "mm": 1e3}.get(volume.unit or "")
     sizes = set(volume.voxel_size or ())
     if factor is None or len(sizes) != 1 or None in sizes:
         raise InputError(
             f"{labels} gives no voxel size, or its voxels are not cubes; give --voxel-size in um"
         )
-    return volume.to_array(), float(sizes.pop() or 0) * factor
+    return array, float(sizes.pop() or 0) * factor

@@ -1,41 +1,97 @@
 """`matphase train`: train a model on labelled slices."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from matphase.cli.common import (
     Config,
     LabelSlices,
+    MaskOption,
     Overwrite,
     Quiet,
     Seed,
     Set,
+    Unit,
+    VoxelSize,
     keep_inputs,
+    one_or_many,
     progress,
     reports_errors,
     say,
 )
+from matphase.cli.opening import (
+    Axes,
+    LabelAxes,
+    LabelDtype,
+    Layout,
+    RawDtype,
+    RawShape,
+    label_layout,
+    open_pair,
+)
 from matphase.cli.parsing import parse_settings, parse_slices
 from matphase.networks import registry
+
+if TYPE_CHECKING:
+    from matphase.images.volume import Volume
+
+
+class Train(TyperCommand):
+    """The command, whose options may have several files behind them, as a shell's pattern gives."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give each file behind a repeatable option an option of its own."""
+        repeatable = {
+            name
+            for option in self.params
+            if getattr(option, "multiple", False)
+            for name in option.opts
+        }
+        spread: list[str] = []
+        option = ""
+        for word, before in zip(args, ["", *args], strict=False):
+            if word.startswith("-"):
+                option = word
+            elif option in repeatable and before != option:
+                spread.append(option)
+            spread.append(word)
+        return super().parse_args(ctx, spread)
 
 
 @reports_errors
 def train(
     images: Annotated[
-        str, typer.Option(help="Grey slices: file, folder, OME-Zarr, or FILE.h5:/dataset.")
+        list[str],
+        typer.Option(
+            metavar="FILES",
+            help="Grey slices: file, folder, OME-Zarr, FILE.h5:/dataset, pattern such as "
+            "'scan/slice_*.tif', or several files of one slice each.",
+        ),
     ],
     labels: Annotated[
-        str,
-        typer.Option(help="Labels of all or some of these slices, in the same order and size."),
+        list[str],
+        typer.Option(
+            metavar="FILES",
+            help="Labels of all or some of these slices, of the same size: paired by the names of "
+            "the files, or by place.",
+        ),
     ],
     label_map: Annotated[
         str,
         typer.Option(help="Label value of each phase: pore=0,carbon=1,nickel=2,ignore=255."),
     ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    axes: Axes = None,
+    shape: RawShape = None,
+    dtype: RawDtype = None,
+    label_axes: LabelAxes = None,
+    label_dtype: LabelDtype = None,
     label_slices: LabelSlices = None,
+    mask: MaskOption = None,
     preset: Annotated[str, typer.Option(help="quick, small, best or paper.")] = "small",
     model: Annotated[
         str | None, typer.Option(help=f"What to train: {', '.join(registry.names())}.")
@@ -44,18 +100,28 @@ def train(
     settings: Set = None,
     seed: Seed = 0,
     validation_images: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="Grey slices for idk.tune_recall, calibration, and the error bars of `measure`."
+            metavar="FILES",
+            help="Grey slices for idk.tune_recall, calibration, and the error bars of `measure`.",
         ),
     ] = None,
     validation_labels: Annotated[
-        str | None, typer.Option(help="Labels of the validation slices.")
+        list[str] | None, typer.Option(metavar="FILES", help="Labels of the validation slices.")
     ] = None,
     validation_slices: Annotated[
         str | None,
         typer.Option(help="Which of the validation images have labels, as --label-slices."),
     ] = None,
+    validation_mask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|circle",
+            help="Region of interest of the validation images; by default that of --mask.",
+        ),
+    ] = None,
+    voxel_size: VoxelSize = None,
+    unit: Unit = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted training.")
     ] = False,
@@ -79,7 +145,6 @@ def train(
     Writes a model folder. During the training, checkpoints are kept in OUT.partial; after an
     interruption, --resume continues from them.
     """
-    from matphase.images import formats
     from matphase.images.phases import PhaseTable
     from matphase.settings import Settings
     from matphase.support.errors import InputError, Interrupted, OutputError
@@ -94,15 +159,16 @@ def train(
         chosen = chosen.updated({"model": model})
     chosen = chosen.updated(parse_settings(settings or ()), where="--set")
     registry.composition(chosen.model)
-    if (validation_images is None) != (validation_labels is None):
+    if bool(validation_images) != bool(validation_labels):
         raise InputError(
             "--validation-images and --validation-labels belong together; give both or neither"
         )
     check_output(out, overwrite=overwrite, replaces=MODEL)
-    keep_inputs(out, images, labels, validation_images, validation_labels, config)
+    inputs = [*images, *labels, *(validation_images or ()), *(validation_labels or ())]
+    keep_inputs(out, inputs, mask, validation_mask, config)
     if tensorboard is not None:
         check_surroundings(tensorboard)
-        keep_inputs(tensorboard, images, labels, validation_images, validation_labels)
+        keep_inputs(tensorboard, inputs, mask, validation_mask)
     partial = out.with_name(out.name + ".partial")
     if partial.exists() and not resume and not overwrite:
         raise OutputError(
@@ -111,16 +177,23 @@ def train(
         )
     if resume and not partial.exists():
         raise InputError(f"there is no interrupted training in {partial}; omit --resume")
-    grey, known = formats.open(images), formats.open(labels)
+    layout = Layout(axes, shape, dtype)
+    of_labels = label_layout(layout, label_axes, label_dtype)
+
+    def opened(images: Sequence[str], labels: Sequence[str]) -> "tuple[Volume, Volume]":
+        pair = one_or_many(images), one_or_many(labels)
+        return open_pair(*pair, layout, of_labels, voxel_size=voxel_size, unit=unit)
+
+    grey, known = opened(images, labels)
     validation = None
-    if validation_images is not None and validation_labels is not None:
-        validation = formats.open(validation_images), formats.open(validation_labels)
+    if validation_images and validation_labels:
+        validation = opened(validation_images, validation_labels)
 
     from matphase.method.training_folder import check_run_folder, remove_training
     from matphase.model import MatPhase
 
     check_run_folder(partial)
-    keep_inputs(partial, images, labels, validation_images, validation_labels, config)
+    keep_inputs(partial, inputs, mask, validation_mask, config)
 
     trained = MatPhase(settings=chosen, seed=seed)
     with progress(quiet=quiet) as reporter:
@@ -130,8 +203,10 @@ def train(
                 known,
                 phases,
                 label_slices=parse_slices(label_slices),
+                mask=mask,
                 validation=validation,
                 validation_slices=parse_slices(validation_slices),
+                validation_mask=validation_mask,
                 folder=partial,
                 restart=not resume,
                 reporter=reporter,

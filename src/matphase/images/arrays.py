@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -34,6 +35,66 @@ class ArrayLike(Protocol):
 
     def __getitem__(self, windows: Any, /) -> Any:
         """Read a block, given by one `slice(start, stop)` per axis."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arranged:
+    """Axes of another array in another order, without some of length 1; nothing is copied.
+
+    Attributes:
+        array: any array that takes one window per axis.
+        kept: for each axis here, that axis of `array`; None for a new axis of length 1. Axes of
+            `array` that are not kept have length 1.
+    """
+
+    array: ArrayLike
+    kept: tuple[int | None, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the kept axes, in their order."""
+        return self._of_kept(self.array.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the voxels."""
+        return self.array.dtype
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Shape of a chunk; None where the array has none."""
+        chunks = chunks_of(self.array)
+        return None if chunks is None else self._of_kept(chunks)
+
+    def __getitem__(self, windows: tuple[Window, ...]) -> NDArray[Any]:
+        """Read a block, given by one window per axis."""
+        index = [slice(0, 1)] * len(self.array.shape)
+        for axis, window in zip(self.kept, windows, strict=True):
+            if axis is not None:
+                index[axis] = window
+        block = np.asarray(self.array[tuple(index)])
+        there = [axis for axis in self.kept if axis is not None]
+        left_out = tuple(axis for axis in range(block.ndim) if axis not in there)
+        order = np.argsort(np.argsort(there))
+        arranged = np.squeeze(block, left_out).transpose(order)
+        new = tuple(place for place, axis in enumerate(self.kept) if axis is None)
+        return np.ascontiguousarray(np.expand_dims(arranged, new))
+
+    def _of_kept(self, lengths: Sequence[int]) -> tuple[int, ...]:
+        return tuple(1 if axis is None else int(lengths[axis]) for axis in self.kept)
+
+
+def arranged(array: ArrayLike, kept: tuple[int | None, ...]) -> ArrayLike:
+    """Give an array the axes `kept` of it, as `Arranged` does; a view where it is in memory."""
+    if kept == tuple(range(len(array.shape))):
+        return array
+    if isinstance(array, np.ndarray):
+        index = tuple(slice(None) if axis in kept else 0 for axis in range(array.ndim))
+        there = [axis for axis in kept if axis is not None]
+        new = tuple(place for place, axis in enumerate(kept) if axis is None)
+        view = array[index].transpose(np.argsort(np.argsort(there)))
+        return np.expand_dims(view, new)
+    return Arranged(array, kept)
 
 
 class OutOfRange(InputError, IndexError):
@@ -91,16 +152,6 @@ def _check_known(source: Any, name: str) -> None:
         raise InputError(
             f"the shape {source.shape} of {name} is not known; call its compute_chunk_sizes() first"
         )
-    dims = getattr(source, "dims", ())
-    order = "".join(map(str, dims)).lower() if isinstance(dims, tuple) else ""
-    if len(order) == len(dims) and sorted(order) in (["x", "y"], ["x", "y", "z"]):
-        expected = "zyx"[-len(order) :]
-        if order != expected:
-            listed = ", ".join(repr(dims[order.index(axis)]) for axis in expected)
-            raise InputError(
-                f"the axes of {name} are {', '.join(map(str, dims))}; give it as "
-                f"array.transpose({listed})"
-            )
 
 
 def chunks_of(array: ArrayLike) -> tuple[int, ...] | None:

@@ -20,6 +20,55 @@ each slice is scaled by itself. Of two real stacks this helps one (0.076), and n
 `benchmarks/results/grey_scale.md`)."""
 
 
+@dataclass(frozen=True, eq=False)
+class GreySample:
+    """A part of a volume, from which its grey scale is measured and its grey values are checked.
+
+    Attributes:
+        name: name of the volume.
+        numbers: (n,) numbers of the slices, from 0.
+        planes: (n, y, x) float32, every `step`-th pixel along y and x; NaN outside of the sample.
+        step: see `planes`.
+    """
+
+    name: str
+    numbers: NDArray[np.int64]
+    planes: NDArray[np.float32]
+    step: int
+
+    @classmethod
+    def of(cls, volume: Volume) -> "GreySample":
+        """Take up to 64 evenly spaced slices, and about 250,000 pixels of each at most.
+
+        Raises:
+            InputError: a pixel is infinite, a slice is smaller than 32 px, or all pixels are
+                outside of the sample.
+        """
+        pixels = math.prod(volume.shape[-2:])
+        step = math.ceil(math.sqrt(pixels / PIXELS_TO_SAMPLE))
+        numbers = np.arange(0, volume.n_slices, math.ceil(volume.n_slices / SLICES_TO_SAMPLE))
+        planes = _planes(volume, numbers, step)
+        if np.isnan(planes).all():
+            # a small region, between the pixels that were taken
+            inside = [z for z, plane in enumerate(volume.slices()) if not np.isnan(plane).all()]
+            if not inside:
+                raise InputError(
+                    f"{volume.name}: all pixels are NaN or outside of the mask; give an image of "
+                    "the sample, or another mask (mask=)"
+                )
+            most = max(1, SLICES_TO_SAMPLE * PIXELS_TO_SAMPLE // pixels)
+            step = 1
+            numbers = np.array(inside[:: math.ceil(len(inside) / min(most, SLICES_TO_SAMPLE))])
+            planes = _planes(volume, numbers, step)
+        return cls(volume.name, numbers, planes, step)
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """Grey values inside of the sample, of any shape."""
+        outside = np.isnan(self.planes)
+        return self.planes[~outside] if outside.any() else self.planes
+
+
 @dataclass(frozen=True)
 class IntensityScale:
     """Intensity scale: the low and high percentiles, of a volume or a slice, that map to -1 and 1.
@@ -40,37 +89,36 @@ class IntensityScale:
 
     @classmethod
     def of(
-        cls, volume: Volume, mode: Literal["auto", "volume", "slice"] = "volume"
+        cls,
+        volume: Volume | GreySample,
+        mode: Literal["auto", "volume", "slice"] = "volume",
     ) -> "IntensityScale":
-        """Measure the scale on up to 64 evenly spaced slices.
+        """Measure the scale on up to 64 evenly spaced slices, outside of the sample aside.
 
         Args:
-            volume: grey values.
+            volume: grey values, or a sample of them.
             mode: one scale per `volume`, or per `slice`; `auto`: per slice if the standard
                 deviation of the slices' own percentiles is more than 5 % of the volume's scale.
 
         Raises:
-            InputError: a pixel is NaN or infinite, a slice is smaller than 32 px, or all pixels
-                have one value.
+            InputError: a pixel is infinite, a slice is smaller than 32 px, all pixels have one
+                value, or all are outside of the sample.
         """
-        step = math.ceil(volume.n_slices / SLICES_TO_SAMPLE)
-        sample = np.stack(
-            [_subsample(checked_slice(volume, z)) for z in range(0, volume.n_slices, step)]
-        )
-        low, high = _percentiles(sample)
+        sample = volume if isinstance(volume, GreySample) else GreySample.of(volume)
+        low, high = percentiles(sample.values)
         if low == high:
             raise InputError(
-                f"{volume.name}: all pixels have the value {low:g}, so phases cannot be "
+                f"{sample.name}: all pixels have the value {low:g}, so phases cannot be "
                 "distinguished; check that this is the image"
             )
         per_slice = mode == "slice"
         if mode == "auto":
-            per_slice = drift(sample, low, high) > MAX_DRIFT
+            per_slice = drift(sample.planes, low, high) > MAX_DRIFT
         return cls(low, high, per_slice)
 
     def apply(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale a slice (height, width) to [-1, 1]; values beyond the percentiles are clipped."""
-        return scaled(image, *(_percentiles(image) if self.per_slice else (self.low, self.high)))
+        return scaled(image, *(percentiles(image) if self.per_slice else (self.low, self.high)))
 
     def of_slices(
         self, volume: Volume, numbers: NDArray[np.int64] | None = None, neighbours: int = 1
@@ -82,7 +130,8 @@ class IntensityScale:
 
         Args:
             volume: grey values.
-            numbers: numbers of the slices that are needed; all by default. The others are NaN.
+            numbers: numbers of the slices that are needed; all by default. The others are NaN,
+                and so are slices that are wholly outside of the sample.
             neighbours: number of slices needed around each of these, including itself; odd.
 
         Raises:
@@ -91,11 +140,11 @@ class IntensityScale:
         if not self.per_slice:
             return np.full((volume.n_slices, 2), (self.low, self.high))
         if numbers is None:
-            return np.array([_percentiles(plane) for plane in checked_slices(volume)])
+            return np.array([percentiles(plane) for plane in checked_slices(volume)])
         ends = np.full((volume.n_slices, 2), np.nan)
         around = numbers[:, None] + np.arange(neighbours) - neighbours // 2
         for z in np.unique(np.clip(around, 0, volume.n_slices - 1)):
-            ends[z] = _percentiles(checked_slice(volume, int(z)))
+            ends[z] = percentiles(checked_slice(volume, int(z)))
         return ends
 
     def check_fits(self, other: "IntensityScale", name: str) -> None:
@@ -129,24 +178,32 @@ def drift(slices: Iterable[NDArray[np.float32]], low: float, high: float) -> flo
     """Drift of the brightness: standard deviation of the slices' own percentiles.
 
     Args:
-        slices: grey values of each slice.
+        slices: grey values of each slice; those wholly outside of the sample (NaN) do not count.
         low: low percentile of the volume.
         high: high percentile of the volume.
 
     Returns:
         the larger standard deviation of both percentiles, relative to `high - low`.
     """
-    return float(np.std([_percentiles(one) for one in slices], axis=0).max() / (high - low))
+    ends = np.array([percentiles(one) for one in slices])
+    return float(np.nanstd(ends, axis=0).max() / (high - low))
 
 
-def _subsample(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Evenly spaced pixels of a slice, about 250,000 at most, which is enough for percentiles."""
-    step = math.ceil(math.sqrt(plane.size / PIXELS_TO_SAMPLE))
-    return plane[::step, ::step].copy()
+def _planes(volume: Volume, numbers: NDArray[np.int64], step: int) -> NDArray[np.float32]:
+    """Every `step`-th pixel of some slices, (n, y, x)."""
+    return np.stack([checked_slice(volume, z)[::step, ::step].copy() for z in numbers.tolist()])
 
 
-def _percentiles(values: NDArray[np.float32]) -> tuple[float, float]:
-    """Low and high percentile; minimum and maximum if the percentiles are equal."""
+def percentiles(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Low and high percentile of the values that are not NaN; both NaN where there are none.
+
+    If the percentiles are equal, they are the minimum and maximum.
+    """
+    outside = np.isnan(values)
+    if outside.any():
+        values = values[~outside]
+    if not values.size:
+        return math.nan, math.nan
     low, high = np.percentile(values, [TAIL_PERCENT, 100 - TAIL_PERCENT])
     if low == high:
         low, high = values.min(), values.max()

@@ -2,9 +2,13 @@
 
 A region is a `Volume` of bools in the shape of the volume that it belongs to, true inside. It is
 read a part at a time, like any volume.
+
+Grey values outside are NaN: those of a file of floats as they are, and those of any volume with a
+mask by `masked`. So whatever reads grey values has one rule to follow.
 """
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +17,7 @@ from numpy.typing import NDArray
 from matphase.images import formats
 from matphase.images.volume import Volume
 from matphase.support.errors import InputError
+from matphase.support.text import times
 
 Mask: TypeAlias = Any
 """A region as a user gives it: "circle", or what `matphase.open` takes, non-zero inside."""
@@ -45,9 +50,9 @@ def region_of(mask: Mask, volume: Volume) -> Volume:
     planes = (1, volume.n_slices)
     if given.shape[-2:] != volume.shape[-2:] or given.n_slices not in planes:
         raise InputError(
-            f"the mask {given.name} has shape {_times(given.shape)} but {volume.name} has "
-            f"{_times(volume.shape)}; give a mask of that shape, or one slice of "
-            f"{_times(volume.shape[-2:])} for all slices (mask=)"
+            f"the mask {given.name} has shape {times(given.shape)} but {volume.name} has "
+            f"{times(volume.shape)}; give a mask of that shape, or one slice of "
+            f"{times(volume.shape[-2:])} for all slices (mask=)"
         )
     if not any(_is_inside(plane).any() for plane in given.slices()):
         raise InputError(
@@ -56,6 +61,99 @@ def region_of(mask: Mask, volume: Volume) -> Volume:
         )
     inside = NonZero(given, volume.shape)
     return Volume(inside, volume.axes, volume.voxel_size, volume.unit, given.name)
+
+
+def masked(volume: Volume, mask: Mask | None) -> Volume:
+    """Volume whose grey values outside of a mask are NaN; the volume itself without a mask.
+
+    Args:
+        volume: grey values.
+        mask: see `region_of`; None: no mask.
+
+    Raises:
+        InputError: the mask cannot be used.
+        FormatError: its file cannot be read.
+    """
+    if mask is None:
+        return volume
+    grey = Masked(volume, region_of(mask, volume))
+    return Volume(grey, volume.axes, volume.voxel_size, volume.unit, volume.name)
+
+
+def unmasked(volume: Volume) -> Volume:
+    """The volume that `masked` was given."""
+    return volume.data.volume if isinstance(volume.data, Masked) else volume
+
+
+def parts_of(volume: Volume) -> tuple[Volume, ...]:
+    """The volumes that are read for a volume: grey values, and the mask unless it is computed."""
+    return volume.data.parts if isinstance(volume.data, Masked) else (volume,)
+
+
+def mask_name(volume: Volume) -> str | None:
+    """Name of the mask of a volume that `masked` made; None without one."""
+    return volume.data.region.name if isinstance(volume.data, Masked) else None
+
+
+def mask_checksum(volume: Volume) -> str | None:
+    """Checksum of the mask of a volume that `masked` made, all of which is read; None without."""
+    if not isinstance(volume.data, Masked):
+        return None
+    data = volume.data.region.data
+    if isinstance(data, Circle):
+        return CIRCLE
+    assert isinstance(data, NonZero)
+    checksum = blake2b(digest_size=16)
+    for plane in data.given.slices():
+        checksum.update(np.packbits(_is_inside(plane)).data)
+    return checksum.hexdigest()
+
+
+def outside_of(volume: Volume, z: int) -> NDArray[np.bool_] | None:
+    """Pixels (y, x) of slice `z` that are outside of the sample; None where none can be."""
+    return np.isnan(volume.slice(z)) if volume.dtype.kind == "f" else None
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """Grey values that are NaN outside of a region, as an array of floats.
+
+    Attributes:
+        volume: grey values.
+        region: of the same shape, true inside.
+    """
+
+    volume: Volume
+    region: Volume
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(y, x) or (z, y, x)."""
+        return self.volume.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the voxels: a float type that holds the grey values."""
+        return np.result_type(self.volume.dtype, np.float32)
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Shape of the chunks in which the grey values are stored; None where there are none."""
+        return self.volume.chunks
+
+    @property
+    def parts(self) -> tuple[Volume, ...]:
+        """Volumes that are read: grey values, and the mask unless it is computed."""
+        data = self.region.data
+        return (self.volume, data.given) if isinstance(data, NonZero) else (self.volume,)
+
+    def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
+        """Read a block, given by one `slice(start, stop)` per axis."""
+        inside = self.region[windows]
+        if not inside.any():  # what is outside need not be read
+            return np.full(inside.shape, np.nan, self.dtype)
+        grey: NDArray[Any] = np.where(inside, self.volume[windows], self.dtype.type(np.nan))
+        return grey
 
 
 @dataclass(frozen=True)
@@ -126,7 +224,3 @@ def _repeated(plane: NDArray[np.bool_], windows: tuple[slice, ...]) -> NDArray[n
     """The plane (y, x), as often as the windows have slices; without z for a 2D volume."""
     slices = [window.stop - window.start for window in windows[:-2]]
     return np.broadcast_to(plane, (*slices, *plane.shape))
-
-
-def _times(sides: tuple[int, ...]) -> str:
-    return " x ".join(map(str, sides))

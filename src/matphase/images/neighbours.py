@@ -64,16 +64,26 @@ def _correlation(volume: Volume, z: int) -> float:
         slice(max(0, (side - MAX_SIDE) // 2), min(side, (side + MAX_SIDE) // 2))
         for side in volume.shape[-2:]
     )
+    planes = checked_block(volume, slice(z, z + 2), rows, columns)
+    inside = ~np.isnan(planes).any(axis=0)
+    if not inside.any():
+        return 1.0
+    planes = np.where(inside, planes, planes[:, inside].mean(axis=1)[:, np.newaxis, np.newaxis])
     details = [
-        np.sign(gaussian_filter(plane, fine) - gaussian_filter(plane, coarse))
-        for plane in checked_block(volume, slice(z, z + 2), rows, columns)
+        np.sign(gaussian_filter(plane, fine) - gaussian_filter(plane, coarse))[inside]
+        for plane in planes
     ]
     if min(float(detail.std()) for detail in details) == 0:
         return 1.0
-    return float(np.corrcoef(*(detail.ravel() for detail in details))[0, 1])
+    return float(np.corrcoef(*details)[0, 1])
 
 
 def central(images: NDArray[np.float32], slices: int) -> NDArray[np.float32]:
     """View of the middle `slices` (odd) of images (n, more slices, height, width)."""
-    middle = images.shape[1] // 2
-    return images[:, middle - slices // 2 : middle + slices // 2 + 1]
+    return images[:, middle(images.shape[1], slices)]
+
+
+def middle(of: int, slices: int) -> slice:
+    """The middle `slices` (odd) of `of` slices."""
+    first = of // 2 - slices // 2
+    return slice(first, first + slices)

@@ -272,6 +272,21 @@ class PhaseTable:
                 return np.dtype(kind)
         return np.dtype(np.int64)
 
+    def with_ignore(self) -> "PhaseTable":
+        """Give this table with an ignore value, where it has none: 255, or else a free value.
+
+        The value fits into `dtype`, which stays as it is.
+        """
+        if self.ignore is not None:
+            return self
+        limits, used = np.iinfo(self.dtype), set(self._all_values)
+        free = (
+            value
+            for value in (255, *range(255))
+            if value not in used and limits.min <= value <= limits.max
+        )
+        return PhaseTable(self.phases, (next(free),))
+
     def encode(self, labels: NDArray[Any], where: str = "the labels") -> NDArray[np.uint8]:
         """Convert label values to indices.
 

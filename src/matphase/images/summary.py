@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matphase.images.arrays import Arranged
 from matphase.images.voxel_size import voxel_size_text
 from matphase.support.errors import MatPhaseError
+from matphase.support.text import times
 
 if TYPE_CHECKING:
     from matphase.images.volume import Volume
@@ -49,11 +51,11 @@ def html(volume: "Volume") -> str:
 def _rows(volume: "Volume") -> list[tuple[str, str]]:
     size = voxel_size_text(volume.voxel_size, volume.unit).removeprefix("voxel size ")
     return [
-        ("shape", f"{volume.axes} {_times(volume.shape)}"),
+        ("shape", f"{volume.axes} {times(volume.shape)}"),
         ("type", str(volume.dtype)),
         ("size", _bytes_text(volume.nbytes)),
         ("voxel size", size),
-        ("chunks", f"chunks {_times(volume.chunks)}" if volume.chunks else "no chunks"),
+        ("chunks", f"chunks {times(volume.chunks)}" if volume.chunks else "no chunks"),
         ("place", _place(volume.data)),
     ]
 
@@ -63,6 +65,8 @@ def _place(data: Any) -> str:
         return "on disk"
     if isinstance(data, np.ndarray):
         return "in memory"
+    if isinstance(data, Arranged):
+        return _place(data.array)
     package = type(data).__module__.partition(".")[0]
     return "on disk" if package == "matphase" else f"read from a {package} array when needed"
 
@@ -99,7 +103,3 @@ def _bytes_text(count: int) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
-
-
-def _times(sides: tuple[int, ...]) -> str:
-    return " x ".join(map(str, sides))

@@ -8,7 +8,7 @@ pooling combines the same pixels as in the whole slice.
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -96,6 +96,29 @@ class Halo:
     slices: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class TileImages:
+    """What networks see of a tile.
+
+    Attributes:
+        images: (dz, slices, dy, dx) float32 in [-1, 1]: each slice of the core in the middle of
+            its neighbours; 0 outside of the sample.
+        outside: (dz, dy, dx) pixels of the slices of the core that are outside of the sample;
+            None if there are none.
+        own_outside: the same for the core on the volume's own grid, if the images are resampled.
+    """
+
+    images: NDArray[np.float32]
+    outside: NDArray[np.bool_] | None = None
+    own_outside: NDArray[np.bool_] | None = None
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All of its arrays."""
+        masks = (self.outside, self.own_outside)
+        return (self.images, *(one for one in masks if one is not None))
+
+
 def tiles(shape: Shape, core: Shape, halo: Halo = Halo()) -> list[Tile]:
     """Cut a volume into tiles.
 
@@ -118,31 +141,46 @@ def tiles(shape: Shape, core: Shape, halo: Halo = Halo()) -> list[Tile]:
             )
     if min(core) < 1 or radius < 0:
         raise ValueError(f"there is no tile with core {core} and {halo}")
-    z, rows, columns = (_pieces(side, length) for side, length in zip(shape, core, strict=True))
-    halos = ((halo.slices, 1), (radius, halo.multiple), (radius, halo.multiple))
-    found = []
-    for number, part in enumerate(product(z, rows, columns)):
-        window = tuple(
-            _window(one, side, *beyond)
-            for one, side, beyond in zip(part, shape, halos, strict=True)
-        )
-        found.append(Tile(number, part, (window[0], window[1], window[2])))
-    return found
+    depths = [(one, _window(one, shape[0], halo.slices, 1)) for one in _pieces(shape[0], core[0])]
+    rows, columns = (
+        _with_windows(_pieces(side, length), side, radius, halo.multiple)
+        for side, length in zip(shape[1:], core[1:], strict=True)
+    )
+    return [
+        Tile(number, (z[0], y[0], x[0]), (z[1], y[1], x[1]))
+        for number, (z, y, x) in enumerate(product(depths, rows, columns))
+    ]
 
 
-def read_tile(
-    volume: Volume, ends: NDArray[np.float64], tile: Tile, slices: int
-) -> NDArray[np.float32]:
-    """Read the network input of one tile: scaled grey values with neighbouring slices.
+def tile_of(core: Window, shape: Shape, halo: Halo) -> Tile:
+    """Tile with any core, by itself.
 
     Args:
-        volume: grey values.
+        core: (z, rows, columns) of the volume.
+        shape: (z, y, x) of the volume.
+        halo: halo around the core, limited by the volume.
+    """
+    z = _window(core[0], shape[0], halo.slices, 1)
+    if halo.radius is None:
+        return Tile(0, core, (z, slice(0, shape[1]), slice(0, shape[2])))
+    rows, columns = (
+        _window(part, side, halo.radius, halo.multiple)
+        for part, side in zip(core[1:], shape[1:], strict=True)
+    )
+    return Tile(0, core, (z, rows, columns))
+
+
+def read_tile(volume: Volume, ends: NDArray[np.float64], tile: Tile, slices: int) -> TileImages:
+    """Read the network input of one tile: scaled grey values with neighbouring slices.
+
+    Pixels outside of the sample are 0, the middle of the grey scale: what networks see beyond the
+    border of a slice, where they pad with zeros. So no grey value outside has any influence.
+
+    Args:
+        volume: grey values; NaN is outside of the sample.
         ends: (n_slices, 2) grey values that map to -1 and 1 (`IntensityScale.of_slices`).
         tile: tile whose window is read; beyond the ends of the volume its last slice is repeated.
         slices: number of slices that a network sees at once, odd.
-
-    Returns:
-        (dz, slices, dy, dx) float32: `slices` slices for each slice of the core.
 
     Raises:
         InputError: the slices cannot be used.
@@ -154,9 +192,14 @@ def read_tile(
     if seen.min() < 0 or seen.max() >= window.stop - window.start:
         raise ValueError(f"{tile} has no halo for {slices} slices")
     stack = checked_block(volume, *tile.window)
+    outside = np.isnan(stack) if volume.dtype.kind == "f" else None
     for plane, (low, high) in zip(stack, ends[window], strict=True):
         plane[...] = scaled(plane, low, high)
-    return stack[:, np.newaxis] if slices == 1 else stack[seen]
+    if outside is not None:
+        stack[outside] = 0
+        own = outside[core.start - window.start : core.stop - window.start]
+        outside = own if own.any() else None
+    return TileImages(stack[:, np.newaxis] if slices == 1 else stack[seen], outside)
 
 
 def plan_tiles(
@@ -206,7 +249,7 @@ def plan_tiles(
 
     core = largest_core(shape, halo, lambda shape: needed(shape) <= memory)
     if core is None:
-        rows, columns = (window_side(halo.multiple, side, halo) for side in (height, width))
+        rows, columns = (window_side(least_core(halo), side, halo) for side in (height, width))
         least = amount_text(needed((1, rows, columns)))
         raise InputError(
             f"{name}: the smallest tile of a slice of {height} x {width} px takes {least} of "
@@ -219,11 +262,26 @@ def window_side(core: int, side: int, halo: Halo) -> int:
     """Maximum side of the window of a core with side `core`, in pixels."""
     if core >= side:
         return side
-    return min(side, core + 2 * (-(-(halo.radius or 0) // halo.multiple) * halo.multiple))
+    # at the border of the slice, a window may begin up to a multiple earlier
+    length = core + 2 * _rounded_up(halo.radius or 0, halo.multiple) + side % halo.multiple
+    return min(side, length)
+
+
+def least_core(halo: Halo) -> int:
+    """Minimum side of the cores of rectangles: that of the halo, on the grid of the networks.
+
+    The window then has at most nine times the pixels of its core. Smaller cores would take far more
+    time: with a halo of 96 px, cores of 32 px have windows of 49 times their pixels.
+    """
+    return max(halo.multiple, _rounded_up(halo.radius or 0, halo.multiple))
+
+
+def _rounded_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
 
 
 def largest_core(shape: Shape, halo: Halo, fits: Callable[[Shape], bool]) -> Shape | None:
-    """Shape of the largest cores whose windows fit: parts of a few slices.
+    """Shape of the largest cores whose windows fit: parts of a few slices, not below `least_core`.
 
     Args:
         shape: (z, y, x) of the volume.
@@ -239,30 +297,52 @@ def largest_core(shape: Shape, halo: Halo, fits: Callable[[Shape], bool]) -> Sha
         rows, columns = (window_side(cells * halo.multiple, side, halo) for side in (height, width))
         return not fits((depth, rows, columns))
 
-    sizes = range(1, -(-max(height, width) // halo.multiple) + 1)
-    cells = 0
+    least = least_core(halo) // halo.multiple
+    sizes = range(least, max(least, -(-max(height, width) // halo.multiple)) + 1)
+    fitting = 0
     for depth in DEPTHS:
-        cells = bisect_right(sizes, False, key=lambda cells: too_large(cells, depth))
+        fitting = bisect_right(sizes, False, key=lambda cells: too_large(cells, depth))
         # the window then has at most four times the pixels of its core
-        if cells * halo.multiple >= 2 * (halo.radius or 0):
+        if fitting and sizes[fitting - 1] * halo.multiple >= 2 * (halo.radius or 0):
             break
-    if cells == 0:
+    if fitting == 0:
         return None
-    length = cells * halo.multiple
+    length = sizes[fitting - 1] * halo.multiple
     return min(z, depth), _even(height, length, halo.multiple), _even(width, length, halo.multiple)
 
 
 def _even(side: int, length: int, multiple: int) -> int:
     """Length of equal pieces, as few as pieces of `length`, so that the last one is not thin."""
-    pieces = -(-side // length)
-    return -(-side // (pieces * multiple)) * multiple
+    return _rounded_up(-(-side // -(-side // length)), multiple)
 
 
-def _pieces(side: int, length: int) -> Iterator[slice]:
-    return (slice(first, min(first + length, side)) for first in range(0, side, length))
+def _pieces(side: int, length: int) -> list[slice]:
+    return [slice(first, min(first + length, side)) for first in range(0, side, length)]
+
+
+def _with_windows(
+    cores: list[slice], side: int, halo: int, multiple: int
+) -> list[tuple[slice, slice]]:
+    """Cores and windows of tiles along y or x.
+
+    Windows have two lengths, that of the first one and that of one between others; at the border
+    they may begin up to a multiple earlier. Libraries prepare each shape of input, and keep what
+    they prepared (`matphase.networks.batches`).
+    """
+    windows = [_window(one, side, halo, multiple) for one in cores]
+    if halo == 0:  # windows are cores, of one length but for the last one
+        return list(zip(cores, windows, strict=True))
+    edge = windows[0].stop
+    between = cores[0].stop + 2 * _rounded_up(halo, multiple)
+    for number, window in enumerate(windows):
+        length = edge if window.stop - window.start <= edge else between
+        if window.start == 0:
+            windows[number] = slice(0, min(side, length))
+        elif window.stop == side:
+            windows[number] = slice(max(0, side - length) // multiple * multiple, side)
+    return list(zip(cores, windows, strict=True))
 
 
 def _window(core: slice, side: int, halo: int, multiple: int) -> slice:
     first = max(0, core.start - halo) // multiple * multiple
-    last = -(-(core.stop + halo) // multiple) * multiple
-    return slice(first, min(last, side))
+    return slice(first, min(_rounded_up(core.stop + halo, multiple), side))

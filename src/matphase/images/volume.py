@@ -22,6 +22,7 @@ from matphase.images.arrays import (
 )
 from matphase.images.voxel_size import VoxelSize, checked_voxel_size, coordinate_spacing
 from matphase.support.errors import InputError
+from matphase.support.text import times
 
 if TYPE_CHECKING:
     import dask.array
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MIN_SIDE = 32
 """Shortest side, in pixels, of an image that the networks take."""
+ROWS = 64
+"""Rows that are read at a time to look for contrast, which the first ones nearly always have."""
 
 SLAB_BYTES = 2**28
 """Most that is read or written at once where a file stores several slices together."""
@@ -96,16 +99,16 @@ class Volume:
                 "or float type"
             )
         if 0 in shape:
-            raise InputError(f"{name} is empty (shape {_times(shape)}); give at least one pixel")
+            raise InputError(f"{name} is empty (shape {times(shape)}); give at least one pixel")
         if axes is None and len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4:
             raise InputError(
-                f"{name} of shape {_times(shape)} looks like an RGB picture; convert it to grey, "
+                f"{name} of shape {times(shape)} looks like an RGB picture; convert it to grey, "
                 "or pass axes='zyx' if it is a stack"
             )
         expected = "zyx"[-len(shape) :]
         if axes not in (None, expected):
             raise InputError(
-                f"axes {axes!r} do not fit {name} of shape {_times(shape)}; pass {expected!r}"
+                f"axes {axes!r} do not fit {name} of shape {times(shape)}; pass {expected!r}"
             )
         if voxel_size is None and unit is None:
             voxel_size, unit = coordinate_spacing(data)
@@ -121,8 +124,8 @@ class Volume:
         other = Volume.from_array(array, self.axes, name=self.name)
         if other.shape != self.shape:
             raise InputError(
-                f"an array of shape {_times(other.shape)} does not fit {self.name} of shape "
-                f"{_times(self.shape)}; give one value per voxel"
+                f"an array of shape {times(other.shape)} does not fit {self.name} of shape "
+                f"{times(self.shape)}; give one value per voxel"
             )
         return replace(other, voxel_size=self.voxel_size, unit=self.unit)
 
@@ -327,10 +330,10 @@ class Volume:
 
 
 def checked_slice(volume: Volume, z: int) -> NDArray[np.float32]:
-    """Read slice `z` as a network takes it: float32, finite, of shape (y, x).
+    """Read slice `z` as float32 (y, x); NaN is outside of the sample.
 
     Raises:
-        InputError: a side shorter than 32 px, or a pixel that is NaN or infinite.
+        InputError: a side shorter than 32 px, or a pixel that is infinite.
     """
     height, width = volume.shape[-2:]
     plane: NDArray[np.float32] = checked_block(
@@ -340,10 +343,10 @@ def checked_slice(volume: Volume, z: int) -> NDArray[np.float32]:
 
 
 def checked_block(volume: Volume, z: Window, rows: Window, columns: Window) -> NDArray[np.float32]:
-    """Read a block as a network takes it: float32, finite, of shape (dz, dy, dx).
+    """Read a block as float32 (dz, dy, dx); NaN is outside of the sample.
 
     Raises:
-        InputError: slices with a side shorter than 32 px, or a pixel that is NaN or infinite.
+        InputError: slices with a side shorter than 32 px, or a pixel that is infinite.
     """
     return _checked(volume, volume.block(z, rows, columns), z.start)
 
@@ -365,35 +368,39 @@ def _checked(volume: Volume, read: NDArray[Any], first: int) -> NDArray[np.float
     with np.errstate(over="ignore"):
         block = read.astype(np.float32)
     for number, plane in enumerate(block, first):
-        bad = plane.size - np.count_nonzero(np.isfinite(plane))
+        bad = np.count_nonzero(np.isinf(plane))
         if bad:
             raise InputError(
-                f"{volume.name} has {bad} NaN or infinite pixel{'s' if bad > 1 else ''} in slice "
-                f"{number}; replace them with finite grey values"
+                f"{volume.name} has {bad} infinite pixel{'s' if bad > 1 else ''} in slice "
+                f"{number}; replace them with finite grey values, or with NaN outside of the sample"
             )
     return block
 
 
 def check_not_constant(volume: Volume, z: int | None = None) -> None:
-    """Refuse an image without contrast, whose pixels all have one value.
+    """Refuse an image without contrast, whose pixels all have one value (NaN aside).
 
     Args:
-        volume: the image or stack; reading stops at the first slice with a second value.
-        z: look at this slice only; None looks at the whole volume.
+        volume: the image or stack; reading stops at the first part with a second value.
+        z: look at this slice only, a few rows at a time; None looks at the whole volume.
 
     Raises:
         InputError: all pixels have the same value.
     """
-    planes = volume.slices() if z is None else iter((volume.slice(z),))
-    first: Any = None
-    for plane in planes:
-        if first is None:
-            first = plane.flat[0]
-        if np.any(plane != first):
+    if z is None:
+        parts = volume.slices()
+    else:
+        height, width = volume.shape[-2:]
+        parts = (
+            volume.block(slice(z, z + 1), slice(y, min(y + ROWS, height)), slice(0, width))
+            for y in range(0, height, ROWS)
+        )
+    first: Any = np.nan
+    for part in parts:
+        inside = part[~np.isnan(part)] if part.dtype.kind == "f" else part
+        if inside.size and np.isnan(first):
+            first = inside.flat[0]
+        if np.any(inside != first):
             return
     where = volume.name if z is None else f"slice {z} of {volume.name}"
     raise InputError(f"all pixels of {where} have the value {first}; give an image with contrast")
-
-
-def _times(sides: Sequence[int]) -> str:
-    return " x ".join(map(str, sides))

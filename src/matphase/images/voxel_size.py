@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from matphase.support.errors import InputError
 
@@ -97,19 +98,48 @@ def coordinate_spacing(array: Any) -> tuple[VoxelSize | None, str | None]:
     """Voxel size and unit of an xarray array whose coordinates are regular and have `units`.
 
     Returns:
-        One length per axis, None for z without coordinates; (None, None) for other arrays, and
+        One length per axis, None for axes without coordinates; (None, None) for other arrays, and
         where the coordinates do not give a voxel size.
     """
     if not (hasattr(array, "coords") and hasattr(array, "dims")):
         return None, None
+    lengths, unit = spacing_along(coordinates_of(array))
+    try:
+        return checked_voxel_size(lengths, unit, "zyx"[-len(array.dims) :], "the array")
+    except InputError:
+        return None, None
+
+
+def coordinates_of(array: Any) -> list[tuple[NDArray[Any], str] | None]:
+    """Coordinates of each axis of an xarray array and their unit, for `spacing_along`."""
+    return [
+        (np.asarray(array.coords[dim]), str(array.coords[dim].attrs.get("units", "")))
+        if dim in array.coords and array.sizes[dim] > 1
+        else None
+        for dim in array.dims
+    ]
+
+
+def spacing_along(
+    axes: Sequence[tuple[NDArray[Any], str] | None],
+) -> tuple[VoxelSize | None, str | None]:
+    """Voxel size and unit of axes whose voxels have coordinates.
+
+    Args:
+        axes: coordinates of each axis, and their unit; None for an axis without any.
+
+    Returns:
+        One length per axis, None for those without coordinates; (None, None) where coordinates
+        are not regular, or have no or different units of length.
+    """
     lengths: list[float | None] = []
     units = set()
-    for dim in array.dims:
-        if dim not in array.coords or array.sizes[dim] < 2:
+    for axis in axes:
+        if axis is None:
             lengths.append(None)
             continue
-        positions = np.asarray(array.coords[dim])
-        if positions.ndim != 1 or positions.dtype.kind not in "iuf":
+        positions, unit = axis
+        if positions.ndim != 1 or positions.size < 2 or positions.dtype.kind not in "iuf":
             return None, None
         steps = np.diff(positions.astype(np.float64))
         step = float(steps.mean())
@@ -117,10 +147,7 @@ def coordinate_spacing(array: Any) -> tuple[VoxelSize | None, str | None]:
             return None, None
         # Differences of coordinates carry rounding errors that the voxel size did not have.
         lengths.append(float(f"{abs(step):.9g}"))
-        units.add(normalised_unit(str(array.coords[dim].attrs.get("units", ""))))
-    if len(units) != 1:
+        units.add(normalised_unit(unit))
+    if len(units) != 1 or None in units:
         return None, None
-    try:
-        return checked_voxel_size(lengths, units.pop(), "zyx"[-len(lengths) :], "the array")
-    except InputError:
-        return None, None
+    return tuple(lengths), units.pop()

@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from matphase.images.neighbours import middle
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import Draw
 from matphase.support.scratch import Stack
@@ -14,14 +15,18 @@ class TileSampler:
     """Sampler of whole slices, or of random crops that contain a known pixel.
 
     Args:
-        images: (n, channels, height, width) float32.
+        images: (n, more slices, height, width) float32.
         labels: (n, height, width) uint8; `IGNORE_INDEX` where not known.
         crop: side of the square crops in pixels, limited by the slice; 0: whole slices.
         flips: flip at random, and rotate squares by 90 degrees.
+        slices: number of slices in the middle of each image that become channels; None: all.
     """
 
-    def __init__(self, images: Stack, labels: Stack, crop: int, flips: bool) -> None:
+    def __init__(
+        self, images: Stack, labels: Stack, crop: int, flips: bool, slices: int | None = None
+    ) -> None:
         self._images = images
+        self._slices = middle(images.shape[1], slices or images.shape[1])
         self._labels = labels
         height, width = images.shape[-2:]
         self._rows = min(crop or height, height)
@@ -53,7 +58,7 @@ class TileSampler:
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         top, left = self._corner(number, rng)
         rows, columns = slice(top, top + self._rows), slice(left, left + self._columns)
-        image = self._images[number, :, rows, columns]
+        image = self._images[number, self._slices, rows, columns]
         label = self._labels[number, rows, columns]
         if self._flips:
             upside_down, mirrored, turned = rng.integers(2, size=3)

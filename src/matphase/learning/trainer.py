@@ -6,6 +6,7 @@ resumes from its last checkpoint therefore ends with bit-identical weights.
 
 import math
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,8 +22,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from matphase.learning.distributed import SingleProcess, Team, quiet_lightning
 from matphase.learning.weight_header import check_header
 from matphase.networks.torchvision_shim import make_torchvision_importable
+from matphase.support import interrupts
 from matphase.support.device import PrecisionSetting, best_device, resolve
-from matphase.support.errors import InputError, Interrupted, ModelError
+from matphase.support.errors import (
+    DivergedError,
+    InputError,
+    Interrupted,
+    MatPhaseError,
+    ModelError,
+)
 from matphase.support.files import atomic_write
 from matphase.support.progress import Reporter, Silent
 from matphase.support.seeds import mix
@@ -39,6 +47,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 SECONDS_BETWEEN_CHECKPOINTS = 15.0
 WARM_UP = 0.05
+EXPLODED = 1e4
+"""Factor by which the loss may exceed the first one, or 1 if that is less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +162,10 @@ def train(
         max_steps: maximum number of optimiser steps; 0: no limit.
 
     Raises:
-        InputError: a batch has fewer than two examples per process of the team.
+        InputError: a batch has fewer than two examples per process of the team, or the checkpoint
+            is damaged.
+        DivergedError: the loss or the weights are no longer finite, or the loss exploded; the last
+            checkpoint is kept.
         Interrupted: the user stopped it; the message names the checkpoint that was kept.
     """
     team = run.team
@@ -177,19 +190,30 @@ def train(
         steps = min(steps, max_steps)
         epochs = math.ceil(steps / order.steps_per_epoch)
     module = _Supervised(network, loss, learning_rate, steps, seed)
+    watch = _Watch(name, steps, learning_rate, checkpoint, team)
     module.to(memory_format=torch.channels_last)
     loader: DataLoader[Any] = DataLoader(
         _Batches(examples), sampler=_BatchSampler(order, steps, seed, team), batch_size=None
     )
     with quiet_lightning():
-        trainer = _trainer(name, epochs, steps, run, checkpoint)
+        trainer = _trainer(name, epochs, steps, run, checkpoint, watch)
         resume = checkpoint if checkpoint is not None and team.first(checkpoint.exists) else None
+        if resume is not None:
+            check_checkpoint(resume)
         try:
             # weights_only: a checkpoint is read as data, so it cannot run code
             trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
         except SystemExit as error:  # Lightning turns Ctrl-C into exit(1)
+            interrupts.restore()
             raise Interrupted(f"stopped during {name}; {_kept_text(checkpoint)}") from error
+        except (MatPhaseError, MemoryError):
+            raise
+        except Exception as error:  # torch and Lightning raise several kinds for a foreign file
+            if resume is None or watch.has_begun:
+                raise
+            raise _damaged(resume) from error
     network.cpu().eval()
+    watch.check_weights(network)
     if finished is not None and checkpoint is not None:
         written, stale = finished, checkpoint
 
@@ -201,7 +225,16 @@ def train(
 
 
 def save_weights(network: nn.Module, path: Path, *, overwrite: bool = False) -> None:
-    """Write a network's weights and buffers as safetensors."""
+    """Write a network's weights and buffers as safetensors.
+
+    Raises:
+        DivergedError: a weight is not finite.
+    """
+    if not are_finite(network):
+        raise DivergedError(
+            f"{path.name} would hold weights that are not finite; train again with a lower "
+            "learning_rate"
+        )
     tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
     with atomic_write(path, overwrite=overwrite) as beside:
         # safetensors' own writer hides a full disk, and makes files that only the owner can read
@@ -212,7 +245,8 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """Load weights that `save_weights` wrote into a network of the same shape.
 
     Raises:
-        ModelError: the file is missing, damaged, or belongs to another network.
+        ModelError: the file is missing, damaged, or belongs to another network; or its weights are
+            not finite.
     """
     check_header(path, network.state_dict())
     try:
@@ -222,13 +256,46 @@ def load_weights(network: nn.Module, path: Path) -> None:
             f"{path} does not hold the weights that its settings describe; "
             "copy the model folder again, or train again"
         ) from error
+    if not are_finite(network):
+        raise ModelError(
+            f"{path} holds weights that are not finite, as a training leaves them that diverged; "
+            "train again with a lower learning_rate"
+        )
 
 
-def _trainer(name: str, epochs: int, steps: int, run: Run, checkpoint: Path | None) -> L.Trainer:
+def are_finite(network: nn.Module) -> bool:
+    """Whether all weights and buffers of a network are finite."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values())
+
+
+def check_checkpoint(path: Path) -> None:
+    """Check that a checkpoint is whole, by the checksums of its parts.
+
+    Raises:
+        InputError: it is not.
+    """
+    try:
+        with zipfile.ZipFile(path) as parts:  # the format of torch
+            damaged = parts.testzip()
+    except Exception as error:  # zipfile raises several kinds for damaged files
+        raise _damaged(path) from error
+    if damaged is not None:
+        raise _damaged(path)
+
+
+def _damaged(checkpoint: Path) -> InputError:
+    return InputError(
+        f"{checkpoint} is damaged; remove this file and continue, which begins this stage again"
+    )
+
+
+def _trainer(
+    name: str, epochs: int, steps: int, run: Run, checkpoint: Path | None, watch: "_Watch"
+) -> L.Trainer:
     device = best_device()
-    callbacks: list[L.Callback] = [_ReportProgress(name, steps, run.reporter)]
+    callbacks: list[L.Callback] = [watch, _ReportProgress(name, steps, run.reporter)]
     if checkpoint is not None:
-        callbacks.append(_SaveCheckpoints(checkpoint, run.team))
+        callbacks.append(_SaveCheckpoints(checkpoint, run.team, watch))
     logger: Logger | bool = False
     if run.tensorboard is not None:
         logger = TensorBoardLogger(run.tensorboard, name=name, version="")
@@ -363,13 +430,71 @@ class _ReportProgress(L.Callback):
         self._reporter.finish()
 
 
+class _Watch(L.Callback):
+    """Callback that stops a training that has diverged.
+
+    Attributes:
+        has_begun: whether a step has been started, so that a checkpoint has been read.
+    """
+
+    def __init__(
+        self, name: str, steps: int, learning_rate: float, checkpoint: Path | None, team: Team
+    ) -> None:
+        self._name = name
+        self._steps = steps
+        self._learning_rate = learning_rate
+        self._checkpoint = checkpoint
+        self._team = team
+        self._first: float | None = None
+        self._step = 0
+        self.has_begun = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.has_begun = True
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        self._step += 1
+        loss = outputs["loss"].detach()
+        if self._team.size > 1:
+            # all processes have to stop at the same step, or the others would wait for ever
+            loss = torch.as_tensor(pl_module.all_gather(loss)).max()
+        value = float(loss)
+        if self._first is None and math.isfinite(value):
+            self._first = abs(value)
+        if not math.isfinite(value):
+            raise self._diverged(f"its loss is {value}")
+        if self._first is not None and abs(value) > EXPLODED * max(1.0, self._first):
+            raise self._diverged(f"its loss rose to {value:.3g}")
+
+    def check_weights(self, network: nn.Module) -> None:
+        """Check the weights after the steps so far.
+
+        Raises:
+            DivergedError: they are not finite.
+        """
+        if not are_finite(network):
+            raise self._diverged("its weights are not finite")
+
+    def _diverged(self, what: str) -> DivergedError:
+        return DivergedError(
+            f"the training of {self._name} diverged at step {self._step} of {self._steps}: {what}; "
+            f"train again from the beginning with a lower learning_rate than "
+            f"{self._learning_rate:g} ({_kept_text(self._checkpoint)}, but the same settings would "
+            "diverge again)"
+        )
+
+
 class _SaveCheckpoints(Checkpoint):
     """Callback that saves a checkpoint at the end of an epoch, but not too often."""
 
-    def __init__(self, path: Path, team: Team) -> None:
+    def __init__(self, path: Path, team: Team, watch: _Watch) -> None:
         super().__init__()
         self._path = path
         self._team = team
+        self._watch = watch
         self._saved = time.monotonic()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -378,6 +503,8 @@ class _SaveCheckpoints(Checkpoint):
             lambda: time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS
         ):
             return
+        # a checkpoint from which training cannot go on must not replace one from which it can
+        self._watch.check_weights(pl_module)
         if self._team.rank == 0:
             with atomic_write(self._path, overwrite=True) as beside:
                 trainer.save_checkpoint(beside)

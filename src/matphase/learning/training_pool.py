@@ -16,7 +16,7 @@ from matphase.images.volume import Volume, check_not_constant
 from matphase.learning.augment import row_removal
 from matphase.learning.smoothing import LabelChanges, changes_from_counts, smooth_labels
 from matphase.settings import DataSettings
-from matphase.support.scratch import Stack, Subset, room_for
+from matphase.support.scratch import Stack, Subset, WritableStack, room_for
 
 PIXELS_PER_READ = 2**22
 """Maximum number of pixels of a slice, with its neighbours, that are read at once."""
@@ -33,6 +33,8 @@ class Pool:
         source: (n,) number of the annotated slice that each image was made from.
         phases: meaning of the indices.
         folder: folder for derived arrays on disk; None: the system's folder for temporary files.
+        outside: (n, height, width) bool, pixels outside of the sample; None if there are none, or
+            in a pool of copies.
     """
 
     images: Stack
@@ -40,6 +42,7 @@ class Pool:
     source: NDArray[np.int64]
     phases: PhaseTable
     folder: Path | None = None
+    outside: Stack | None = None
 
     @classmethod
     def read(
@@ -69,15 +72,24 @@ class Pool:
         n, (height, width) = len(annotations), images.shape[-2:]
         grey = room_for((n, slices, height, width), np.float32, folder)
         known = room_for((n, height, width), np.uint8, folder)
+        outside: WritableStack | None = None
         ends = scale.of_slices(images, annotations.z, slices)
         rows = max(1, PIXELS_PER_READ // width)
         every = tiles((images.n_slices, height, width), (1, rows, width), Halo(slices=slices // 2))
         per_slice = len(every) // images.n_slices
         for number, z in enumerate(annotations.z):
             for tile in every[z * per_slice : (z + 1) * per_slice]:
-                grey[(number, slice(None), *tile.core[1:])] = read_tile(images, ends, tile, slices)
+                seen = read_tile(images, ends, tile, slices)
+                grey[(number, slice(None), *tile.core[1:])] = seen.images
+                if seen.outside is None:
+                    continue
+                if outside is None:
+                    outside = room_for(known.shape, np.bool_, folder)
+                    for one in range(n):
+                        outside[one] = False
+                outside[(number, *tile.core[1:])] = seen.outside
             known[number] = annotations.plane(number)
-        return cls(grey, known, np.arange(n), annotations.phases, folder)
+        return cls(grey, known, np.arange(n), annotations.phases, folder, outside)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -128,7 +140,7 @@ class Pool:
             place = slice(number * copies, (number + 1) * copies)
             images[place], labels[place] = made
         source = np.repeat(self.source, copies)
-        return replace(self, images=images, labels=labels, source=source)
+        return replace(self, images=images, labels=labels, source=source, outside=None)
 
     def smoothed(self, settings: DataSettings) -> tuple["Pool", LabelChanges | None]:
         """Pool with smoothed labels, and the changes (None if smoothing is off)."""
@@ -165,6 +177,7 @@ class Pool:
             images=Subset(self.images, numbers),
             labels=Subset(self.labels, numbers),
             source=self.source[numbers],
+            outside=None if self.outside is None else Subset(self.outside, numbers),
         )
 
     def known(self, number: int) -> NDArray[np.bool_]:

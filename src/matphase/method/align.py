@@ -135,6 +135,7 @@ def align(
     settings: AlignSettings,
     reporter: Reporter | None = None,
     folder: Path | None = None,
+    outside: Stack | None = None,
 ) -> Alignment:
     """Move the labels of each slice to match the predicted probabilities.
 
@@ -147,6 +148,7 @@ def align(
         settings: grid of the field, and the penalties on its roughness and size.
         reporter: receives progress, in slices.
         folder: folder for the results, which are kept on disk.
+        outside: (n, height, width) pixels outside of the sample, where no label moves to.
     """
     reporter = reporter or Silent()
     n, height, width = labels.shape
@@ -157,7 +159,10 @@ def align(
         field = _field_by_tiles(shown, known, settings)
         if np.hypot(*field).mean() < MIN_DISPLACEMENT:
             field = np.zeros_like(field)
-        moved[number] = _warp_labels(known, field)
+        warped = _warp_labels(known, field)
+        if outside is not None:
+            warped[outside[number]] = IGNORE_INDEX
+        moved[number] = warped
         fields[number] = field
         reporter.advance()
     return Alignment(moved, fields)

@@ -1,6 +1,6 @@
 """The calibrator: calibrated probabilities and trusted pixels (beyond the paper)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,18 +77,22 @@ def fit(
     scaled = None
     if settings.scaling in ("temperature", "vector"):
         scaled = scaling.fit(probabilities, learned_from, settings.scaling, seed)
-    sure, wrong = [], []
-    for number in range(n):
-        answer, said = labels[number][np.newaxis], probabilities[number][np.newaxis]
-        if scaled is not None:
-            answer, said = scaled.answer(answer, said)
-            labels[number] = answer[0]
-        if settings.risk:
-            known = truth[number] != IGNORE_INDEX
-            sure.append(said[0].max(axis=0)[known])
-            wrong.append((answer[0] != truth[number])[known])
+        for number in range(n):
+            answer, said = labels[number][np.newaxis], probabilities[number][np.newaxis]
+            (labels[number],), (probabilities[number],) = scaled.answer(answer, said)
     guarantee = None
     if settings.risk:
+        known = sum(int(np.count_nonzero(plane != IGNORE_INDEX)) for plane in truth)
         block = conformal.block_pixels(truth.shape, settings)
-        guarantee = conformal.fit(np.concatenate(sure), np.concatenate(wrong), block, settings)
+        scores = _scores(labels, probabilities, truth)
+        guarantee = conformal.fit(scores, known, block, settings, folder)
     return Calibrator(scaled, guarantee), labels
+
+
+def _scores(
+    labels: Stack, probabilities: Stack, truth: Stack
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """Slice by slice, the highest probability of each known pixel, and whether it is wrong."""
+    for answer, said, exact in zip(labels, probabilities, truth, strict=True):
+        known = exact != IGNORE_INDEX
+        yield said.max(axis=0)[known], (answer != exact)[known]

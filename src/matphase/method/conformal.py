@@ -24,7 +24,9 @@ after r tends to 1 as blocks are added.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,11 @@ from numpy.typing import NDArray
 
 from matphase.settings import CalibrationSettings
 from matphase.support.errors import InputError
+from matphase.support.scratch import room_for
+from matphase.support.text import times
+
+PIXELS_AT_ONCE = 2**22
+"""Pixels of the validation slices that are counted at a time."""
 
 
 @dataclass(frozen=True)
@@ -107,35 +114,47 @@ class RiskGuarantee:
 
 
 def fit(
-    sure: NDArray[np.float32], wrong: NDArray[np.bool_], block: int, settings: CalibrationSettings
+    scores: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]],
+    labelled: int,
+    block: int,
+    settings: CalibrationSettings,
+    folder: Path | None = None,
 ) -> RiskGuarantee:
     """Choose the lowest threshold that keeps the guarantee (see the module docstring).
 
     Args:
-        sure: (pixels,) highest (scaled) probability of each labelled pixel, in slices that no
-            network was trained on.
-        wrong: (pixels,) whether the predicted phase is wrong.
+        scores: slice by slice (pixels,) the highest (scaled) probability of each labelled pixel,
+            and whether the predicted phase is wrong. No network was trained on these slices.
+        labelled: number of labelled pixels of all slices.
         block: number of pixels in a block (`block_pixels`).
         settings: gives the risk.
+        folder: folder for temporary files.
     """
-    order = np.argsort(-sure)
-    sure, wrong = sure[order], wrong[order]
-    # pixels of equal probability are trusted together
-    last = np.append(sure[1:] != sure[:-1], True)
-    wrongs, trusted = np.cumsum(wrong)[last], np.arange(1, len(sure) + 1)[last]
-    risk = settings.risk
-    kept = np.flatnonzero(wrongs + (1 - risk) * block <= risk * trusted)
-    if not len(kept):
-        return RiskGuarantee(risk, None, block, len(sure), 0, 0)
-    lowest = kept[-1]
-    return RiskGuarantee(
-        risk,
-        float(sure[last][lowest]),
-        block,
-        len(sure),
-        int(trusted[lowest]),
-        int(wrongs[lowest]),
-    )
+    # the bits of positive numbers rise as these do, so one number says how sure and whether wrong
+    ranked, done = room_for((labelled,), np.uint32, folder), 0
+    for sure, wrong in scores:
+        ranked[done : done + len(sure)] = sure.view(np.uint32) << 1 | wrong
+        done += len(sure)
+    ranked.sort()
+    risk, wrongs = settings.risk, 0
+    found = RiskGuarantee(risk, None, block, labelled, 0, 0)
+    for stop in range(labelled, 0, -PIXELS_AT_ONCE):
+        first = max(0, stop - PIXELS_AT_ONCE)
+        part = ranked[first:stop][::-1]
+        bits = part >> 1
+        after = ranked[first - 1] >> 1 if first else None
+        # pixels of equal probability are trusted together
+        last = np.append(bits[1:] != bits[:-1], bits[-1] != after)
+        trusted = labelled - stop + np.arange(1, len(part) + 1)
+        wrong_so_far = wrongs + np.cumsum(part & 1, dtype=np.int64)
+        kept = np.flatnonzero(last & (wrong_so_far + (1 - risk) * block <= risk * trusted))
+        if len(kept):
+            lowest = kept[-1]
+            threshold = float(bits[lowest].view(np.float32))
+            counts = int(trusted[lowest]), int(wrong_so_far[lowest])
+            found = RiskGuarantee(risk, threshold, block, labelled, *counts)
+        wrongs = int(wrong_so_far[-1])
+    return found
 
 
 def check_enough_blocks(known: int, shape: tuple[int, ...], settings: CalibrationSettings) -> None:
@@ -154,7 +173,7 @@ def check_enough_blocks(known: int, shape: tuple[int, ...], settings: Calibratio
     there = known / block_pixels(shape, settings)
     needed = (1 - settings.risk) / settings.risk
     if there < needed:
-        size = " x ".join(str(edge) for edge in settings.block)
+        size = times(settings.block)
         raise InputError(
             f"calibration.risk {settings.risk:g} needs validation slices of at least "
             f"{math.ceil(needed)} blocks of {size} pixels, got {there:.3g}; give more "

@@ -6,7 +6,7 @@ IDK pixels both agree, and where they differ UGSM is right nearly as often. With
 predictions and chooses one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -37,8 +37,7 @@ def build(n_phases: int, settings: IDKSettings) -> IDKClassifier:
 
 def fit(
     known: GlobalStack,
-    asked: Sequence[Partition],
-    local: Sequence[LocalPrediction],
+    answers: Iterable[tuple[Partition, LocalPrediction]],
     labels: Stack,
     settings: IDKSettings,
     run: Run,
@@ -51,9 +50,8 @@ def fit(
 
     Args:
         known: UGSM's predictions of labelled slices.
-        asked: pixels that LCGAR predicted in each slice.
-        local: its predictions of these pixels, ideally by a network that was not trained on the
-            slice.
+        answers: pixels of each slice that LCGAR predicted, and its predictions of them, ideally by
+            a network that was not trained on the slice.
         labels: (n, height, width) true phase indices.
         settings: settings of the classifier and its training.
         run: seed, precision, folder, reporter.
@@ -61,11 +59,9 @@ def fit(
     Raises:
         Interrupted: the user stopped it.
     """
-    torch.manual_seed(mix(run.seed, "deferral", "weights"))
-    network = build(known.n_phases, settings)
     rng = np.random.default_rng(mix(run.seed, "deferral", "pixels"))
     inputs, targets = [], []
-    for number, (where, said) in enumerate(zip(asked, local, strict=True)):
+    for number, (where, said) in enumerate(answers):
         one = known[number]
         chosen, local_right = _decisive_pixels(one, where, said, labels[number])
         if settings.pixels_per_image:
@@ -78,6 +74,8 @@ def fit(
         inputs.append(features(one, place, said.probabilities[chosen]))
         targets.append(local_right)
     values, right = np.concatenate(inputs), np.concatenate(targets)
+    torch.manual_seed(mix(run.seed, "deferral", "weights"))
+    network = build(known.n_phases, settings)
     if len(values) < MIN_PIXELS:
         hcl_idk.disable(network)
         return network

@@ -1,6 +1,5 @@
 """Training of all stages of a model, in order (paper section 3.4)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +9,6 @@ from torch import nn
 
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import IGNORE_INDEX
-from matphase.images.tiles import plan_tiles
 from matphase.learning.smoothing import LabelChanges
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
@@ -26,10 +24,11 @@ from matphase.method import (
     ugsm,
 )
 from matphase.method.calibrator import Calibrator
-from matphase.method.hcl import HCL
-from matphase.method.model import Model
+from matphase.method.model import Model, Segmenter
+from matphase.method.passes import Passes
+from matphase.method.pool_predictions import answer_pool, predict_pool
 from matphase.method.results import GlobalStack
-from matphase.method.ugsm import DEFAULT_MEMORY, TRAINING_REMEDY, NetworkSegmenter
+from matphase.method.ugsm import NetworkSegmenter
 from matphase.networks import registry
 from matphase.settings import CalibrationSettings, Settings
 from matphase.support.errors import InputError
@@ -97,7 +96,7 @@ def refit_local(model: Model, annotated: Pool, run: Run) -> Model:
         InputError: the model has no local network.
     """
     settings = model.settings
-    if not isinstance(model.refiner, HCL) or not isinstance(model.segmenter, NetworkSegmenter):
+    if model.refiner is None:
         raise InputError(
             f"the model {settings.model} has no local network that could be trained again; "
             "use a model that has one, such as matphase"
@@ -110,25 +109,26 @@ def refit_local(model: Model, annotated: Pool, run: Run) -> Model:
         pool, _ = annotated.prepared(settings.data)
     chosen, known = stage.training_predictions(pool, model.segmenter)
     folds = fold_numbers(pool, chosen, max(1, settings.idk.folds))
-    refiner = hcl.fit(chosen, known, model.refiner.idk, folds, settings, run)
+    refiner = model.refiner.refitted(chosen, known, folds, settings, run)
     return replace(model, refiner=refiner, calibrator=Calibrator(), validation=None)
 
 
-def align_labels(
-    pool: Pool, segmenter: NetworkSegmenter, settings: Settings, run: Run
-) -> align.Alignment:
+def align_labels(pool: Pool, segmenter: Segmenter, settings: Settings, run: Run) -> align.Alignment:
     """Align the labels of a pool with the probabilities of a trained segmenter.
 
     The probabilities are first calibrated on these labels: the weighted loss makes a network
     overestimate rare phases, whose boundaries would otherwise move outwards.
     """
-    few = min(segmenter.settings.samples, align.SAMPLES)
-    seen = _predict(segmenter, pool, run, samples=few)
-    lean = scaling.fit(_Probabilities(seen), pool.labels, "vector", run.seed)
+    few = min(settings.ugsm.samples, align.SAMPLES)
+    seen = _predict(segmenter, pool, run, Passes(few))
+    shares = (said.probabilities[0] for said in seen)
+    lean = scaling.fit(shares, pool.labels, "vector", run.seed)
     shown = (lean.apply(said.probabilities)[0] for said in seen)
     run.reporter.start("align labels", len(pool))
     alignment = run.team.first(
-        lambda: align.align(shown, pool.labels, settings.align, run.reporter, pool.folder)
+        lambda: align.align(
+            shown, pool.labels, settings.align, run.reporter, pool.folder, pool.outside
+        )
     )
     run.reporter.finish()
     return alignment
@@ -175,16 +175,14 @@ class Stage:
         )
         return segmenter_of(network, len(pool.phases), settings)
 
-    def aligned(self, annotated: Pool, segmenter: NetworkSegmenter) -> tuple[Pool, align.Alignment]:
+    def aligned(self, annotated: Pool, segmenter: Segmenter) -> tuple[Pool, align.Alignment]:
         """Training pool whose labels are aligned with the segmenter's probabilities."""
         alignment = align_labels(annotated, segmenter, self.settings, self.run)
         pool, _ = annotated.with_labels(alignment.labels).prepared(self.settings.data)
         pool.require_every_phase("the training labels, aligned,")
         return pool, alignment
 
-    def training_predictions(
-        self, pool: Pool, segmenter: NetworkSegmenter
-    ) -> tuple[Pool, GlobalStack]:
+    def training_predictions(self, pool: Pool, segmenter: Segmenter) -> tuple[Pool, GlobalStack]:
         """Training images of the refiner, and the segmenter's predictions of them.
 
         With `data.local_images` these are a part of the pool. A network makes fewer errors on its
@@ -195,11 +193,19 @@ class Stage:
         Raises:
             InputError: there are more folds than slices, or the slices outside a fold lack a phase.
         """
-        settings, run = self.settings, self.run
-        folds = settings.idk.folds
-        chosen = pool.spread(settings.data.local_images)
-        if folds == 0:
-            return chosen, _predict(segmenter, chosen, run)
+        if self.settings.idk.folds:
+            return self.fold_predictions(pool)
+        chosen = pool.spread(self.settings.data.local_images)
+        return chosen, _predict(segmenter, chosen, self.run)
+
+    def fold_predictions(self, pool: Pool) -> tuple[Pool, GlobalStack]:
+        """Training images of the refiner, each predicted by a network not trained on its slice.
+
+        Raises:
+            InputError: there are more folds than slices, or the slices outside a fold lack a phase.
+        """
+        folds = self.settings.idk.folds
+        chosen = pool.spread(self.settings.data.local_images)
         n_slices = len(np.unique(pool.source))
         if folds > n_slices:
             raise InputError(
@@ -213,9 +219,9 @@ class Stage:
             seen.require_every_phase(f"training slices without fold {number + 1} of {folds}")
             other = self.fit_segmenter(seen, name=f"ugsm_fold{number + 1}")
             if len(unseen):
-                parts = _predict(other, chosen.take(unseen), run)
+                parts = _predict(other, chosen.take(unseen), self.run)
                 for place, part in zip(unseen.tolist(), parts, strict=True):
-                    found.put(place, part, slice(None), slice(None))
+                    found.put(place, part)
         return chosen, found
 
 
@@ -225,37 +231,11 @@ def segmenter_of(network: nn.Module, n_phases: int, settings: Settings) -> Netwo
     return NetworkSegmenter(network, settings.ugsm, n_phases, average, settings.precision)
 
 
-def _predict(
-    segmenter: NetworkSegmenter, pool: Pool, run: Run, samples: int | None = None
-) -> GlobalStack:
+def _predict(segmenter: Segmenter, pool: Pool, run: Run, passes: Passes = Passes()) -> GlobalStack:
     run.reporter.start("UGSM on labelled slices", len(pool))
-    known = run.team.first(
-        lambda: segmenter.predict_pool(pool, samples=samples, reporter=run.reporter)
-    )
+    known = run.team.first(lambda: predict_pool(segmenter, pool, passes, run.reporter))
     run.reporter.finish()
     return known
-
-
-@dataclass(frozen=True, eq=False)
-class _Probabilities:
-    """Probabilities of a stack of predictions, computed when they are read."""
-
-    known: GlobalStack
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.known.logits.shape
-
-    @property
-    def dtype(self) -> np.dtype[np.float32]:
-        return np.dtype(np.float32)
-
-    def __len__(self) -> int:
-        return len(self.known)
-
-    def __getitem__(self, number: int) -> NDArray[np.float32]:
-        probabilities: NDArray[np.float32] = self.known[number].probabilities[0]
-        return probabilities
 
 
 def _resolve_settings(settings: Settings, held_out: Pool | None) -> Settings:
@@ -321,7 +301,7 @@ def _training_record(annotated: Pool, pool: Pool, changes: LabelChanges | None) 
 
 
 def _tune_threshold(
-    held_out: Pool, segmenter: NetworkSegmenter, classifier: Any, stage: Stage
+    held_out: Pool, segmenter: Segmenter, classifier: Any, stage: Stage
 ) -> Settings:
     settings = stage.settings
     scores = []
@@ -343,34 +323,14 @@ def _calibrate(model: Model, held_out: Pool, stage: Stage) -> tuple[Model, Stack
     truth, n_phases = held_out.labels, len(model.phases)
     learned = truth
     if settings.scaling != "none" and settings.align:
-        assert isinstance(model.segmenter, NetworkSegmenter)
         learned = align_labels(held_out, model.segmenter, model.settings, run).labels
     fitted, labels = calibrator.fit(
-        _answers(model, held_out), truth, learned, n_phases, settings, model.seed, held_out.folder
+        answer_pool(model, held_out),
+        truth,
+        learned,
+        n_phases,
+        settings,
+        model.seed,
+        held_out.folder,
     )
     return replace(model, calibrator=fitted), labels
-
-
-def _answers(model: Model, pool: Pool) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-    """Labels (height, width) and probabilities (phases, height, width) of each image."""
-    height, width = pool.shape
-    shape = (1, height, width)
-    halo = replace(model.halo, slices=0)  # the images of a pool have their neighbours already
-    cut = plan_tiles(
-        shape,
-        halo,
-        model.pass_bytes,
-        model.pixel_bytes(0),
-        DEFAULT_MEMORY,
-        name="the network",
-        remedy=TRAINING_REMEDY,
-    )
-    for number in range(len(pool)):
-        labels = np.empty(shape, np.uint8)
-        probabilities = np.empty((len(model.phases), *shape), np.float32)
-        for tile in cut:
-            seen = pool.images[(slice(number, number + 1), slice(None), *tile.window[1:])]
-            maps = model.answer(seen, memory=DEFAULT_MEMORY, origin=tile.origin, inner=tile.inner)
-            labels[tile.core] = maps["labels"]
-            probabilities[(slice(None), *tile.core)] = maps["probabilities"]
-        yield labels[0], probabilities[:, 0]

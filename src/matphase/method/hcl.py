@@ -5,7 +5,7 @@ predicts them again. The refiner depends only on the image and the segmenter's p
 the network that made it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +20,12 @@ from matphase.method.aggregate import aggregate
 from matphase.method.results import (
     GlobalPrediction,
     GlobalStack,
+    LocalPool,
     LocalPrediction,
     Partition,
-    PartitionStack,
 )
-from matphase.networks import cost
 from matphase.networks.idk import IDKClassifier
-from matphase.networks.reach import Reach, reach_of
-from matphase.networks.unet import UNet
+from matphase.networks.reach import Reach
 from matphase.settings import Settings
 
 
@@ -79,7 +77,8 @@ class HCL:
         if settings.idk.target == "gain":
             chooser = deferral.build(n_phases, settings.idk)
         classifier = hcl_idk.build(n_phases, settings.idk)
-        return cls(classifier, local.build(n_phases, settings), chooser, settings)
+        network = local.kind(settings).build(n_phases, settings)
+        return cls(classifier, network, chooser, settings)
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -87,20 +86,26 @@ class HCL:
         named = {"idk": self.idk, "lcgar": self.local, "deferral": self.deferral}
         return {name: network for name, network in named.items() if network is not None}
 
-    def reach(self, segmenter: Reach) -> Reach:
-        """Reach of the refined prediction, given that of the segmenter."""
-        # a patch classifier sees the patch, and the segmenter's prediction in it
-        own = reach_of(self.local) or Reach(self.settings.lcgar.patch_side // 2)
-        return own.then(segmenter)
+    def reach(self, segmenter: Reach) -> Reach | None:
+        """Reach of the refined prediction, given that of the segmenter; None: the whole slice."""
+        # the local network sees the segmenter's prediction, too
+        own = local.kind(self.settings).reach(self.local, self.settings)
+        return None if own is None else own.then(segmenter)
 
     def pass_bytes(self, height: int, width: int) -> int:
-        """Maximum memory of one pass over one slice, in bytes.
+        """Maximum memory of one pass over one slice, in bytes; 0 if it adapts to the memory."""
+        return local.kind(self.settings).pass_bytes(self.local, height, width)
 
-        It is 0 for a patch classifier, which adapts its batches to the memory given.
-        """
-        if not isinstance(self.local, UNet):
-            return 0
-        return cost.pass_bytes(self.local, height, width)
+    def refitted(
+        self,
+        pool: Pool,
+        known: GlobalStack,
+        folds: NDArray[np.int64],
+        settings: Settings,
+        run: Run,
+    ) -> "HCL":
+        """Train the local network again, keeping HCL-IDK; arguments are those of `fit`."""
+        return fit(pool, known, self.idk, folds, settings, run)
 
     def refine(
         self,
@@ -108,6 +113,7 @@ class HCL:
         known: GlobalPrediction,
         inner: tuple[slice, slice],
         memory: int,
+        outside: NDArray[np.bool_] | None = None,
     ) -> Refined:
         """Refine a segmenter's prediction in a window of the images.
 
@@ -116,11 +122,15 @@ class HCL:
             known: the segmenter's prediction of these images.
             inner: rows and columns to refine; the local network also sees their surroundings.
             memory: bytes that the patches of a pass may take.
+            outside: (n, height, width) pixels that are not refined, since their labels are not
+                wanted.
         """
         settings = self.settings
         partition = hcl_idk.predict(self.idk, known, settings.idk)
         where = np.zeros_like(partition.idk)
         where[:, *inner] = True
+        if outside is not None:
+            where &= ~outside
         asked, answers = local.predict(
             self.local, images, known, partition, settings, where=where, memory=memory
         )
@@ -159,62 +169,46 @@ def fit(
     Raises:
         Interrupted: the user stopped it.
     """
-    partition = training_partition(classifier, pool, known, settings, run)
-    weights = phase_weights(pool.counts())
-    network = local.fit(pool, known, partition, weights, settings, run)
-    if settings.idk.target == "wrong":
-        return HCL(classifier, network, None, settings)
-    asked, said = training_answers(pool, known, partition, weights, network, folds, settings, run)
-    chooser = deferral.fit(known, asked, said, pool.labels, settings.idk, run)
+    data = local_pool(classifier, pool, known, settings, run)
+    network = local.kind(settings).fit(data, settings, run)
+    chooser = None
+    if settings.idk.target == "gain":
+        answers = training_answers(data, network, folds, settings, run)
+        chooser = deferral.fit(known, answers, pool.labels, settings.idk, run)
     return HCL(classifier, network, chooser, settings)
 
 
-def training_partition(
+def local_pool(
     classifier: IDKClassifier, pool: Pool, known: GlobalStack, settings: Settings, run: Run
-) -> PartitionStack:
-    """HCL-IDK's split of the images; disables HCL-IDK if its IDK set is too small for training."""
+) -> LocalPool:
+    """The pool with HCL-IDK's split of its images; disables HCL-IDK if its IDK set is too small."""
     partition = run.team.first(
         lambda: hcl_idk.partition_of(classifier, known, settings.idk, pool.folder)
     )
-    if lcgar.count_hard_pixels(pool, partition) < lcgar.MIN_PIXELS:
+    data = LocalPool(pool, known, partition, phase_weights(pool.counts()))
+    if sum(int(np.count_nonzero(data.hard(n))) for n in range(len(data))) < lcgar.MIN_PIXELS:
         # a local network that was not trained must not be used
         hcl_idk.disable(classifier)
-    return partition
+    return data
 
 
 def training_answers(
-    pool: Pool,
-    known: GlobalStack,
-    partition: PartitionStack,
-    weights: NDArray[np.float32],
-    network: nn.Module,
-    folds: NDArray[np.int64],
-    settings: Settings,
-    run: Run,
-) -> tuple[list[Partition], list[LocalPrediction]]:
-    """Pixels of each image that the local network predicts, and its predictions."""
-    where: list[Partition] = []
-    answers: list[LocalPrediction] = []
+    data: LocalPool, network: nn.Module, folds: NDArray[np.int64], settings: Settings, run: Run
+) -> Iterator[tuple[Partition, LocalPrediction]]:
+    """Pixels of each image that the local network predicts, and its predictions.
+
+    They come one by one, so that memory does not grow with the number of images.
+    """
     numbers = np.unique(folds)
-    run.reporter.start("LCGAR on labelled slices", len(pool))
+    run.reporter.start("LCGAR on labelled slices", len(data))
     for number in numbers:
         held_out = folds == number
         answerer = network
         if len(numbers) > 1:
-            answerer = local.fit(
-                pool.take(~held_out),
-                known.take(~held_out),
-                partition.take(~held_out),
-                weights,
-                settings,
-                run,
-                suffix=f"_fold{number + 1}",
-            )
+            suffix = f"_fold{number + 1}"
+            answerer = local.kind(settings).fit(data.take(~held_out), settings, run, suffix=suffix)
         for index in np.flatnonzero(held_out).tolist():
-            image, said, split = pool.images[index], known[index], partition[index]
-            asked, answer = local.predict(answerer, image[np.newaxis], said, split, settings)
-            where.append(asked)
-            answers.append(answer)
+            image, said, split = data.pool.images[index], data.known[index], data.partition[index]
+            yield local.predict(answerer, image[np.newaxis], said, split, settings)
             run.reporter.advance()
     run.reporter.finish()
-    return where, answers

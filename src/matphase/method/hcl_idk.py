@@ -103,8 +103,10 @@ def partition_of(
     network: IDKClassifier, known: GlobalStack, settings: IDKSettings, folder: Path | None
 ) -> PartitionStack:
     """Split the pixels of many slices; the result is kept on disk in `folder`."""
-    parts = (predict(network, said, settings) for said in known)
-    return PartitionStack.of(parts, len(known), folder)
+    found = PartitionStack.empty(known.labels.shape, folder)
+    for number, said in enumerate(known):
+        found.put(number, predict(network, said, settings))
+    return found
 
 
 def tuned_threshold(score_of_wrong: NDArray[np.float32], recall: float) -> float:

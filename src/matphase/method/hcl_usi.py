@@ -7,13 +7,21 @@ and the controls (random order, falling order, no curriculum) are those of Wu, D
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matphase.learning.trainer import Indices
 from matphase.settings import USISettings
+from matphase.support.errors import InputError
+from matphase.support.scratch import Stack, gather, room_for
 from matphase.support.seeds import mix
+
+PIXELS_AT_ONCE = 2**22
+"""Pixels whose uncertainty is read at a time."""
+MAX_PIXELS = 2**32
+"""Maximum number of pixels, whose numbers have 32 bits where they are ranked."""
 
 
 def admitted_share(settings: USISettings, progress: float) -> float:
@@ -58,7 +66,7 @@ class PacedOrder:
     """
 
     def __init__(
-        self, ranking: Indices, batch_size: int, epochs: int, settings: USISettings, seed: int
+        self, ranking: Stack, batch_size: int, epochs: int, settings: USISettings, seed: int
     ) -> None:
         self._ranking = ranking
         self._size = min(batch_size, len(ranking))
@@ -76,15 +84,17 @@ class PacedOrder:
         for step in range(self.steps_per_epoch):
             share = admitted_share(self._settings, (number * self.steps_per_epoch + step) / total)
             admitted = max(self._size, math.ceil(share * len(self._ranking)))
-            yield self._ranking[rng.integers(0, admitted, self._size)]
+            chosen = gather(self._ranking, rng.integers(0, admitted, self._size))
+            yield chosen.astype(np.int64)
 
 
 def curriculum(
-    uncertainty: NDArray[np.float32],
+    uncertainty: Stack,
     batch_size: int,
     epochs: int,
     settings: USISettings,
     seed: int,
+    folder: Path | None = None,
 ) -> PacedOrder:
     """Order in which LCGAR is trained on the hard pixels D2.
 
@@ -94,17 +104,49 @@ def curriculum(
         epochs: number of training epochs.
         settings: order and pacing.
         seed: random seed.
+        folder: folder for temporary files.
+
+    Raises:
+        InputError: there are too many pixels to rank.
     """
     n = len(uncertainty)
-    match settings.order:
-        case "none":
-            # drawn like the others, but from all pixels from the first step on
-            settings = settings.model_copy(update={"start": 1.0})
-            ranking = np.arange(n)
-        case "rising":
-            ranking = np.argsort(uncertainty, kind="stable")
-        case "falling":
-            ranking = np.argsort(-uncertainty, kind="stable")
-        case "random":
-            ranking = np.random.default_rng(mix(seed, "random order")).permutation(n)
+    if settings.order == "none":
+        # drawn like the others, but from all pixels from the first step on
+        settings = settings.model_copy(update={"start": 1.0})
+    if settings.order in ("rising", "falling"):
+        ranking = _ranked(uncertainty, falling=settings.order == "falling", folder=folder)
+    else:
+        ranking = room_for((n,), np.int64, folder)
+        random = np.random.default_rng(mix(seed, "random order"))
+        ranking[:] = random.permutation(n) if settings.order == "random" else np.arange(n)
     return PacedOrder(ranking, batch_size, epochs, settings, seed)
+
+
+def _ranked(values: Stack, *, falling: bool, folder: Path | None) -> Stack:
+    """Numbers of the values (n,) float32 in rising or falling order, ties in the order they have.
+
+    Value and number are sorted as one integer, which can be done on disk.
+    """
+    n = len(values)
+    if n > MAX_PIXELS:
+        raise InputError(
+            f"LCGAR cannot be trained on {n} pixels; set lcgar.pixels_per_image to fewer"
+        )
+    ranking = room_for((n,), np.uint64, folder)
+    parts = [slice(first, first + PIXELS_AT_ONCE) for first in range(0, n, PIXELS_AT_ONCE)]
+    for part in parts:
+        ranking[part] = _sortable(values[part], falling=falling) << np.uint64(32)
+        ranking[part] += np.arange(part.start, part.start + len(ranking[part]), dtype=np.uint64)
+    ranking.sort()
+    for part in parts:
+        ranking[part] &= np.uint64(MAX_PIXELS - 1)
+    return ranking
+
+
+def _sortable(values: NDArray[np.float32], *, falling: bool) -> NDArray[np.uint64]:
+    """Whole numbers below 2^32 that rise, or fall, as the values do."""
+    # -0 is made 0, as both are equal
+    bits = ((-values if falling else values) + np.float32(0)).view(np.uint32)
+    # the bits of negative numbers fall as these rise
+    negative = bits >> 31 == 1
+    return np.where(negative, ~bits, bits | np.uint32(2**31)).astype(np.uint64)

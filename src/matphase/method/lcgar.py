@@ -1,34 +1,30 @@
 """LCGAR: the local model that predicts the IDK pixels (paper section 3.3, table 4)."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from matphase.images.neighbours import central
+from matphase.images.neighbours import central, middle
 from matphase.learning.loss import weighted_cross_entropy
 from matphase.learning.patches import PatchGrid
 from matphase.learning.trainer import Draw, Indices, Run, epochs_needed, train
-from matphase.learning.training_pool import Pool
 from matphase.method.hcl_usi import curriculum
-from matphase.method.results import (
-    GlobalPrediction,
-    GlobalStack,
-    LocalPrediction,
-    Partition,
-    PartitionStack,
-)
+from matphase.method.results import GlobalPrediction, LocalPool, LocalPrediction, Partition
 from matphase.networks import registry
+from matphase.networks.batches import batch_sizes
 from matphase.networks.cost import ALLOCATOR_OVERHEAD
 from matphase.networks.dense_lcgar import DenseLCGAR, costs, strip_rows
 from matphase.networks.lcgar import LCGAR
-from matphase.settings import LCGARSettings, USISettings
-from matphase.support.device import PrecisionSetting, running
-from matphase.support.scratch import Stack, gather
+from matphase.networks.reach import Reach
+from matphase.settings import LCGARSettings, Settings
+from matphase.support.device import running
+from matphase.support.scratch import Stack, gather, room_for
 from matphase.support.seeds import mix
 
 PATCHES_PER_PASS = 4096
@@ -37,68 +33,51 @@ MIN_PIXELS = 2
 """Minimum number of training pixels, since batch norm needs more than one."""
 
 
-def build(n_phases: int, settings: LCGARSettings, classifier: str = "lcgar") -> nn.Module:
-    """Build an untrained network of `registry.PATCH_CLASSIFIERS` for the inputs that are on."""
-    channels, n_logits = settings.patch_channels(n_phases), n_phases * settings.logits
-    return registry.patch_classifier(classifier, channels, n_phases, n_logits, settings)
+def build(n_phases: int, settings: Settings) -> nn.Module:
+    """Build the untrained patch classifier of `settings.model` for the inputs that are on."""
+    inputs = settings.lcgar
+    channels, n_logits = inputs.patch_channels(n_phases), n_phases * inputs.logits
+    return registry.patch_classifier(_name(settings), channels, n_phases, n_logits, inputs)
 
 
-def fit(
-    pool: Pool,
-    known: GlobalStack,
-    partition: PartitionStack,
-    weights: NDArray[np.float32],
-    settings: LCGARSettings,
-    usi: USISettings,
-    run: Run,
-    *,
-    classifier: str = "lcgar",
-    suffix: str = "",
-) -> nn.Module:
+def _name(settings: Settings) -> str:
+    name = registry.composition(settings.model).local
+    assert name is not None
+    return name
+
+
+def fit(data: LocalPool, settings: Settings, run: Run, *, suffix: str = "") -> nn.Module:
     """Train on the hard pixels D2 by weighted cross-entropy, in the order of the curriculum.
 
-    If D2 has fewer than `MIN_PIXELS` pixels the network stays untrained and must not be used.
+    A ResNet, as a baseline, is trained on all known pixels without a curriculum. If there are fewer
+    than `MIN_PIXELS` pixels the network stays untrained and must not be used.
 
-    Args:
-        pool: images and their true labels.
-        known: UGSM's predictions of the images.
-        partition: HCL-IDK's split of the images.
-        weights: (phases,) weights of the loss.
-        settings: settings of the network and its training.
-        usi: settings of the fine curriculum.
-        run: seed, precision, folder, reporter.
-        classifier: LCGAR, or the name of a ResNet: a baseline that is trained on all known pixels,
-            without a curriculum.
-        suffix: added to the name of the stage, for its files and random seed.
-
-    Raises:
-        Interrupted: the user stopped it.
+    Arguments and errors are those of `LocalNetworks.fit`.
     """
-    n_phases, name = known.n_phases, classifier + suffix
+    classifier, inputs, usi = _name(settings), settings.lcgar, settings.usi
+    name = classifier + suffix
     torch.manual_seed(mix(run.seed, name, "weights"))
-    network = build(n_phases, settings, classifier)
+    network = build(data.known.n_phases, settings)
     everywhere = classifier != "lcgar"
     if everywhere:
         usi = usi.model_copy(update={"order": "none"})
-    pixels = _training_pixels(
-        pool, partition, settings.pixels_per_image, run.seed, everywhere=everywhere
-    )
-    if len(pixels[0]) < MIN_PIXELS:
+    pixels = TrainingPixels.of(data, inputs.pixels_per_image, run.seed, everywhere=everywhere)
+    if len(pixels) < MIN_PIXELS:
         return network.eval()
-    examples = _Patches(LocalInputs.on_disk(pool, known, partition, settings), pixels, pool.labels)
-    per_epoch = len(examples) // min(settings.batch_size, len(examples))
-    epochs = epochs_needed(settings.epochs, settings.min_steps, per_epoch)
+    examples = _Patches(LocalInputs.on_disk(data, inputs), pixels, data.pool.labels)
+    per_epoch = len(examples) // min(inputs.batch_size, len(examples))
+    epochs = epochs_needed(inputs.epochs, inputs.min_steps, per_epoch)
     seed = mix(run.seed, name)
-    uncertainty = _values_at(known.entropy, pixels)
-    order = curriculum(uncertainty, settings.batch_size, epochs, usi, seed)
+    uncertainty = pixels.values(data.known.entropy)
+    order = curriculum(uncertainty, inputs.batch_size, epochs, usi, seed, data.pool.folder)
     train(
         network,
         examples,
         order,
-        weighted_cross_entropy(weights),
+        weighted_cross_entropy(data.weights),
         name=name,
         epochs=epochs,
-        learning_rate=settings.learning_rate,
+        learning_rate=inputs.learning_rate,
         run=run,
     )
     return network
@@ -109,40 +88,39 @@ def predict(
     images: NDArray[np.float32],
     known: GlobalPrediction,
     partition: Partition,
-    settings: LCGARSettings,
+    settings: Settings,
     *,
     where: NDArray[np.bool_] | None = None,
-    precision: PrecisionSetting = "auto",
     memory: int = 10**9,
 ) -> LocalPrediction:
-    """Predict the phase of every IDK pixel.
+    """Predict the phase of every IDK pixel; see `LocalNetworks.predict`.
 
     A network that allows it (`LCGARSettings.padding`) is evaluated on a whole slice at once where
     that takes fewer operations than single patches. Slices are evaluated one by one, so that the
-    prediction of a slice does not depend on its neighbours.
-
-    Args:
-        network: trained LCGAR, or another patch classifier.
-        images: (n, slices, height, width), scaled to [-1, 1].
-        known: UGSM's prediction of the images.
-        partition: HCL-IDK's split of the images.
-        settings: settings with which the network was built.
-        where: (n, height, width) pixels to predict instead of the IDK set.
-        precision: see `Settings.precision`.
-        memory: bytes that the patches of a pass and their activations may take; likewise a strip
-            of a slice, which has at least one row.
+    prediction of a slice does not depend on its neighbours. `memory` holds for the patches of a
+    pass and their activations; likewise for a strip of a slice, which has at least one row.
     """
-    inputs = LocalInputs.of(images, known, partition, settings)
+    inputs = LocalInputs.of(images, known, partition, settings.lcgar)
     where = partition.idk if where is None else where
     n_phases = known.logits.shape[1]
     probabilities = np.empty((int(where.sum()), n_phases), np.float32)
     done = 0
-    with running(network, precision) as device:
-        for form, batch in _passes(network, inputs, where, n_phases, settings, memory):
+    with running(network, settings.precision) as device:
+        for form, batch in _passes(network, inputs, where, n_phases, settings.lcgar, memory):
             output = form(*(tensor.to(device) for tensor in batch)).float().softmax(dim=1)
             probabilities[done : done + len(output)] = output.cpu().numpy()
             done += len(output)
     return LocalPrediction(probabilities.argmax(axis=1).astype(np.uint8), probabilities)
+
+
+def reach(network: nn.Module, settings: Settings) -> Reach | None:  # noqa: ARG001
+    """How far a prediction depends on pixels around it: to the rim of the patch."""
+    return Reach(settings.lcgar.patch_side // 2)
+
+
+def pass_bytes(network: nn.Module, height: int, width: int) -> int:  # noqa: ARG001
+    """0, since batches of patches adapt to the memory."""
+    return 0
 
 
 def _passes(
@@ -221,22 +199,18 @@ class LocalInputs:
         )
 
     @classmethod
-    def on_disk(
-        cls,
-        pool: Pool,
-        known: GlobalStack,
-        partition: PartitionStack,
-        settings: LCGARSettings,
-    ) -> "LocalInputs":
-        """Inputs from all images of a pool, kept on disk; the other arguments are as in `of`."""
+    def on_disk(cls, data: LocalPool, settings: LCGARSettings) -> "LocalInputs":
+        """Inputs from all images of a pool, kept on disk; `settings` are as in `of`."""
+        pool, known = data.pool, data.known
         n, side, folder = len(pool), settings.patch_side, pool.folder
-        first = pool.images.shape[1] // 2 - settings.slices // 2
+        total = pool.images.shape[1]
         grids = tuple(
             PatchGrid.on_disk((pool.images[i, z] for i in range(n)), n, side, folder)
-            for z in range(first, first + settings.slices)
+            for z in range(*middle(total, settings.slices).indices(total))
             if settings.image
         )
-        codes = (label_codes(said, split)[0] for said, split in zip(known, partition, strict=True))
+        both = zip(known, data.partition, strict=True)
+        codes = (label_codes(said, split)[0] for said, split in both)
         return cls(
             grids,
             PatchGrid.on_disk(codes, n, side, folder) if settings.labels else None,
@@ -281,9 +255,10 @@ class LocalInputs:
         return (torch.from_numpy(gather(self.logits, *where)),)
 
     def batches(self, pixels: tuple[Indices, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
-        """Inputs of the given pixels (slices, rows, columns), in batches of `size`."""
+        """Inputs of the given pixels (slices, rows, columns), in batches of up to `size`."""
         where = [torch.from_numpy(part) for part in pixels]
-        for part in zip(*(torch.split(positions, size) for positions in where), strict=True):
+        sizes = batch_sizes(len(where[0]), size)
+        for part in zip(*(torch.split(positions, sizes) for positions in where), strict=True):
             yield self.gather(*part)
 
 
@@ -298,56 +273,80 @@ def one_hot(n_phases: int) -> NDArray[np.float32]:
     return np.eye(n_phases + 1, n_phases, dtype=np.float32)
 
 
-class _Patches:
-    def __init__(self, inputs: LocalInputs, pixels: tuple[Indices, ...], labels: Stack) -> None:
-        self._inputs = inputs
-        self._pixels = [torch.from_numpy(part) for part in pixels]
-        self._labels = torch.from_numpy(_values_at(labels, pixels).astype(np.int64))
+@dataclass(frozen=True, eq=False)
+class TrainingPixels:
+    """Pixels that LCGAR is trained on, image by image; their places are kept on disk.
+
+    Attributes:
+        places: (pixels,) int64 places in the flattened images (n, height, width), rising.
+        ends: (n,) number of pixels up to and including each image.
+        shape: (height, width) of the images.
+        folder: folder for temporary files.
+    """
+
+    places: Stack
+    ends: NDArray[np.int64]
+    shape: tuple[int, int]
+    folder: Path | None = None
+
+    @classmethod
+    def of(cls, data: LocalPool, limit: int, seed: int, *, everywhere: bool) -> "TrainingPixels":
+        """Draw the pixels.
+
+        Args:
+            data: training images.
+            limit: maximum number of pixels per image; 0: all.
+            seed: random seed.
+            everywhere: all known pixels instead of the hard ones.
+        """
+
+        def candidates(number: int) -> NDArray[np.int64]:
+            mask = data.pool.known(number) if everywhere else data.hard(number)
+            return np.flatnonzero(mask)
+
+        counts = np.array([len(candidates(number)) for number in range(len(data))])
+        ends = np.cumsum(np.minimum(counts, limit or counts))
+        shape, folder = data.pool.shape, data.pool.folder
+        places = room_for((int(ends[-1]),), np.int64, folder)
+        rng = np.random.default_rng(mix(seed, "lcgar", "pixels"))
+        for number, count in enumerate(counts.tolist()):
+            chosen = candidates(number)
+            if limit and count > limit:
+                gone = rng.choice(chosen, count - limit, replace=False)
+                chosen = np.setdiff1d(chosen, gone, assume_unique=True)
+            first = int(ends[number]) - len(chosen)
+            places[first : int(ends[number])] = chosen + number * math.prod(shape)
+        return cls(places, ends, shape, folder)
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.places)
+
+    def values(self, stack: Stack) -> Stack:
+        """Values (pixels,) of a stack (n, height, width) at the pixels, kept on disk."""
+        found, first = room_for((len(self),), stack.dtype, self.folder), 0
+        for number, end in enumerate(self.ends.tolist()):
+            if end > first:
+                places = self.places[first:end] - number * math.prod(self.shape)
+                found[first:end] = stack[number].ravel()[places]
+            first = end
+        return found
+
+    def positions(self, indices: Indices) -> tuple[Indices, ...]:
+        """Image, row and column of some of the pixels."""
+        places = gather(self.places, indices)
+        return np.unravel_index(places, (len(self.ends), *self.shape))
+
+
+class _Patches:
+    def __init__(self, inputs: LocalInputs, pixels: TrainingPixels, labels: Stack) -> None:
+        self._inputs = inputs
+        self._pixels = pixels
+        self._labels = pixels.values(labels)
+
+    def __len__(self) -> int:
+        return len(self._pixels)
 
     def batch(self, draw: Draw) -> tuple[Tensor, ...]:
-        indices = torch.from_numpy(draw.indices)
-        slices, rows, columns = (part[indices] for part in self._pixels)
-        return *self._inputs.gather(slices, rows, columns), self._labels[indices]
-
-
-def _values_at(stack: Stack, pixels: tuple[Indices, ...]) -> NDArray[Any]:
-    """Values of a stack (n, height, width) at pixels that are sorted by slice."""
-    slices, rows, columns = pixels
-    parts = [np.empty(0, stack.dtype)]
-    numbers, first = np.unique(slices, return_index=True)
-    for number, here in zip(
-        numbers.tolist(), np.split(np.arange(len(slices)), first[1:]), strict=True
-    ):
-        parts.append(stack[number][rows[here], columns[here]])
-    return np.concatenate(parts)
-
-
-def count_hard_pixels(pool: Pool, partition: PartitionStack) -> int:
-    """Number of pixels that LCGAR can be trained on."""
-    return sum(int(np.count_nonzero(_hard_pixels(pool, partition, i))) for i in range(len(pool)))
-
-
-def _hard_pixels(pool: Pool, partition: PartitionStack, number: int) -> NDArray[np.bool_]:
-    hard: NDArray[np.bool_] = partition.idk[number] & pool.known(number)
-    return hard
-
-
-def _training_pixels(
-    pool: Pool, partition: PartitionStack, limit: int, seed: int, *, everywhere: bool
-) -> tuple[Indices, ...]:
-    """Positions of the training pixels, at most `limit` per image; 0: all."""
-    rng = np.random.default_rng(mix(seed, "lcgar", "pixels"))
-    parts = []
-    for number in range(len(pool)):
-        candidates = pool.known(number) if everywhere else _hard_pixels(pool, partition, number)
-        surplus = int(candidates.sum()) - limit
-        if limit and surplus > 0:
-            gone = rng.choice(np.flatnonzero(candidates), surplus, replace=False)
-            candidates.flat[gone] = False
-        rows, columns = np.nonzero(candidates)
-        parts.append((np.full_like(rows, number), rows, columns))
-    slices, rows, columns = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return slices, rows, columns
+        where = (torch.from_numpy(part) for part in self._pixels.positions(draw.indices))
+        labels = torch.from_numpy(gather(self._labels, draw.indices).astype(np.int64))
+        return *self._inputs.gather(*where), labels

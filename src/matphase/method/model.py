@@ -11,11 +11,13 @@ from torch import nn
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
 from matphase.images.tiles import Halo, Maps
+from matphase.learning.trainer import Run
+from matphase.learning.training_pool import Pool
 from matphase.method.aggregate import sample_labels
 from matphase.method.calibrator import Calibrator
 from matphase.method.hcl import Refined
-from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
-from matphase.method.ugsm import DEFAULT_MEMORY
+from matphase.method.passes import Passes
+from matphase.method.results import GlobalPrediction, GlobalStack, LocalPrediction, Partition
 from matphase.networks.reach import Reach
 from matphase.scores.validation import Validation
 from matphase.settings import Settings
@@ -42,12 +44,8 @@ class Segmenter(Protocol):
     def predict(
         self,
         images: NDArray[np.float32],
+        passes: Passes = Passes(),
         *,
-        samples: int | None = None,
-        seed: int = 0,
-        memory: int = DEFAULT_MEMORY,
-        mutual_information: bool = False,
-        keep_samples: bool = False,
         origin: tuple[int, int] = (0, 0),
     ) -> GlobalPrediction:
         """Predict images (n, slices, height, width); see `NetworkSegmenter.predict`."""
@@ -64,11 +62,21 @@ class Refiner(Protocol):
     def deferral(self) -> nn.Module | None:
         """Network that chooses between refiner and segmenter; None if it has none."""
 
-    def reach(self, segmenter: Reach) -> Reach:
-        """Reach of the refined prediction, given that of the segmenter."""
+    def reach(self, segmenter: Reach) -> Reach | None:
+        """Reach of the refined prediction, given that of the segmenter; None: the whole slice."""
 
     def pass_bytes(self, height: int, width: int) -> int:
         """Maximum memory of one pass over one slice, in bytes."""
+
+    def refitted(
+        self,
+        pool: Pool,
+        known: GlobalStack,
+        folds: NDArray[np.int64],
+        settings: Settings,
+        run: Run,
+    ) -> "Refiner":
+        """Train the second stage again, keeping what finds the pixels to refine; see `HCL`."""
 
     def refine(
         self,
@@ -76,6 +84,7 @@ class Refiner(Protocol):
         known: GlobalPrediction,
         inner: tuple[slice, slice],
         memory: int,
+        outside: NDArray[np.bool_] | None = None,
     ) -> Refined:
         """Refine the prediction of a window; see `HCL.refine`."""
 
@@ -122,12 +131,10 @@ class Model:
     @property
     def halo(self) -> Halo:
         """Halo that a tile needs."""
-        reach, slices = self.segmenter.reach, self.settings.slices // 2
-        if reach is None:
-            return Halo(None, slices=slices)
-        if self.refiner is not None:
+        reach = self.segmenter.reach
+        if reach is not None and self.refiner is not None:
             reach = self.refiner.reach(reach)
-        return Halo(reach.radius, reach.multiple, slices)
+        return halo_of(reach, self.settings.slices // 2)
 
     def pass_bytes(self, height: int, width: int) -> int:
         """Maximum memory of one pass of a network over one slice, in bytes."""
@@ -150,26 +157,20 @@ class Model:
     def answer(
         self,
         images: NDArray[np.float32],
+        passes: Passes = Passes(),
         *,
-        samples: int | None = None,
-        seed: int = 0,
-        memory: int = DEFAULT_MEMORY,
-        mutual_information: bool = False,
-        keep_samples: bool = False,
         origin: tuple[int, int] = (0, 0),
         inner: tuple[slice, slice] | None = None,
+        outside: NDArray[np.bool_] | None = None,
     ) -> Maps:
         """Predict the maps of a window: segmenter, then refiner, then calibrator.
 
         Args:
             images: (n, slices, height, width), scaled to [-1, 1].
-            samples: number of stochastic passes T; by default as in the settings.
-            seed: random seed of the dropout masks.
-            memory: bytes that the passes may take.
-            mutual_information: also compute the mutual information.
-            keep_samples: also compute the labels of each sample.
+            passes: number, seed and memory of the passes, and what is kept of them.
             origin: row and column of the slice at which the images begin.
             inner: rows and columns of the images to return; all by default.
+            outside: (n, height, width) pixels that the refiner need not look at.
 
         Returns:
             `labels`, `probabilities`, `entropy`, `idk`, `idk_score`, `global_labels`,
@@ -177,24 +178,16 @@ class Model:
             `mutual_information`, `samples`.
 
         Raises:
-            InputError: `memory` is too little for one pass over one slice.
+            InputError: the memory is too little for one pass over one slice.
         """
         if inner is None:
             inner = slice(0, images.shape[-2]), slice(0, images.shape[-1])
-        known = self.segmenter.predict(
-            images,
-            samples=samples,
-            seed=seed,
-            memory=memory,
-            mutual_information=mutual_information,
-            keep_samples=keep_samples,
-            origin=origin,
-        )
+        known = self.segmenter.predict(images, passes, origin=origin)
         if self.refiner is None:
             known = known.window(*inner)
             refined = _unrefined(known)
         else:
-            refined = self.refiner.refine(images, known, inner, memory)
+            refined = self.refiner.refine(images, known, inner, passes.memory, outside)
             known = known.window(*inner)
         labels, probabilities, trusted = self.calibrator.apply(
             refined.labels, refined.probabilities
@@ -219,6 +212,13 @@ class Model:
                 known, refined.asked, refined.local, self.calibrator.scaling, refined.weight
             )
         return maps
+
+
+def halo_of(reach: Reach | None, slices: int = 0) -> Halo:
+    """Halo for networks that reach so far in a slice, and see so many slices on either side."""
+    return (
+        Halo(None, slices=slices) if reach is None else Halo(reach.radius, reach.multiple, slices)
+    )
 
 
 def _unrefined(known: GlobalPrediction) -> Refined:

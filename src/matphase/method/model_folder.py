@@ -15,6 +15,7 @@ Nothing is ever unpickled.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -38,17 +39,18 @@ from matphase.method.ugsm import NetworkSegmenter
 from matphase.networks import registry
 from matphase.scores.validation import Validation
 from matphase.settings import Settings
-from matphase.support.errors import InputError, ModelError
+from matphase.support.errors import DivergedError, InputError, ModelError, one_line
 from matphase.support.files import atomic_write
 from matphase.support.manifest import MANIFEST, MODEL, checksum, write_manifest
 from matphase.support.records import (
     MAX_JSON,
     RecordError,
     brief,
-    one_line,
+    json_text,
     read_json,
     read_toml,
 )
+from matphase.support.seeds import checked_seed
 
 Part = TypeVar("Part")
 
@@ -63,8 +65,14 @@ def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
     """Write a model folder, which appears under its name only when it is complete.
 
     Raises:
+        DivergedError: a weight, the grey scale or the calibration is not finite.
         OutputError: the folder exists (and `overwrite` is off) or cannot be written.
     """
+    if not (math.isfinite(model.scale.low) and math.isfinite(model.scale.high)):
+        raise DivergedError(
+            f"the grey scale of the model is {model.scale.low} to {model.scale.high}, which is not "
+            "finite, so the model is not saved; train again on finite grey values"
+        )
     with atomic_write(folder, overwrite=overwrite, replaces=MODEL) as beside:
         beside.mkdir()
         config = {
@@ -76,8 +84,7 @@ def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
             "training": model.record,
         }
         (beside / "config.toml").write_text(tomli_w.dumps(config), "utf-8")
-        phases = json.dumps(model.phases.to_json(), indent=2, ensure_ascii=False)
-        (beside / "phases.json").write_text(phases + "\n", "utf-8")
+        (beside / "phases.json").write_text(json_text(model.phases.to_json()), "utf-8")
         learned = {
             VALIDATION: model.validation,
             SCALING: model.calibrator.scaling,
@@ -85,7 +92,7 @@ def write(model: Model, folder: Path, *, overwrite: bool = False) -> None:
         }
         for name, part in learned.items():
             if part is not None:
-                (beside / name).write_text(json.dumps(part.to_json()) + "\n", "utf-8")
+                (beside / name).write_text(_finite_json(part.to_json(), name) + "\n", "utf-8")
         for name, network in model.networks.items():
             save_weights(network, beside / f"{name}{WEIGHTS}")
         write_manifest(beside)
@@ -116,7 +123,9 @@ def read(folder: Path) -> Model:
         phases = PhaseTable.from_json(read_json(folder / "phases.json"))
         ends = config["intensity"]
         scale = IntensityScale(float(ends["low"]), float(ends["high"]), bool(ends["per_slice"]))
-        seed, record = int(config["seed"]), dict(config["training"])
+        if not (math.isfinite(scale.low) and math.isfinite(scale.high)):
+            raise ValueError("its grey scale is not finite")
+        seed, record = checked_seed(config["seed"]), dict(config["training"])
         n_phases = len(phases)
         validation = _part(folder / VALIDATION, lambda json: Validation.from_json(json, n_phases))
         scaling = _part(folder / SCALING, lambda json: Scaling.from_json(json, n_phases))
@@ -133,6 +142,16 @@ def read(folder: Path) -> Model:
         load_weights(network, folder / f"{name}{WEIGHTS}")
         network.eval()
     return model
+
+
+def _finite_json(content: Any, name: str) -> str:
+    try:
+        return json.dumps(content, allow_nan=False)
+    except ValueError as error:
+        raise DivergedError(
+            f"{name} would hold a number that is not finite, so the model is not saved; "
+            "train again with a lower learning_rate"
+        ) from error
 
 
 def checksum_of(folder: Path) -> str:

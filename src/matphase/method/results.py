@@ -1,16 +1,20 @@
 """Results passed between stages, for a few slices in memory or all training slices on disk."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from matphase.learning.training_pool import Pool
 from matphase.support.scratch import Stack, Subset, WritableStack, room_for
+
+One = TypeVar("One")
+ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,66 +57,6 @@ class GlobalPrediction:
 
 
 @dataclass(frozen=True, eq=False)
-class GlobalStack:
-    """Predictions of UGSM for many slices, on disk; `stack[3]` is that of slice 3.
-
-    Attributes:
-        labels: (n, height, width), as `GlobalPrediction` has it.
-        logits: (n, phases, height, width).
-        entropy: (n, height, width).
-    """
-
-    labels: Stack
-    logits: Stack
-    entropy: Stack
-
-    @classmethod
-    def empty(
-        cls, n: int, n_phases: int, shape: tuple[int, int], folder: Path | None = None
-    ) -> "GlobalStack":
-        """Allocate a stack of `n` slices of shape (height, width)."""
-        return cls(
-            room_for((n, *shape), np.uint8, folder),
-            room_for((n, n_phases, *shape), np.float32, folder),
-            room_for((n, *shape), np.float32, folder),
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, number: int) -> GlobalPrediction:
-        parts = (self.labels[number], self.logits[number], self.entropy[number])
-        return GlobalPrediction(*(part[np.newaxis] for part in parts))
-
-    def __iter__(self) -> Iterator[GlobalPrediction]:
-        return (self[number] for number in range(len(self)))
-
-    @property
-    def n_phases(self) -> int:
-        """Number of phases."""
-        return self.logits.shape[1]
-
-    def put(self, first: int, part: GlobalPrediction, rows: slice, columns: slice) -> None:
-        """Write the prediction of a window of consecutive slices, beginning with slice `first`."""
-        place = slice(first, first + len(part.labels))
-        for kept, values in (
-            (self.labels, part.labels),
-            (self.logits, part.logits),
-            (self.entropy, part.entropy),
-        ):
-            cast(WritableStack, kept)[
-                (place, *(slice(None),) * (values.ndim - 3), rows, columns)
-            ] = values
-
-    def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "GlobalStack":
-        """Select slices by mask or by number, without copying."""
-        numbers = np.arange(len(self))[chosen]
-        return GlobalStack(
-            *(Subset(part, numbers) for part in (self.labels, self.logits, self.entropy))
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class Partition:
     """The coarse curriculum's split of pixels into known (D1) and "I don't know" (D2).
 
@@ -130,39 +74,133 @@ class Partition:
         return Partition(self.idk[..., rows, columns], self.score[..., rows, columns])
 
 
+class _Slices(Generic[One]):
+    """Results of many slices, on disk; `stack[3]` is that of slice 3.
+
+    A subclass is a dataclass of stacks, with the names that they have in the result of a slice.
+    """
+
+    one: ClassVar[type[Any]]
+    """Class of the result of a slice."""
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [field.name for field in fields(cls)]  # type: ignore[arg-type]
+
+    @property
+    def _parts(self) -> dict[str, Stack]:
+        return {name: getattr(self, name) for name in self._names()}
+
+    @classmethod
+    def of(cls, found: One) -> Self:
+        """The same results of all slices, in memory."""
+        return cls(**{name: getattr(found, name) for name in cls._names()})
+
+    def __len__(self) -> int:
+        return len(next(iter(self._parts.values())))
+
+    def __getitem__(self, number: int) -> One:
+        parts = {name: part[number][np.newaxis] for name, part in self._parts.items()}
+        return cast(One, self.one(**parts))
+
+    def __iter__(self) -> Iterator[One]:
+        return (self[number] for number in range(len(self)))
+
+    def put(self, first: int, found: One, rows: slice = ALL, columns: slice = ALL) -> None:
+        """Write the results of a window of consecutive slices, beginning with slice `first`."""
+        for name, part in self._parts.items():
+            values = getattr(found, name)
+            cast(WritableStack, part)[first : first + len(values), ..., rows, columns] = values
+
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
+        """Select slices by mask or by number, without copying."""
+        numbers = np.arange(len(self))[chosen]
+        return type(self)(**{name: Subset(part, numbers) for name, part in self._parts.items()})
+
+
 @dataclass(frozen=True, eq=False)
-class PartitionStack:
-    """Partitions of many slices, on disk; `stack[3]` is that of slice 3."""
+class GlobalStack(_Slices[GlobalPrediction]):
+    """Predictions of UGSM for many slices, as `GlobalPrediction` has them.
+
+    Attributes:
+        labels: (n, height, width).
+        logits: (n, phases, height, width).
+        entropy: (n, height, width).
+    """
+
+    labels: Stack
+    logits: Stack
+    entropy: Stack
+    one = GlobalPrediction
+
+    @classmethod
+    def empty(
+        cls, n: int, n_phases: int, shape: tuple[int, int], folder: Path | None = None
+    ) -> "GlobalStack":
+        """Allocate a stack of `n` slices of shape (height, width)."""
+        return cls(
+            room_for((n, *shape), np.uint8, folder),
+            room_for((n, n_phases, *shape), np.float32, folder),
+            room_for((n, *shape), np.float32, folder),
+        )
+
+    @property
+    def n_phases(self) -> int:
+        """Number of phases."""
+        return self.logits.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class PartitionStack(_Slices[Partition]):
+    """Partitions of many slices, as `Partition` has them.
+
+    Attributes:
+        idk: (n, height, width).
+        score: (n, height, width).
+    """
 
     idk: Stack
     score: Stack
+    one = Partition
 
     @classmethod
-    def of(cls, parts: Iterable[Partition], n: int, folder: Path | None = None) -> "PartitionStack":
-        """Write the splits of `n` slices, which come one by one."""
-        kept: PartitionStack | None = None
-        for number, part in enumerate(parts):
-            if kept is None:
-                shape = (n, *part.idk.shape[-2:])
-                kept = cls(room_for(shape, np.bool_, folder), room_for(shape, np.float32, folder))
-            for stack, values in ((kept.idk, part.idk), (kept.score, part.score)):
-                cast(WritableStack, stack)[number] = values[0]
-        assert kept is not None, "there is at least one slice"
-        return kept
+    def empty(cls, shape: tuple[int, ...], folder: Path | None = None) -> "PartitionStack":
+        """Allocate a stack of shape (n, height, width)."""
+        return cls(room_for(shape, np.bool_, folder), room_for(shape, np.float32, folder))
+
+
+@dataclass(frozen=True, eq=False)
+class LocalPool:
+    """What a local network is trained on: a pool, and what earlier stages found for its images.
+
+    Attributes:
+        pool: training images and labels.
+        known: UGSM's predictions of the images.
+        partition: HCL-IDK's split of the images.
+        weights: (phases,) weights of the loss.
+    """
+
+    pool: Pool
+    known: GlobalStack
+    partition: PartitionStack
+    weights: NDArray[np.float32]
 
     def __len__(self) -> int:
-        return len(self.idk)
+        return len(self.pool)
 
-    def __getitem__(self, number: int) -> Partition:
-        return Partition(self.idk[number][np.newaxis], self.score[number][np.newaxis])
+    def take(self, chosen: NDArray[np.bool_]) -> "LocalPool":
+        """Select images by mask, without copying; the weights stay."""
+        return LocalPool(
+            self.pool.take(chosen),
+            self.known.take(chosen),
+            self.partition.take(chosen),
+            self.weights,
+        )
 
-    def __iter__(self) -> Iterator[Partition]:
-        return (self[number] for number in range(len(self)))
-
-    def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "PartitionStack":
-        """Select slices by mask or by number, without copying."""
-        numbers = np.arange(len(self))[chosen]
-        return PartitionStack(Subset(self.idk, numbers), Subset(self.score, numbers))
+    def hard(self, number: int) -> NDArray[np.bool_]:
+        """Mask (height, width) of the known pixels of an image that are in D2."""
+        hard: NDArray[np.bool_] = self.partition.idk[number] & self.pool.known(number)
+        return hard
 
 
 @dataclass(frozen=True, eq=False)

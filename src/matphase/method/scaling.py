@@ -4,6 +4,7 @@ The final probabilities after aggregation are scaled, which are what users read 
 compared with validation slices. The uncertainty u and the IDK set do not change.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -104,11 +105,13 @@ class Scaling:
         return cls(kind, weights, biases)
 
 
-def fit(probabilities: Stack, labels: Stack, kind: Kind, seed: int) -> Scaling:
+def fit(
+    probabilities: Iterable[NDArray[np.float32]], labels: Stack, kind: Kind, seed: int
+) -> Scaling:
     """Fit the scaling that minimises the negative log-likelihood of known labels.
 
     Args:
-        probabilities: (n, phases, height, width) of slices that no network was trained on.
+        probabilities: (phases, height, width) of each slice, which no network was trained on.
         labels: (n, height, width) phase indices; `IGNORE_INDEX` pixels are not used.
         kind: temperature or vector.
         seed: random seed for drawing pixels if there are more than `PIXELS`.
@@ -116,8 +119,8 @@ def fit(probabilities: Stack, labels: Stack, kind: Kind, seed: int) -> Scaling:
     Raises:
         InputError: no pixel is labelled.
     """
-    n_phases = probabilities.shape[1]
     said, truth = _chosen_pixels(probabilities, labels, seed)
+    n_phases = said.shape[1]
     logs = _log(said).astype(np.float64)
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
@@ -143,7 +146,7 @@ def fit(probabilities: Stack, labels: Stack, kind: Kind, seed: int) -> Scaling:
 
 
 def _chosen_pixels(
-    probabilities: Stack, labels: Stack, seed: int
+    probabilities: Iterable[NDArray[np.float32]], labels: Stack, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Probabilities (pixels, phases) and labels (pixels,) of at most about `PIXELS` pixels."""
     known = [int(np.count_nonzero(labels[i] != IGNORE_INDEX)) for i in range(len(labels))]
@@ -152,12 +155,10 @@ def _chosen_pixels(
     share = min(1.0, PIXELS / sum(known))
     rng = np.random.default_rng(mix(seed, "scaling"))
     said, truth = [], []
-    for number, count in enumerate(known):
-        plane = labels[number]
+    for plane, one, count in zip(labels, probabilities, known, strict=True):
         chosen = np.flatnonzero(plane != IGNORE_INDEX)
         if share < 1:
             chosen = rng.choice(chosen, round(share * count), replace=False)
-        one = probabilities[number]
         said.append(one.reshape(len(one), -1)[:, chosen].T)
         truth.append(plane.ravel()[chosen])
     return np.concatenate(said), np.concatenate(truth)

@@ -1,6 +1,5 @@
 """The run folder, in which a training keeps its checkpoints."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -8,9 +7,9 @@ from pathlib import Path
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
 from matphase.settings import Settings
-from matphase.support.errors import InputError, OutputError
-from matphase.support.files import atomic_write, others_in, remove_at_once
-from matphase.support.records import json_or_none, one_line
+from matphase.support.errors import InputError, OutputError, one_line
+from matphase.support.files import others_in, remove_at_once
+from matphase.support.records import json_or_none, write_json
 from matphase.support.rooms import UNFINISHED
 from matphase.support.seeds import fingerprint
 
@@ -39,8 +38,7 @@ def claim(run: Run, settings: Settings, annotated: Pool) -> None:
     if run.restart:
         remove_training(run.folder)
     if not path.exists():
-        with atomic_write(path) as beside:
-            beside.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        write_json(path, record)
         return
     before = json_or_none(path)
     if not isinstance(before, dict):

@@ -14,13 +14,13 @@ from scipy.special import entr, softmax
 from torch import Tensor, nn
 
 from matphase.images.neighbours import central
-from matphase.images.tiles import Halo, plan_tiles
 from matphase.learning.loss import weighted_cross_entropy
 from matphase.learning.sampler import TileSampler
 from matphase.learning.trainer import Run, Shuffled, epochs_needed, train
 from matphase.learning.training_pool import Pool
 from matphase.learning.weights import phase_weights
-from matphase.method.results import GlobalPrediction, GlobalStack
+from matphase.method.passes import Passes
+from matphase.method.results import GlobalPrediction
 from matphase.networks import cost, registry
 from matphase.networks.dropout import MCDropout, dropout_samples
 from matphase.networks.reach import Reach, reach_of
@@ -28,14 +28,7 @@ from matphase.settings import DataSettings, UGSMSettings
 from matphase.support.device import PrecisionSetting, running
 from matphase.support.errors import InputError
 from matphase.support.memory import amount_text
-from matphase.support.progress import Reporter
-from matphase.support.scratch import Stack
 from matphase.support.seeds import mix
-
-DEFAULT_MEMORY = 2 * 10**9
-"""Default limit of the memory of a tile, in bytes."""
-TRAINING_REMEDY = "use a smaller ugsm.width, or smaller images: training needs"
-"""What to do in training, where no user sets the limit."""
 
 
 def fit(
@@ -70,9 +63,8 @@ def fit(
     if start is not None:
         module.load_state_dict(start.state_dict())
     weights = phase_weights(pool.counts())
-    images = _CentralSlices(pool.images, settings.slices)
     least = registry.SEGMENTERS[network].min_examples
-    examples = TileSampler(images, pool.labels, data.crop, data.flips)
+    examples = TileSampler(pool.images, pool.labels, data.crop, data.flips, settings.slices)
     if len(examples) < least:
         raise InputError(
             f"{network} needs at least {least} training examples, got {len(examples)}; give more "
@@ -125,32 +117,6 @@ def fit_segmenter(
 
 
 @dataclass(frozen=True, eq=False)
-class _CentralSlices:
-    """View of the middle `slices` of each image of a stack (n, more slices, height, width)."""
-
-    stack: Stack
-    slices: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        n, _, height, width = self.stack.shape
-        return (n, self.slices, height, width)
-
-    @property
-    def dtype(self) -> np.dtype[np.float32]:
-        return np.dtype(np.float32)
-
-    def __len__(self) -> int:
-        return len(self.stack)
-
-    def __getitem__(self, key: tuple[int, slice, slice, slice]) -> NDArray[np.float32]:
-        number, _, rows, columns = key
-        first = self.stack.shape[1] // 2 - self.slices // 2
-        part: NDArray[np.float32] = self.stack[number, first : first + self.slices, rows, columns]
-        return part
-
-
-@dataclass(frozen=True, eq=False)
 class NetworkSegmenter:
     """Segmenter made of a trained network that segments whole images.
 
@@ -194,12 +160,8 @@ class NetworkSegmenter:
     def predict(
         self,
         images: NDArray[np.float32],
+        passes: Passes = Passes(),
         *,
-        samples: int | None = None,
-        seed: int = 0,
-        memory: int = DEFAULT_MEMORY,
-        mutual_information: bool = False,
-        keep_samples: bool = False,
         origin: tuple[int, int] = (0, 0),
     ) -> GlobalPrediction:
         """Predict images from T stochastic passes.
@@ -210,79 +172,33 @@ class NetworkSegmenter:
 
         Args:
             images: (n, slices, height, width) grey values scaled to [-1, 1].
-            samples: T; by default as in the settings. Without dropout there is only one pass.
-            seed: random seed of the dropout masks.
-            memory: bytes that the activations may take, which limits the batches.
-            mutual_information: also compute the mutual information.
-            keep_samples: also keep the difference between the logits of each sample and F.
+            passes: number, seed and memory of the passes, and what is kept of them; of each sample
+                the difference between its logits and F.
             origin: row and column of the slice at which the images begin.
 
         Raises:
-            InputError: `memory` is too little for one pass over one slice.
+            InputError: the memory is too little for one pass over one slice.
         """
         images = central(images, self.settings.slices)
-        drawn = (samples or self.settings.samples) if self.draws_samples else 1
-        seeds = [mix(seed, "sample", number) for number in range(drawn)]
-        batch = self._batch_size(images.shape[-2:], len(images), drawn, memory)
+        drawn = (passes.samples or self.settings.samples) if self.draws_samples else 1
+        seeds = [mix(passes.seed, "sample", number) for number in range(drawn)]
+        batch = self._batch_size(images.shape[-2:], len(images), drawn, passes.memory)
         parts = []
         with running(self.network, self.precision) as device:
             for first in range(0, len(images), batch.slices):
                 stack = torch.from_numpy(images[first : first + batch.slices]).to(device)
-                tally = _SampleSums(keep=keep_samples)
+                tally = _SampleSums(keep=passes.keep_samples)
                 for number in range(0, drawn, batch.samples):
                     chosen = seeds[number : number + batch.samples]
                     with dropout_samples(self.network, chosen, origin):
-                        passes = self.network(stack.repeat(len(chosen), 1, 1, 1)).float()
-                    for logits in torch.split(passes, len(stack)):
+                        several = self.network(stack.repeat(len(chosen), 1, 1, 1)).float()
+                    for logits in torch.split(several, len(stack)):
                         tally.add(logits)
+                information = passes.mutual_information
                 parts.append(
-                    tally.summary(
-                        self.settings, self.average, mutual_information=mutual_information
-                    )
+                    tally.summary(self.settings, self.average, mutual_information=information)
                 )
         return _concatenate(parts)
-
-    def predict_pool(
-        self,
-        pool: Pool,
-        *,
-        samples: int | None = None,
-        memory: int = DEFAULT_MEMORY,
-        reporter: Reporter | None = None,
-    ) -> GlobalStack:
-        """Predict all images of a pool tile by tile; the result is kept on disk.
-
-        Args:
-            pool: images to predict.
-            samples: T; by default as in the settings.
-            memory: bytes that a tile may take.
-            reporter: receives progress, in images.
-
-        Raises:
-            InputError: no tile fits into `memory`.
-        """
-        images = pool.images
-        n, _, height, width = images.shape
-        found = GlobalStack.empty(n, self.n_phases, (height, width), pool.folder)
-        halo = Halo(None) if self.reach is None else Halo(self.reach.radius, self.reach.multiple)
-        each = 20 * self.n_phases + 4 * images.shape[1] + 16
-        cut = plan_tiles(
-            (n, height, width),
-            halo,
-            self.pass_bytes,
-            each,
-            memory,
-            name="the network",
-            remedy=TRAINING_REMEDY,
-        )
-        for tile in cut:
-            z, rows, columns = tile.core
-            seen = images[(z, slice(None), *tile.window[1:])]
-            known = self.predict(seen, samples=samples, memory=memory, origin=tile.origin)
-            found.put(z.start, known.window(*tile.inner), rows, columns)
-            if rows.stop == height and columns.stop == width and reporter is not None:
-                reporter.advance(z.stop - z.start)
-        return found
 
     def _batch_size(
         self, shape: tuple[int, ...], slices: int, samples: int, memory: int

@@ -10,8 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matphase.networks import cost
+from matphase.networks.batches import batch_sizes
 from matphase.networks.lcgar import LCGAR
 from matphase.settings import PatchSettings
+
+PIXELS_PER_BATCH = 4096
+"""Maximum number of pixels whose flattened maps are classified at once."""
 
 
 class DenseLCGAR(nn.Module):
@@ -49,7 +53,13 @@ class DenseLCGAR(nn.Module):
         """
         reach = 4 * (self.network.side - 1) + 1
         windows = self._features(maps)[0].unfold(1, reach, 1).unfold(2, reach, 1)[..., ::4, ::4]
-        return self.network.classify(windows.movedim(0, 2)[rows, columns].flatten(1), logits)
+        of_pixels = windows.movedim(0, 2)
+        answers = []
+        sizes = batch_sizes(len(rows), PIXELS_PER_BATCH)
+        for here in torch.split(torch.arange(len(rows)), sizes or 1):
+            flat = of_pixels[rows[here], columns[here]].flatten(1)
+            answers.append(self.network.classify(flat, None if logits is None else logits[here]))
+        return torch.cat(answers)
 
     def _features(self, maps: Tensor) -> Tensor:
         """Maps (1, 8, ...) whose every 4th pixel belongs to the flattened maps of one patch."""

@@ -77,8 +77,8 @@ class Composition:
 
     Attributes:
         segmenter: name in `SEGMENTERS`.
-        local: local network of the refiner: name in `PATCH_CLASSIFIERS`, or `local_unet`; None:
-            no refiner.
+        local: local network of the refiner: name in `PATCH_CLASSIFIERS`, or in `SEGMENTERS` for one
+            that sees whole slices; None: no refiner.
         everywhere: the local network predicts every pixel instead of the IDK set.
         average: what is averaged over dropout samples.
     """
@@ -88,13 +88,24 @@ class Composition:
     everywhere: bool = False
     average: Literal["logits", "softmax"] = "logits"
 
+    @property
+    def by_patches(self) -> bool:
+        """Whether the local network classifies patches; else it segments whole slices."""
+        return self.local in PATCH_CLASSIFIERS
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Entries of its networks."""
+        named = {**SEGMENTERS, **PATCH_CLASSIFIERS}
+        return tuple(named[name] for name in (self.segmenter, self.local) if name is not None)
+
 
 MODELS = {
     MATPHASE: Composition("mcd_unet", local="lcgar"),
     "ugsm": Composition("mcd_unet"),
     **{name: Composition(name) for name in SEGMENTERS},
     "mcd_unet": Composition("mcd_unet", average="softmax"),
-    "local_unet": Composition("mcd_unet", local="local_unet"),
+    "local_unet": Composition("mcd_unet", local="unet"),
     **{
         name: Composition("mcd_unet", local=name, everywhere=True)
         for name in PATCH_CLASSIFIERS
@@ -166,9 +177,8 @@ def check_installed(model: str) -> None:
     Raises:
         InputError: a package is missing; the message says how to install it.
     """
-    parts = composition(model)
-    for network in (SEGMENTERS[parts.segmenter], PATCH_CLASSIFIERS.get(parts.local or "")):
-        if network is not None and network.package is not None:
+    for network in composition(model).networks:
+        if network.package is not None:
             require_package(network.package)
 
 

@@ -5,8 +5,10 @@ them have to see the same files. Only notes are sent. If a worker dies, Dask giv
 another worker, which writes them again.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -23,6 +25,7 @@ from distributed import (
     KilledWorker,
     LocalCluster,
     as_completed,
+    rpc,
 )
 from distributed.comm.core import CommClosedError
 
@@ -41,6 +44,8 @@ very large volumes do not overload the scheduler."""
 FEWEST_AHEAD = 32
 """Minimum number of submitted blocks, so that an adaptive cluster starts workers."""
 SECONDS_TO_ANSWER = 20
+LOOPBACK = "127.0.0.1"
+"""The only address on which what is started here listens, so that no other machine can connect."""
 DASK_SETTINGS = {
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
     "distributed.worker.profile.enabled": False,
@@ -139,7 +144,8 @@ def local_cluster(workers: int) -> Iterator[Client]:
             processes=True,
             # `memory` limits each block, so Dask must not pause or end a worker near its limit
             memory_limit=0,
-            dashboard_address=":0",
+            host=LOOPBACK,
+            dashboard_address=f"{LOOPBACK}:0",
             env=environment,
             silence_logs=logging.ERROR,
         ) as cluster,
@@ -156,14 +162,37 @@ def cluster_at(address: str) -> Iterator[Client]:
         InputError: no scheduler answers there, or the address is invalid.
     """
     try:
-        client = Client(address, timeout=SECONDS_TO_ANSWER)
-    except (OSError, ValueError) as error:  # a timeout is an OSError, too
+        with _quiet():
+            with ThreadPoolExecutor(1) as thread:  # a notebook has an event loop in this one
+                thread.submit(asyncio.run, _answer(address)).result()
+            client = Client(address, timeout=SECONDS_TO_ANSWER)
+    except Exception as error:  # another kind of server makes Dask raise any kind
         raise InputError(
             f"no Dask scheduler answers at {address}; start one (`dask scheduler`), and give its "
             "address as tcp://HOST:8786"
         ) from error
     with client:
         yield client
+
+
+async def _answer(address: str) -> None:
+    """Wait until a scheduler answers; a client would wait for ever for a server that is silent."""
+    async with rpc(address) as scheduler:
+        await asyncio.wait_for(scheduler.identity(), SECONDS_TO_ANSWER)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Dask's log, whose lines would surround a message of one sentence."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _work(own: tuple[str, str], folder: Path, checksum: str, job: Job, block: Tile) -> Note:

@@ -16,9 +16,12 @@ from matphase.prediction.blocks import (
 )
 from matphase.prediction.maps import written_layers
 from matphase.prediction.run import disk_bytes
+from matphase.support.system import resident_bytes
 
 TRIAL_SIDE = 96
 """Rows and columns of the block whose prediction is timed."""
+ENDS = 300 * 10**6
+"""Bytes that measuring the grey scale and writing the files take, if the limit is smaller."""
 QUICK = 5.0
 """Duration in seconds below which a trial is repeated, since the first one includes start-up."""
 
@@ -30,7 +33,8 @@ class Estimate:
     Attributes:
         blocks: number of blocks.
         block: (z, y, x) of the first block, in voxels.
-        memory: bytes that a block may take, besides what is loaded anyway.
+        memory: bytes of the whole process.
+        program: bytes of these that Python, its libraries and the model take.
         disk: bytes while the prediction is made, in the format that takes the most.
         seconds: time on this machine with one process.
     """
@@ -38,6 +42,7 @@ class Estimate:
     blocks: int
     block: Shape
     memory: int
+    program: int
     disk: int
     seconds: float
 
@@ -56,6 +61,7 @@ def estimate(model: Model, volume: Volume, task: Task) -> Estimate:
     first = middle.core[0].start
     thin = replace(middle, core=(slice(first, first + 1), *middle.core[1:]))
     trial = min(_trial(model, volume), thin, key=lambda tile: tile.pixels_seen)
+    program = resident_bytes()
     seconds = _timed(model, volume, trial, task)
     if seconds < QUICK:
         seconds = _timed(model, volume, trial, task)
@@ -65,7 +71,8 @@ def estimate(model: Model, volume: Volume, task: Task) -> Estimate:
     return Estimate(
         blocks=len(blocks),
         block=blocks[0].shape,
-        memory=task.memory,
+        memory=program + max(task.memory, ENDS),
+        program=program,
         disk=disk_bytes(layers, model, volume.shape, pyramid=False),
         seconds=seconds * looked_at / trial.pixels_seen,
     )

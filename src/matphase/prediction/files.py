@@ -1,6 +1,5 @@
 """The files of a prediction: `out.tif`, a file for each further map, and the record `out.json`."""
 
-import json
 import os
 import re
 import shutil
@@ -27,7 +26,7 @@ from matphase.support.files import (
     removed_name,
     replace,
 )
-from matphase.support.records import json_or_none
+from matphase.support.records import json_or_none, json_text, write_json
 from matphase.support.rooms import UNFINISHED, clear_rooms
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5", ".ome.zarr")
@@ -109,6 +108,8 @@ def record_of(
     *,
     model: str | None,
     volume: str,
+    mask: str | None,
+    outside_share: float,
     phases: PhaseTable,
     volume_fractions: Mapping[str, float],
     shares: Mapping[str, float],
@@ -122,6 +123,9 @@ def record_of(
         labels: path of the labels.
         model: folder of the model; None if it was not saved.
         volume: name of the volume.
+        mask: name of the mask; None if there was none.
+        outside_share: share of the voxels that are outside of the sample (NaN, or outside of the
+            mask); the other shares are of those inside.
         phases: phases of the labels.
         volume_fractions: share of the voxels in each phase, by name.
         shares: share of the voxels in each mask, by the name of the map.
@@ -133,6 +137,8 @@ def record_of(
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": model,
         "volume": volume,
+        "mask": mask,
+        "outside_share": outside_share,
         "phases": phases.to_json(),
         "volume_fractions": dict(volume_fractions),
         **{
@@ -277,8 +283,7 @@ EXPORTS = "files"
 
 def write_record(labels: Path, record: Mapping[str, Any]) -> None:
     """Record in the working folder that all files are ready to be published."""
-    with atomic_write(working_folder(labels) / READY, overwrite=True) as file:
-        file.write_text(_text(record), "utf-8")
+    write_json(working_folder(labels) / READY, record, overwrite=True)
 
 
 def is_ready(labels: Path, room: Path) -> bool:
@@ -313,7 +318,7 @@ def publish(labels: Path, room: Path) -> None:
         if (room / name).exists():
             replace(room / name, labels.with_name(name), formats.check_replaceable)
     with atomic_write(target, overwrite=True) as file:
-        file.write_text(_text(record), "utf-8")
+        file.write_text(json_text(record), "utf-8")
 
 
 _OWN = re.compile(
@@ -331,10 +336,6 @@ def remove_leftovers(labels: Path) -> None:
     """Remove what a kill left of a working folder that was being removed, and of a saved model."""
     remove_own(removed_name(working_folder(labels)), _OWN)
     clear_rooms(labels.absolute().parent)
-
-
-def _text(record: Any) -> str:
-    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
 def _listed(labels: Path, record: Any) -> list[str]:

@@ -2,6 +2,9 @@
 
 Inside MatPhase, maps of phases contain phase indices. Files, and the attributes of a `Prediction`
 that users read, contain the values of the user's label map.
+
+Voxels outside of the sample (NaN, or outside of a mask) have the ignore value in maps of phases,
+are false in masks, and NaN in maps of numbers.
 """
 
 from collections.abc import Collection, Iterator
@@ -11,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.phases import PhaseTable
+from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.tiles import Maps
 from matphase.support.files import file_name
 
@@ -21,6 +24,14 @@ _IN_MEMORY: dict[Content, type[np.generic]] = {
     "mask": np.bool_,
     "number": np.float32,
 }
+
+
+OUTSIDE: dict[Content, np.generic] = {
+    "phase": np.uint8(IGNORE_INDEX),
+    "mask": np.bool_(False),
+    "number": np.float32(np.nan),
+}
+"""Values in memory of voxels outside of the sample."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,7 @@ class MapKind:
         per: meaning of its first axis, along which each entry has its own file; None: no such axis.
         request: argument of `predict` that requests the map; None: it needs no request.
         optional: whether only some models make it.
+        share: name of the share of its voxels where it is printed; None: it is not printed.
     """
 
     name: str
@@ -46,6 +58,7 @@ class MapKind:
     per: Literal["phase", "sample"] | None = None
     request: str | None = None
     optional: bool = False
+    share: str | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -81,9 +94,23 @@ KINDS = {
         MapKind("labels", "phase of the voxel", "phase", ""),
         MapKind("global_labels", "phase by the global network (UGSM) alone", "phase", "ugsm"),
         MapKind("entropy", "uncertainty of UGSM, in nats", "number", "entropy"),
-        MapKind("idk", "uncertain: HCL-IDK does not trust UGSM here", "mask", "idk"),
-        MapKind("trusted", "trusted at the model's risk", "mask", "trusted", optional=True),
-        MapKind("deferred", "the local network answered", "mask", "deferred", optional=True),
+        MapKind("idk", "HCL-IDK does not trust UGSM here", "mask", "idk", share="uncertain"),
+        MapKind(
+            "trusted",
+            "trusted at the model's risk",
+            "mask",
+            "trusted",
+            optional=True,
+            share="trusted",
+        ),
+        MapKind(
+            "deferred",
+            "the local network answered",
+            "mask",
+            "deferred",
+            optional=True,
+            share="decided by LCGAR",
+        ),
         MapKind(
             "mutual_information",
             "part of the uncertainty that comes from the model, in nats",

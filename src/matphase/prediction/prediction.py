@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from matphase.images import formats
 from matphase.images.formats import OmeVersion
-from matphase.images.phases import Phases, PhaseTable, as_phase_table
+from matphase.images.phases import IGNORE_INDEX, Phases, PhaseTable, as_phase_table
 from matphase.images.tiles import Maps
 from matphase.images.volume import Volume
 from matphase.images.voxel_size import voxel_size_text
@@ -38,6 +39,7 @@ from matphase.scores.validation import Validation
 from matphase.support.errors import InputError, MatPhaseError, OutputError
 from matphase.support.files import reason
 from matphase.support.records import number_of, text_of
+from matphase.support.text import times
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,6 +58,9 @@ class Prediction:
     read when needed: `result.labels[3]` reads one slice, `np.asarray(result.labels)` all of them.
     A map that was not requested raises an error that names the argument of `predict`; maps that
     only some models make (`trusted`, `deferred`) are None for the others.
+
+    Voxels outside of the sample (NaN, or outside of the mask) have the ignore value of `phases` in
+    labels, are false in masks, and NaN in maps of numbers.
 
     Attributes:
         phases: names, label values and colours of the phases.
@@ -249,7 +254,7 @@ class Prediction:
         return tuple(self._grid.with_array(kind.to_stored(one, self.phases)) for one in parts)
 
     def volume_fractions(self) -> dict[str, float]:
-        """Share of the voxels in each phase, by name."""
+        """Share of the voxels in each phase, by name; those outside of the sample do not count."""
         return dict(self._fractions)
 
     @cached_property
@@ -260,14 +265,20 @@ class Prediction:
             known = {name: share for name, share in shares.items() if share is not None}
             if len(known) == len(shares) == len(recorded):
                 return known
+        counts = self._counts
+        inside = max(1, int(counts.sum()))
+        return {
+            name: int(count) / inside for name, count in zip(self.phases.names, counts, strict=True)
+        }
+
+    @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        """Number of voxels of each phase, (phases,)."""
         counts = np.zeros(256, np.int64)
         indices = self.indices
         for plane in indices if indices.ndim == 3 else [indices[...]]:
             counts += np.bincount(plane.ravel(), minlength=256)
-        return {
-            name: int(count) / indices.size
-            for name, count in zip(self.phases.names, counts, strict=False)
-        }
+        return counts[: len(self.phases)]
 
     # --- output -----------------------------------------------------------------------------------
 
@@ -359,16 +370,19 @@ class Prediction:
             f"<td>{f'{100 * quick[phase.name]:.1f} %' if quick else ''}</td></tr>"
             for phase in self.phases.phases
         )
+        maps = (
+            f'<span title="{escape(KINDS[name].description)}">{escape(name)}</span>'
+            for name in self.maps
+        )
         return (
             f"<div><b>Prediction</b>, {escape(self._size_text())}, {escape(self._place_text())}"
             f'<br><img alt="phases" src="data:image/png;base64,{b64encode(png).decode()}">'
             "<table><tr><th></th><th>phase</th><th>label</th><th>volume fraction</th></tr>"
-            f"{rows}</table>maps: {escape(', '.join(self.maps))}</div>"
+            f"{rows}</table>maps: {', '.join(maps)}</div>"
         )
 
     def _size_text(self) -> str:
-        sides = " x ".join(map(str, self.shape))
-        return f"{sides} voxels, {voxel_size_text(self.voxel_size, self.unit)}"
+        return f"{times(self.shape)} voxels, {voxel_size_text(self.voxel_size, self.unit)}"
 
     def _shares_text(self) -> str:
         if not self._is_quick:
@@ -414,6 +428,7 @@ class Prediction:
         indices = self._map(name)
         table = self.phases
         own = [phase.value for phase in table.phases] == list(range(len(table)))
+        own &= table.ignore in (None, IGNORE_INDEX)
         return indices if own and table.dtype == indices.dtype else table.decode(indices)
 
     def _check_kept(self, kind: MapKind) -> None:
@@ -436,9 +451,9 @@ class Prediction:
         return self._grid.with_array(part)
 
     def _record(self, labels: Path, layers: Sequence[Layer]) -> dict[str, Any]:
-        recorded = self.record
+        recorded, voxels, inside = self.record, math.prod(self.shape), int(self._counts.sum())
         shares = {
-            name: float(np.mean(self._map(name)))
+            name: float(np.count_nonzero(self._map(name)) / max(1, inside))
             for name in self.maps
             if KINDS[name].content == "mask"
         }
@@ -447,6 +462,8 @@ class Prediction:
             labels,
             model=text_of(recorded, "model"),
             volume=text_of(recorded, "volume") or self._grid.name,
+            mask=text_of(recorded, "mask"),
+            outside_share=1 - inside / voxels,
             phases=self.phases,
             volume_fractions=self._fractions,
             shares=shares,

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from matphase.images import formats
+from matphase.images.mask import mask_checksum, mask_name, parts_of, unmasked
+from matphase.images.phases import PhaseTable
 from matphase.images.tiles import Maps, Tile
 from matphase.images.volume import Volume
 from matphase.method.model import Model
@@ -54,7 +56,7 @@ from matphase.support.progress import Reporter
 from matphase.support.rooms import working_room
 from matphase.support.seeds import fingerprint
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of the layout of working folders; predictions with another version are not continued."""
 
 
@@ -100,11 +102,12 @@ def predict(
     names = map_names(model, task, probabilities=probabilities, in_memory=True)
     store = MemoryStore(shape_of(volume), names)
     blocks = blocks_of(model, volume, task)
-    _compute(Job(volume, task, store), blocks, {}, one_by_one(model), reporter)
+    notes = _compute(Job(volume, task, store), blocks, {}, one_by_one(model), reporter)
     maps = {
         name: array.reshape(*array.shape[:-3], *volume.shape) for name, array in store.maps.items()
     }
-    return Prediction(maps, model.phases, volume, validation=model.validation)
+    phases = _phases(model, notes)
+    return Prediction(maps, phases, unmasked(volume), validation=model.validation)
 
 
 def predict_to_files(
@@ -161,11 +164,12 @@ def predict_to_files(
     check_places(out, layers, overwrite=overwrite or going_on, sources=sources)
     remove_leftovers(out)
     remote = workers is not None or scheduler is not None
-    if remote and not sources:
-        raise InputError(
-            f"workers read {volume.name} themselves, so it has to be a file; save it (mp.save) "
-            "and open the file"
-        )
+    for part in parts_of(volume) if remote else ():
+        if not formats.files_of(part):
+            raise InputError(
+                f"workers read {part.name} themselves, so it has to be a file; save it (mp.save) "
+                "and open the file"
+            )
     blocks = blocks_of(model, volume, task)
     with _explained(out, work):
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +183,8 @@ def predict_to_files(
             identity = _identity(model, volume, task, saved, layers, blocks[0])
 
             def opened() -> FileStore:
-                return open_store(out, identity, layers, model.phases, volume, blocks[0].shape)
+                phases = model.phases.with_ignore()
+                return open_store(out, identity, layers, phases, volume, blocks[0].shape)
 
             store = opened()
             try:
@@ -200,7 +205,8 @@ def predict_to_files(
                     remove_working_folder(out)
                 raise
         remove_working_folder(out)
-    return Prediction({}, model.phases, volume, stored=open_stored(out))
+    stored = open_stored(out)
+    return Prediction({}, stored.phases, unmasked(volume), stored=stored)
 
 
 def disk_bytes(
@@ -233,8 +239,8 @@ def _kept(model: Model, job: Job, blocks: Sequence[Tile], reporter: Reporter) ->
     for block in blocks:
         note = store.note_of(block)
         if note is not None:
-            seen = fingerprint(block_images(model, job.volume, block, job.task))
-            if note.get("seen") == seen:
+            seen = block_images(model, job.volume, block, job.task)
+            if note.get("seen") == fingerprint(*seen.arrays):
                 notes[block.number] = note
         reporter.advance(block.voxels)
     reporter.finish()
@@ -269,30 +275,37 @@ def predict_block(model: Model, job: Job, block: Tile) -> Note:
     """Predict one block into the store.
 
     Returns:
-        the note of the block: number of voxels of each phase and in each mask, a fingerprint of
-        the network input, and the duration in seconds.
+        the note of the block: number of voxels outside of the sample, of each phase and in each
+        mask, a fingerprint of the network input, and the duration in seconds.
     """
     began = time.monotonic()
-    images = block_images(model, job.volume, block, job.task)
-    maps = block_maps(model, images, block, job.task)
+    seen = block_images(model, job.volume, block, job.task)
+    maps = block_maps(model, seen, block, job.task)
     note = {
         **_counts(maps, model.phases.names),
-        "seen": fingerprint(images),
+        "seen": fingerprint(*seen.arrays),
         "seconds": time.monotonic() - began,
     }
     job.store.put(block, maps, note)
     return note
 
 
-def _counts(maps: Maps, phases: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Number of voxels of each phase and in each mask."""
-    counts = np.bincount(maps["labels"].ravel(), minlength=len(phases)).tolist()
+def _counts(maps: Maps, phases: Sequence[str]) -> Note:
+    """Number of voxels outside of the sample, of each phase and in each mask."""
+    counts = np.bincount(maps["labels"].ravel(), minlength=256)[: len(phases)].tolist()
     masks = {
         name: int(np.count_nonzero(array))
         for name, array in maps.items()
         if KINDS[name].content == "mask"
     }
-    return {"phases": dict(zip(phases, counts, strict=True)), "masks": masks}
+    named = dict(zip(phases, counts, strict=True))
+    return {"outside": maps["labels"].size - sum(counts), "phases": named, "masks": masks}
+
+
+def _phases(model: Model, notes: Sequence[Note]) -> PhaseTable:
+    """Phases of a prediction: the model's, with an ignore value where some voxels are outside."""
+    outside = any(note["outside"] for note in notes)
+    return model.phases.with_ignore() if outside else model.phases
 
 
 def _identity(
@@ -313,6 +326,8 @@ def _identity(
         "arithmetic": arithmetic(model.settings.precision),
         "volume": [list(volume.shape), str(volume.dtype)],
         "voxel size": [volume.voxel_size and list(volume.voxel_size), volume.unit],
+        "mask": mask_checksum(volume),
+        "resampling": task.resampling and list(task.resampling.factors),
         "number of samples": task.samples,
         "seed": task.seed,
         "set of maps": {layer.name: str(layer.kind.stored_dtype(model.phases)) for layer in layers},
@@ -328,8 +343,11 @@ def _record(
     layers: Sequence[Layer],
     out: Path,
 ) -> dict[str, Any]:
+    outside = sum(note["outside"] for note in notes)
+    inside = prod(volume.shape) - outside
+
     def share(key: str, name: str) -> float:
-        return float(sum(note[key].get(name, 0) for note in notes) / prod(volume.shape))
+        return float(sum(note[key].get(name, 0) for note in notes) / inside)
 
     masks = [layer.kind.name for layer in layers if layer.kind.content == "mask"]
     return record_of(
@@ -337,7 +355,9 @@ def _record(
         out,
         model=None if folder is None else str(folder),
         volume=volume.name,
-        phases=model.phases,
+        mask=mask_name(volume),
+        outside_share=outside / prod(volume.shape),
+        phases=_phases(model, notes),
         volume_fractions={name: share("phases", name) for name in model.phases.names},
         shares={name: share("masks", name) for name in masks},
         validation=model.validation,

@@ -49,7 +49,7 @@ from matphase.prediction.files import (
 from matphase.prediction.maps import Layer
 from matphase.support.errors import OutputError
 from matphase.support.files import nearest_folder, remove
-from matphase.support.records import json_or_none, read_json
+from matphase.support.records import json_or_none, json_text, read_json
 
 MAPS = "maps-"
 NOTES = "blocks"
@@ -291,7 +291,7 @@ def check_disk(folder: Path, needed: int) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that appears only when it is complete."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    beside.write_text(json_text(content), "utf-8")
     beside.replace(path)
 
 

@@ -87,6 +87,11 @@ def check_repeated(repeated: int, length: int) -> None:
         )
 
 
+def same_in_all_layers(mask: Bools, axis: int) -> bool:
+    """Whether all layers of a mask along an axis are the same."""
+    return bool((mask == mask.take([0], axis=axis)).all())
+
+
 def shifted(array: NDArray[Any], step: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Views of all pairs of elements that lie `step` apart: first elements, second elements."""
     first = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip(step, array.shape, strict=True))

@@ -155,17 +155,28 @@ def _without_each(slices: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def corrected(
-    properties: Sequence[Property], labelled: Labelled, roles: Roles, validation: Validation
+    properties: Sequence[Property],
+    labelled: Labelled,
+    voxels: int,
+    roles: Roles,
+    validation: Validation,
 ) -> list[Property]:
     """Properties with corrected volume fractions, areas and coverage; all others are unchanged.
 
     The error of the correction is added to that of the dropout samples: the first is how much the
     model errs on known slices, the second how much a volume may differ from these slices.
+
+    Args:
+        properties: as measured.
+        labelled: the volume.
+        voxels: number of its voxels that count.
+        roles: of the phases.
+        validation: errors on the validation slices.
     """
     by_key = {one.key: one.value for one in properties}
     changes = {
-        **_fractions(by_key, labelled, roles, validation),
-        **_areas(by_key, labelled, roles, validation),
+        **_fractions(by_key, labelled, voxels, roles, validation),
+        **_areas(by_key, labelled, voxels, roles, validation),
     }
     return [_changed(one, *changes[one.key]) if one.key in changes else one for one in properties]
 
@@ -175,13 +186,17 @@ Changes: TypeAlias = dict[Key, tuple[float, float]]
 
 
 def _fractions(
-    by_key: Mapping[Key, float], labelled: Labelled, roles: Roles, validation: Validation
+    by_key: Mapping[Key, float],
+    labelled: Labelled,
+    voxels: int,
+    roles: Roles,
+    validation: Validation,
 ) -> Changes:
     keys = [Key("volume_fraction", name) for name in labelled.phases.names]
     if not all(key in by_key for key in keys):
         return {}
     measured = np.array([by_key[key] for key in keys])
-    better = correct_fractions(validation, measured, math.prod(labelled.shape))
+    better = correct_fractions(validation, measured, voxels)
     changes = {key: _entry(better, place) for place, key in enumerate(keys)}
     if (pore := roles.get("pore")) is not None:
         changes[Key("porosity")] = changes[Key("volume_fraction", pore)]
@@ -189,7 +204,11 @@ def _fractions(
 
 
 def _areas(
-    by_key: Mapping[Key, float], labelled: Labelled, roles: Roles, validation: Validation
+    by_key: Mapping[Key, float],
+    labelled: Labelled,
+    voxels: int,
+    roles: Roles,
+    validation: Validation,
 ) -> Changes:
     names, flat = labelled.phases.names, len(labelled.shape) == 2
     places = itertools.combinations(range(len(names)), 2)
@@ -199,7 +218,6 @@ def _areas(
     areas = np.zeros((len(names), len(names)))
     for key, (first, second) in pairs.items():
         areas[first, second] = areas[second, first] = by_key[key]
-    voxels = math.prod(labelled.shape)
     better = correct_areas(validation, areas, voxels)
     covered = correct_coverage(validation, areas, voxels)
     changes = {key: _entry(better, *place) for key, place in pairs.items()}

@@ -12,6 +12,8 @@ from matphase.properties.labelled import Indices
 from matphase.support.errors import InputError
 from matphase.support.ratios import ratios
 
+_INDICES = 256  # that uint8 can hold
+
 
 @dataclass(frozen=True, eq=False)
 class PhaseCounts:
@@ -54,14 +56,19 @@ def phase_counts(slab: Indices, n_phases: int) -> PhaseCounts:
         InputError: not phase indices of that many phases.
     """
     check_indices(slab, n_phases)
-    axes = range(slab.ndim)
-    profiles = tuple(np.zeros((length, n_phases), np.int64) for length in slab.shape)
-    for phase in range(n_phases):
-        mask = slab == phase
-        for axis in axes:
-            others = tuple(other for other in axes if other != axis)
-            profiles[axis][:, phase] = np.count_nonzero(mask, axis=others)
-    return PhaseCounts(profiles)
+    height, width = slab.shape[-2:]
+    layers = slab.reshape(-1, height, width)
+    along_z = np.zeros((len(layers), _INDICES), np.int64)
+    along_y, along_x = (np.zeros((side, _INDICES), np.int64) for side in (height, width))
+    rows, columns = _INDICES * np.arange(height)[:, np.newaxis], _INDICES * np.arange(width)
+    for number, layer in enumerate(layers):
+        in_rows = np.bincount((layer + rows).ravel(), minlength=along_y.size)
+        in_columns = np.bincount((layer + columns).ravel(), minlength=along_x.size)
+        along_y += in_rows.reshape(along_y.shape)
+        along_x += in_columns.reshape(along_x.shape)
+        along_z[number] = in_rows.reshape(along_y.shape).sum(axis=0)
+    profiles = (along_z, along_y, along_x)[-slab.ndim :]
+    return PhaseCounts(tuple(profile[:, :n_phases] for profile in profiles))
 
 
 def fractions_from_counts(counts: PhaseCounts) -> Floats:

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from matphase.images import formats
+from matphase.images.arrays import Window
+from matphase.images.crop import Crop, crop_windows, cropped
+from matphase.images.mask import Mask, region_of
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
 from matphase.prediction.files import is_prediction, record_file
@@ -18,9 +21,10 @@ from matphase.properties.plan import Plan
 from matphase.scores.validation import Validation
 from matphase.support.errors import InputError
 from matphase.support.progress import Reporter, Silent
+from matphase.support.system import free_memory_bytes
 
-DEFAULT_MEMORY = 4 * 10**9
-"""Memory in bytes for properties that need the whole volume at once."""
+SHARE_OF_FREE = 0.8
+"""Default limit of memory, as a share of what is free on this machine."""
 
 
 def measure(
@@ -33,7 +37,9 @@ def measure(
     axis: str | Sequence[str] | None = None,
     roles: Mapping[str, str] | None = None,
     conductivities: Mapping[str, float] | None = None,
-    memory: int = DEFAULT_MEMORY,
+    mask: Mask | None = None,
+    crop: Crop | None = None,
+    memory: int | None = None,
     reporter: Reporter | None = None,
 ) -> Measurements:
     """Measure the properties of a labelled volume, with their errors as far as they are known.
@@ -52,13 +58,23 @@ def measure(
         axis: one or several axes of directed properties, such as "z" or "zx"; all by default.
         roles: {"pore": name, "active": name, "binder": name}, for phases with uncommon names.
         conductivities: {phase: conductivity} of all phases that conduct together.
-        memory: bytes; properties that need more are left out, with a note.
+        mask: region of interest, in the shape of the labels or of one slice of them: array, path
+            or volume that is non-zero inside, or "circle" for the inscribed circle of each slice.
+            Voxels outside are ignored.
+        crop: part of the labels to measure: `slice(start, stop)` or (start, stop) for each axis, as
+            in Python's slices, such as `numpy.s_[10:50, :, :]`. A mask has the shape before.
+        memory: bytes; properties that need more are left out, with a note. By default 80 % of what
+            is free on this machine.
         reporter: is told of progress.
 
     Raises:
-        InputError: the labels cannot be used, or a group, axis, role or phase does not exist.
+        InputError: the labels, mask or crop cannot be used, a group, axis, role or phase does not
+            exist, or nothing can be measured.
     """
     labels, samples, validation, missing = _labels_of(source, phases, voxel_size, unit)
+    region = None if mask is None else region_of(mask, labels.volume)
+    windows = None if crop is None else crop_windows(crop, labels.volume)
+    labels, *samples = (_part(one, region, windows) for one in (labels, *samples))
     plan = Plan.checked(
         labels.phases,
         labels.axes,
@@ -72,10 +88,12 @@ def measure(
         plan,
         samples=samples,
         validation=validation,
-        memory=memory,
+        memory=int(SHARE_OF_FREE * free_memory_bytes()) if memory is None else memory,
         reporter=reporter or Silent(),
     )
-    return replace(found, notes=(*found.notes, missing)) if missing else found
+    kept = None if windows is None else [[part.start, part.stop] for part in windows]
+    notes = (*found.notes, missing) if missing else found.notes
+    return replace(found, about={**found.about, "crop": kept}, notes=notes)
 
 
 def _labels_of(
@@ -83,7 +101,7 @@ def _labels_of(
     phases: Phases | None,
     voxel_size: float | Sequence[float] | None,
     unit: str | None,
-) -> tuple[Labelled, tuple[Labelled, ...], Validation | None, str]:
+) -> tuple[Labelled, list[Labelled], Validation | None, str]:
     """Labels to measure; of a prediction also samples, scores of its model, and what is missing.
 
     Raises:
@@ -114,7 +132,15 @@ def _labels_of(
 
     validation = None if known is None else known.validation
     missing = "" if known is None else known.missing_text
-    return labelled(labels), tuple(labelled(one) for one in samples), validation, missing
+    return labelled(labels), [labelled(one) for one in samples], validation, missing
+
+
+def _part(labels: Labelled, region: Volume | None, windows: tuple[Window, ...] | None) -> Labelled:
+    """Labels in a region of interest, of which the windows are cut out."""
+    if windows is None:
+        return Labelled(labels.volume, labels.phases, region)
+    inside = None if region is None else cropped(region, windows)
+    return Labelled(cropped(labels.volume, windows), labels.phases, inside)
 
 
 def _known_prediction(source: Any, table: PhaseTable | None) -> Prediction | None:

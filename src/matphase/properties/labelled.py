@@ -1,5 +1,6 @@
 """Phase indices of a volume with their voxel size, on which every property is measured."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.phases import PhaseTable
+from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
+from matphase.images.voxel_size import converted
 from matphase.support.errors import InputError
 
 Indices: TypeAlias = NDArray[np.uint8]
@@ -20,6 +22,11 @@ Spacing: TypeAlias = tuple[float, ...]
 
 SLAB_VOXELS = 64 * 10**6
 """Approximate number of voxels in memory where a property is summed over slabs."""
+
+SHORTEST, LONGEST = 1e-15, 1e3
+"""Least and greatest length of a voxel in metres; numbers far beyond overflow."""
+MOST_STRETCHED = 1e4
+"""Greatest ratio of two lengths of a voxel; directions that surfaces need then coincide."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +49,13 @@ class Labelled:
     Attributes:
         volume: label values with axes, voxel size and unit.
         phases: their meaning.
+        region: bools of the same shape, true in the region of interest; None where all is in it.
+            Voxels outside of it are ignored, whatever their values.
     """
 
     volume: Volume
     phases: PhaseTable
+    region: Volume | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,6 +81,30 @@ class Labelled:
         """Unit of length, or None where the voxel size is not known."""
         return None if self.spacing is None else self.volume.unit
 
+    def check_spacing(self) -> None:
+        """Refuse voxels that no scan has, of which numbers would overflow or mean nothing.
+
+        Raises:
+            InputError: a length outside of 1e-15 m to 1 km, or lengths that differ by more than
+                a factor of 10^4.
+        """
+        if self.spacing is None or self.unit is None:
+            return
+        for axis, length in zip(self.axes, self.spacing, strict=True):
+            if not SHORTEST <= converted(length, self.unit, "m") <= LONGEST:
+                raise InputError(
+                    f"a voxel of {self.volume.name} is {length:g} {self.unit} long along {axis}, "
+                    "which no scan has; check voxel_size= and unit="
+                )
+        longest, shortest = max(self.spacing), min(self.spacing)
+        if longest > MOST_STRETCHED * shortest:
+            one, other = (self.axes[self.spacing.index(length)] for length in (longest, shortest))
+            raise InputError(
+                f"a voxel of {self.volume.name} is {longest / shortest:.3g} times as long along "
+                f"{one} as along {other}, so its slices are no volume to measure; check "
+                "voxel_size=, or measure slices one by one"
+            )
+
     def axis(self, name: str) -> int:
         """Number of the axis with this name.
 
@@ -90,8 +124,10 @@ class Labelled:
             InputError: a value that belongs to no phase.
         """
         out = np.empty((last - first, *self.shape[-2:]), np.uint8)
-        for place, plane in enumerate(self.volume.slices(first, last)):
-            out[place] = self._encode(plane, first + place)
+        planes = self.volume.slices(first, last)
+        regions = itertools.repeat(None) if self.region is None else self.region.slices(first, last)
+        for place, (plane, inside) in enumerate(zip(planes, regions, strict=False)):
+            out[place] = self._encode(plane, inside, first + place)
         return out
 
     def whole(self) -> Indices:
@@ -118,6 +154,12 @@ class Labelled:
             begin = max(first, place - overlap)
             yield Slab(self.read(begin, last), place - begin)
 
-    def _encode(self, plane: NDArray[Any], z: int) -> Indices:
+    def _encode(self, plane: NDArray[Any], inside: NDArray[np.bool_] | None, z: int) -> Indices:
         where = self.volume.name if self.volume.ndim == 2 else f"slice {z} of {self.volume.name}"
-        return self.phases.encode(plane, where=where)
+        if plane.dtype.kind == "f" and (nan := np.isnan(plane)).any():
+            inside = ~nan if inside is None else inside & ~nan
+        if inside is None:
+            return self.phases.encode(plane, where=where)
+        indices = np.full(plane.shape, IGNORE_INDEX, np.uint8)
+        indices[inside] = self.phases.encode(plane[inside], where=where)
+        return indices

@@ -10,14 +10,14 @@ from matphase.images.volume import Volume
 from matphase.properties import corrections
 from matphase.properties.catalogue import PROPERTIES, Key, unit_of
 from matphase.properties.estimate import Measurements, Property
-from matphase.properties.groups import BYTES_PER_VOXEL, MEASURE
-from matphase.properties.groups.correlation import correlation_bytes
-from matphase.properties.groups.subject import Found, Subject
+from matphase.properties.groups import MEASURE, MEMORY
+from matphase.properties.groups.subject import MANY, Found, Subject
 from matphase.properties.labelled import Labelled
 from matphase.properties.plan import Plan
 from matphase.properties.sampling import needed_volume
 from matphase.scores.validation import Validation
 from matphase.support.errors import InputError
+from matphase.support.memory import amount_text
 from matphase.support.progress import Reporter
 
 MIN_SAMPLES = 2
@@ -48,8 +48,10 @@ def measure_labelled(
         reporter: advances by one for each group on each volume.
 
     Raises:
-        InputError: a label that belongs to no phase, or samples of another shape.
+        InputError: a label that belongs to no phase, no voxel that is not ignored, samples of
+            another shape, or nothing that could be measured.
     """
+    labelled.check_spacing()
     for one in samples:
         if one.shape != labelled.shape:
             raise InputError(
@@ -61,33 +63,43 @@ def measure_labelled(
         labelled, samples = _as_slice(labelled), [_as_slice(one) for one in samples]
         plan = replace(plan, axes=plan.axes.replace("z", ""))
         notes.append("the volume is one voxel thick, so it was measured as a slice")
-    groups = _that_fit(plan, labelled, memory, notes)
+    whole = Subject(labelled, plan, in_full=True)
+    if not whole.survey.counted:
+        raise InputError(
+            f"all voxels of {labelled.volume.name} are ignored, so nothing can be measured; check "
+            "phases=, mask= and crop="
+        )
     drawn = samples if len(samples) >= MIN_SAMPLES else ()
+    whole.correlate = MEMORY["correlation"](whole) <= memory and len(whole.present) <= MANY
+    groups = _that_fit(whole, drawn, memory, notes)
     reporter.start("measure", len(groups) * (1 + len(drawn)))
-    correlate = correlation_bytes(labelled.shape) <= memory
-    whole = Subject(labelled, plan, in_full=True, correlate=correlate)
     found = _measured(whole, groups, reporter)
     values = [
         _measured(Subject(one, plan, in_full=False), groups, reporter).values for one in drawn
     ]
     reporter.finish()
+    notes += found.notes
+    if not found.values:
+        raise InputError(f"nothing was measured: {'; '.join(notes)}")
     if labelled.spacing is None:
         notes.append(
             "the voxel size is not known, so lengths are in voxels (px); give voxel_size= and unit="
         )
     spread = _spread(found, values)
-    properties = _properties(labelled, found, spread)
+    properties = _properties(whole, found, spread)
     if validation is not None and len(validation) < MIN_SLICES:
         notes.append(
             f"volume fractions and areas are not corrected: this takes at least {MIN_SLICES} "
             f"validation slices, and the model has {len(validation)}; fit it with more"
         )
     elif validation is not None:
-        properties = corrections.corrected(properties, labelled, plan.roles, validation)
+        properties = corrections.corrected(
+            properties, labelled, whole.survey.counted, plan.roles, validation
+        )
     return Measurements(
         tuple(sorted(properties, key=lambda one: list(PROPERTIES).index(one.key.name))),
         found.curves,
-        _about(labelled, plan, len(drawn), validation),
+        _about(whole, len(drawn), validation),
         tuple(notes),
     )
 
@@ -96,22 +108,37 @@ def _as_slice(labelled: Labelled) -> Labelled:
     volume = labelled.volume
     size = None if volume.voxel_size is None else volume.voxel_size[1:]
     plane = Volume.from_array(volume.slice(0), "yx", size, volume.unit, volume.name)
-    return Labelled(plane, labelled.phases)
+    region = None if labelled.region is None else Volume.from_array(labelled.region.slice(0), "yx")
+    return Labelled(plane, labelled.phases, region)
 
 
-def _that_fit(plan: Plan, labelled: Labelled, memory: int, notes: list[str]) -> list[str]:
-    """Groups that can be measured within the memory."""
+def _that_fit(
+    whole: Subject, samples: Sequence[Labelled], memory: int, notes: list[str]
+) -> list[str]:
+    """Groups that can be measured within the memory, on the volume and on all samples of it."""
     fit = []
-    for group in plan.groups:
-        needed = BYTES_PER_VOXEL.get(group, 0) * math.prod(labelled.shape)
-        if group == "correlation":
-            needed = correlation_bytes(labelled.shape)
+    asked, phases = list(whole.plan.groups), len(whole.present)
+    if whole.plan.everything and phases > MANY:
+        # each of the others works on one phase after the other
+        left_out = [group for group in asked if group not in ("fractions", "particles")]
+        asked = [group for group in asked if group not in left_out]
+        notes.append(
+            f"{', '.join(left_out)} take long for {phases} phases and were left out; ask for them "
+            "with groups=, or merge phases"
+        )
+    for group in asked:
+        needed = 0
+        if (of := MEMORY.get(group)) is not None:
+            # samples one by one, so that only one of them is in memory
+            in_samples = (of(Subject(one, whole.plan, in_full=False)) for one in samples)
+            needed = max(of(whole), *in_samples, 0)
         if needed <= memory:
             fit.append(group)
         else:
             notes.append(
-                f"{group} needs {needed / 1e9:.2g} GB for a volume of this size and was left out; "
-                "measure a part of the volume, or give a larger memory="
+                f"{group} needs {amount_text(needed)} of memory for this volume, more than the "
+                f"limit of {amount_text(memory)}, and was left out; measure a part of the volume "
+                "(crop=), or give a larger memory="
             )
     return fit
 
@@ -123,6 +150,7 @@ def _measured(subject: Subject, groups: list[str], reporter: Reporter) -> Found:
         all_found.values |= found.values
         all_found.sampling |= found.sampling
         all_found.curves |= found.curves
+        all_found.notes += found.notes
         reporter.advance(note=group)
     return all_found
 
@@ -131,7 +159,11 @@ def _spread(found: Found, samples: Sequence[dict[Key, float]]) -> dict[Key, floa
     """Standard deviation of each property over the samples; none without samples."""
     if not samples:
         return {}
-    values = {key: np.array([one[key] for one in samples]) for key in found.values}
+    values = {
+        key: np.array([one[key] for one in samples])
+        for key, value in found.values.items()
+        if not math.isnan(value)
+    }
     # where one sample has no value, such as tau of a phase that does not percolate there, the
     # error has no bound
     return {
@@ -140,8 +172,8 @@ def _spread(found: Found, samples: Sequence[dict[Key, float]]) -> dict[Key, floa
     }
 
 
-def _properties(labelled: Labelled, found: Found, spread: dict[Key, float]) -> list[Property]:
-    extent = math.prod(labelled.shape) * math.prod(labelled.spacing or (1.0,))
+def _properties(subject: Subject, found: Found, spread: dict[Key, float]) -> list[Property]:
+    extent = subject.survey.counted * math.prod(subject.spacing)
     properties = []
     for key, value in found.values.items():
         errors = {
@@ -154,7 +186,7 @@ def _properties(labelled: Labelled, found: Found, spread: dict[Key, float]) -> l
             Property(
                 key,
                 value,
-                unit_of(key.name, labelled.unit),
+                unit_of(key.name, subject.labelled.unit),
                 value,
                 {"samples": spread[key]} if key in spread else {},
                 errors,
@@ -168,12 +200,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _about(
-    labelled: Labelled, plan: Plan, samples: int, validation: Validation | None
-) -> dict[str, object]:
+def _about(subject: Subject, samples: int, validation: Validation | None) -> dict[str, object]:
+    labelled, plan = subject.labelled, subject.plan
     return {
         "name": labelled.volume.name,
         "shape": list(labelled.shape),
+        "counted_voxels": subject.survey.counted,
+        "mask": None if labelled.region is None else labelled.region.name,
         "axes": plan.axes,
         "voxel_size": None if labelled.spacing is None else list(labelled.spacing),
         "unit": labelled.unit,

@@ -83,12 +83,14 @@ class Plan:
         roles: of the phases.
         conductivities: of each phase in any unit of conductivity, for the effective conductivity
             of all that conduct together; empty: it is not measured.
+        everything: whether all groups are measured because none was asked for by name.
     """
 
     groups: tuple[str, ...]
     axes: str
     roles: Roles
     conductivities: Mapping[str, float] = field(default_factory=dict, hash=False)
+    everything: bool = False
 
     @classmethod
     def checked(
@@ -139,6 +141,7 @@ class Plan:
             "".join(dict.fromkeys(axes_there if axes is None else axes)),
             Roles.of(table, roles),
             conducting,
+            everything=groups is None,
         )
 
 

@@ -70,6 +70,8 @@ def distances(mask: Bools, spacing: Spacing, counted: Bools | None = None) -> Th
     """
     check_mask(mask, counted)
     check_spacing(spacing, mask.ndim)
+    if not mask.any():
+        return np.zeros(mask.shape, np.float32)
     inside = mask if counted is None else mask | ~counted
     found = _distances(inside, spacing)
     found[~mask] = 0
@@ -108,6 +110,8 @@ def local_thickness(
     if not resolution >= 0:
         raise InputError(f"a resolution of {resolution} is not possible; give 0 or more")
     radius = distances(mask, spacing, counted)
+    if not mask.any():
+        return radius
     if np.isinf(radius).any():
         return np.where(mask, np.float32(np.inf), np.float32(0))
     thickness = np.zeros(mask.shape, np.float32)

@@ -11,13 +11,15 @@ import numpy as np
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.properties import laplace
-from matphase.properties.arrays import check_axis, check_spacing
+from matphase.properties.arrays import check_axis, check_spacing, same_in_all_layers
 from matphase.properties.connectivity import percolating
 from matphase.properties.labelled import Indices, Spacing
 from matphase.support.errors import InputError
 
 TOLERANCE = 1e-4
 """Relative error of the effective conductivity that the solver may leave, by its own estimate."""
+_BYTES, _BYTES_PER_VOXEL, _BYTES_PER_FLOWING, _BYTES_PER_UNEVEN = 10**7, 9, 205, 240
+_EVEN = 1.6  # ratio of two lengths of a voxel from which on some couplings count as weak
 _MAX_CONTRAST = 1e9
 
 
@@ -31,6 +33,8 @@ class Transport:
         tortuosity_factor: tau = eps D0 / Deff (Cooper et al. 2016) with the `volume_fraction` as
             eps; 1 for straight channels, inf where nothing percolates, NaN where phases of
             different conductivity conduct: they have no one D0.
+
+    `effective` and all that follows from it are NaN where the ignored voxels vary along the axis.
         volume_fraction: of all voxels that conduct, those that do not percolate among them.
         percolates: whether a cluster of conducting voxels touches both ends of the axis.
         iterations: of the solver.
@@ -64,7 +68,8 @@ def transport(
     Clusters of conducting voxels that do not touch both ends are left out: nothing flows in them.
 
     Ignored voxels insulate, and are no part of the volume: fraction and conductivity are those of
-    the rest. This is exact where they are the same all along the axis, as outside of a cylinder.
+    the rest, whose cross-section is the reference. That needs one cross-section: where the ignored
+    voxels are not the same in every layer along the axis, as across a cylinder, there is no result.
 
     Args:
         indices: phase indices, (y, x) or (z, y, x), at least two voxels along `axis`.
@@ -82,6 +87,9 @@ def transport(
     counted = int(np.count_nonzero(indices != IGNORE_INDEX))
     conducting = (table > 0)[indices]
     volume_fraction = int(np.count_nonzero(conducting)) / counted if counted else float("nan")
+    if not same_in_all_layers(indices != IGNORE_INDEX, axis):
+        nan = float("nan")
+        return Transport(nan, nan, volume_fraction, False, 0, nan, nan)
     conducting = percolating(conducting, axis)
     if not conducting.any():
         return Transport(0.0, float("inf"), volume_fraction, False, 0, 0.0, 0.0)
@@ -99,6 +107,20 @@ def transport(
     return Transport(
         effective, tau, volume_fraction, True, solution.iterations, solution.error_bound, imbalance
     )
+
+
+def memory_needed(voxels: int, flowing: int, spacing: Spacing, conductivities: int = 1) -> int:
+    """Bytes that `transport` takes, the volume included (benchmarks/results/transport_memory.md).
+
+    Args:
+        voxels: of the volume.
+        flowing: those of them in clusters that join both ends of the axis.
+        spacing: length of a voxel along each axis.
+        conductivities: number of different ones that conduct.
+    """
+    even = conductivities == 1 and max(spacing) <= _EVEN * min(spacing)
+    per_flowing = _BYTES_PER_FLOWING if even else _BYTES_PER_UNEVEN
+    return _BYTES + _BYTES_PER_VOXEL * voxels + per_flowing * flowing
 
 
 def _check(

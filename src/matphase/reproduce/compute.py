@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from matphase.learning.trainer import Run
-from matphase.method.results import GlobalPrediction, Partition
+from matphase.learning.trainer import Run, load_weights
+from matphase.method import hcl_idk, local
+from matphase.method.results import GlobalPrediction, GlobalStack, Partition
+from matphase.method.ugsm import NetworkSegmenter
+from matphase.networks import cost, registry
 from matphase.reproduce import machine
 from matphase.reproduce.conditions import source_of
 from matphase.reproduce.data import SplitData, UserSlices, split_data
@@ -26,7 +29,7 @@ from matphase.reproduce.scoring import (
     random_pixels,
     trust_scores,
 )
-from matphase.reproduce.stages import UGSM, Stages, error_rate, has_local_part, parameters
+from matphase.reproduce.stages import Stages, error_rate
 from matphase.reproduce.units import UNTHINNED, VARIANTS, Unit, varied
 from matphase.scores import trust
 from matphase.settings import Settings
@@ -72,7 +75,7 @@ def compute(
     """
     data = split_data(source_of(protocol, slices, unit.seed, out), unit.split, unit.seed, protocol)
     settings = protocol.settings
-    stages = Stages(data, settings, Run(unit.seed, settings.precision, folder))
+    stages = Stages(settings, Run(unit.seed, settings.precision, folder), data)
     began = time.monotonic()
     answer = _Work(unit, protocol, settings, data, stages, out).answer()
     seconds = round(time.monotonic() - began, 1)
@@ -122,7 +125,7 @@ class _Work:
             return self.local(varied(self.settings, VARIANTS[name[len("lcgar_") :]]))
         if name == UNTHINNED:
             return self.local(self.settings.updated({"model": "resnet18"}))
-        if not has_local_part(name):
+        if registry.composition(name).local is None:
             return self.plain(name)
         changes: dict[str, Any] = {"model": name}
         if name.startswith("resnet"):
@@ -137,19 +140,19 @@ class _Work:
 
     def plain(self, name: str) -> Answer:
         """A network without a local part."""
-        network = self.stages.fit_network(name)
-        known, seconds = self.stages.predict(network)
-        return self._of_whole_images(network, known, seconds, {})
+        segmenter = self.stages.of_model(name).fit_segmenter(self.data.pool)
+        known, seconds = self.stages.predict(segmenter)
+        return self._of_whole_images(segmenter, known, seconds, {})
 
     def ugsm(self) -> Answer:
         """UGSM and HCL-IDK, and all that the units which build on them need."""
         stages = self.stages
-        network, chosen = stages.fit_network(UGSM), stages.chosen()
-        learned, _ = stages.predict(network, images=chosen.images)
-        known, seconds = stages.predict(network)
-        classifier, split = stages.fit_idk(chosen, learned)
+        segmenter, chosen = stages.fit_segmenter(self.data.pool), stages.chosen()
+        learned, _ = stages.predict(segmenter, chosen.images)
+        known, seconds = stages.predict(segmenter)
+        classifier, split = stages.fit_idk(chosen, GlobalStack.of(learned))
         began = time.monotonic()
-        partition = stages.partition(classifier, known)
+        partition = hcl_idk.predict(classifier, known, self.settings.idk)
         idk_seconds = (time.monotonic() - began) / known.labels.size
         folder = self.out / self.unit.place
         _keep(folder / "learned.npz", learned, split)
@@ -158,29 +161,37 @@ class _Work:
             **trust_scores(known, partition, self.data),
             "error_rate_learned_from": error_rate(learned, chosen),
             "idk_seconds_per_pixel": idk_seconds,
-            "idk_parameters": parameters(classifier),
+            "idk_parameters": cost.parameters(classifier),
             # every layer of the classifier is a product of a matrix with the pixel's features
             "idk_macs_per_pixel": sum(
                 weight.numel() for weight in classifier.parameters() if weight.ndim == 2
             ),
             "subset_of_pixels": miou_there(known.labels, self._random_pixels(), self.data),
         }
-        return self._of_whole_images(network, known, seconds, extra)
+        return self._of_whole_images(segmenter, known, seconds, extra)
 
     def mcd_unet(self) -> Answer:
         """UGSM's network with the mean softmax as its answer."""
-        network = self.stages.load_network(self._ugsm_place / "ugsm.safetensors")
-        known, seconds = self.stages.predict(network, "softmax")
-        return self._of_whole_images(network, known, seconds, {})
+        stages = self.stages.of_model("mcd_unet")
+        segmenter = stages.load_segmenter(self._ugsm_place / "ugsm.safetensors")
+        known, seconds = stages.predict(segmenter)
+        return self._of_whole_images(segmenter, known, seconds, {})
 
     def _of_whole_images(
-        self, network: nn.Module, known: GlobalPrediction, seconds: float, extra: dict[str, Any]
+        self,
+        segmenter: NetworkSegmenter,
+        known: GlobalPrediction,
+        seconds: float,
+        extra: dict[str, Any],
     ) -> Answer:
+        network, settings = segmenter.network, segmenter.settings
+        # a prediction runs the network once for each dropout sample
+        passes = settings.samples if segmenter.draws_samples else 1
         return Answer(
             labels=known.labels,
             probabilities=known.probabilities,
-            parameters=parameters(network),
-            macs_per_pixel=self.stages.passes(network) * self.stages.macs_per_pixel(network),
+            parameters=cost.parameters(network),
+            macs_per_pixel=passes * self.stages.macs_per_pixel(network, settings.slices),
             seconds_per_pixel=seconds,
             extra=extra,
         )
@@ -195,29 +206,33 @@ class _Work:
             learned, split = _kept(self._ugsm_place / "learned.npz")
         else:
             # other images than those whose answers are kept
-            network = self.stages.load_network(self._ugsm_place / "ugsm.safetensors")
-            classifier = self.stages.load_idk(self._ugsm_place / "idk.safetensors")
-            learned, _ = self.stages.predict(network, images=chosen.images)
-            split = self.stages.partition(classifier, learned)
-        return self._of_local(stages.fit_local(chosen, learned, split), stages)
+            segmenter = self.stages.load_segmenter(self._ugsm_place / "ugsm.safetensors")
+            classifier = hcl_idk.build(len(self.data.phases), self.settings.idk)
+            load_weights(classifier, self._ugsm_place / "idk.safetensors")
+            learned, _ = self.stages.predict(segmenter, chosen.images)
+            split = hcl_idk.predict(classifier, learned, self.settings.idk)
+        pool = stages.local_pool(chosen, GlobalStack.of(learned), split)
+        return self._of_local(local.kind(settings).fit(pool, settings, stages.run), stages)
 
     def adapted_lcgar(self) -> Answer:
         """MatPhase's LCGAR, asked for every pixel."""
         stages = self.stages.with_settings(self.settings.updated({"model": "adapted_lcgar"}))
         matphase = self.unit.needs
         assert matphase is not None
-        network = stages.load_local(self.out / matphase.place / "lcgar.safetensors")
+        network = local.kind(stages.settings).build(len(self.data.phases), stages.settings)
+        load_weights(network, self.out / matphase.place / "lcgar.safetensors")
         return self._of_local(network, stages)
 
     def out_of_fold(self) -> Answer:
         """HCL-IDK and LCGAR that learned from networks which had not seen the slice."""
         settings = self.settings.updated({"idk": {"folds": self.protocol.folds}})
         stages = self.stages.with_settings(settings)
-        chosen, learned = stages.training_predictions(stages.untrained())
+        chosen, learned = stages.fold_predictions(self.data.pool)
         classifier, split = stages.fit_idk(chosen, learned)
-        network = stages.fit_local(chosen, learned, split)
+        pool = stages.local_pool(chosen, learned, split)
+        network = local.kind(settings).fit(pool, settings, stages.run)
         known, _ = _kept(self._ugsm_place / "test.npz")
-        partition = stages.partition(classifier, known)
+        partition = hcl_idk.predict(classifier, known, settings.idk)
         answer = self._of_local(network, stages, partition)
         extra = {
             **answer.extra,
@@ -239,16 +254,19 @@ class _Work:
     ) -> Answer:
         known, own = _kept(self._ugsm_place / "test.npz")
         split = partition or own
-        thinned = stages.goes_patch_by_patch and self.protocol.patches_per_image
+        composition = registry.composition(stages.settings.model)
+        everywhere = composition.everywhere
+        # LCGAR is fast enough for every pixel
+        thinned = everywhere and composition.local != "lcgar" and self.protocol.patches_per_image
         where = self._random_pixels() if thinned else None
         found = stages.predict_local(network, known, split, where)
         labels, asked = found.labels, found.asked.idk
-        share = 1.0 if stages.answers_everywhere else float(asked.mean())
+        share = 1.0 if everywhere else float(asked.mean())
         extra: dict[str, Any] = {}
-        in_part = stages.answers_everywhere and not asked.all()
+        in_part = everywhere and not asked.all()
         if in_part:
             labels = only_there(labels, asked)
-        elif not stages.answers_everywhere:
+        elif not everywhere:
             extra["ceiling"] = self._ceilings(known, labels, split)
             # on the pixels that the ResNets name, to compare like with like
             extra["subset_block_confusions"] = confusions_by_block(
@@ -259,7 +277,7 @@ class _Work:
         return Answer(
             labels=labels,
             probabilities=None if in_part else found.probabilities,
-            parameters=parameters(network) + of_ugsm["parameters"] + of_ugsm["idk_parameters"],
+            parameters=cost.parameters(network) + of_ugsm["parameters"] + of_ugsm["idk_parameters"],
             macs_per_pixel=stages.local_macs_per_pixel(network, share)
             + of_ugsm["macs_per_pixel"]
             + of_ugsm["idk_macs_per_pixel"],

@@ -17,11 +17,11 @@ from statistics import mean
 from typing import Any, Generic, Protocol, TypeVar
 
 from matphase.reproduce import machine
-from matphase.reproduce.results import RESULT, Result, result_at, write_json
+from matphase.reproduce.results import Result, result_at, write_result
 from matphase.reproduce.workers import worker_pool
-from matphase.support.errors import Interrupted, OutputError
+from matphase.support.errors import Interrupted, OutputError, one_line
 from matphase.support.files import others_in, remove_at_once
-from matphase.support.records import one_line, read_regular
+from matphase.support.records import read_regular
 from matphase.support.rooms import UNFINISHED
 
 BEGUN = "built_on.txt"
@@ -109,7 +109,7 @@ class _Work(Generic[T]):
         seconds = round(time.monotonic() - began, 1)
         facts = machine.facts()
         record = {"machine": facts, "built_on": built_on, "weights": None, "seconds": seconds}
-        write_json(folder / RESULT, {**record, **found})
+        write_result(folder, {**record, **found})
 
 
 def result_of(trial: Trial, out: Path) -> Result | None:

@@ -1,13 +1,11 @@
 """The folder of an experiment: its conditions, and the result of each trial."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from matphase.support.errors import InputError
-from matphase.support.files import atomic_write
-from matphase.support.records import json_or_none
+from matphase.support.records import json_or_none, write_json
 
 Result = dict[str, Any]
 """The result of a trial, ready for JSON."""
@@ -61,11 +59,10 @@ def read_json(path: Path) -> Result | None:
     return content if isinstance(content, dict) else None
 
 
-def write_json(path: Path, content: Result) -> None:
-    """Write a JSON object on one line, in place of an older file.
+def write_result(folder: Path, result: Result) -> None:
+    """Write the result of a trial into its folder, in place of an older one.
 
     Raises:
         OutputError: it cannot be written.
     """
-    with atomic_write(path, overwrite=True) as beside:
-        beside.write_text(json.dumps(content) + "\n", "utf-8")
+    write_json(folder / RESULT, result, overwrite=True, indent=None)

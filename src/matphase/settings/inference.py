@@ -4,15 +4,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from matphase.settings.bounds import Length, Samples
 from matphase.support.checked import CheckedSettings
-
-Count = Annotated[int, Field(ge=1)]
 
 
 class SamplingSettings(CheckedSettings):
     """Monte Carlo dropout: passes of the network, and the uncertainty from their spread."""
 
-    samples: Count = 20
+    samples: Samples = 20
     """Stochastic passes T."""
     uncertainty: Literal["mean_logits", "mean_softmax"] = "mean_logits"
     """Uncertainty is the entropy of softmax(mean logits), or of the mean softmax."""
@@ -45,7 +44,7 @@ class CalibrationSettings(CheckedSettings):
     risk: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Mark trusted pixels such that the expected fraction of all pixels that are marked and wrong
     is at most this; 0: mark none."""
-    block: tuple[Count, Count, Count] = (8, 32, 32)
+    block: tuple[Length, Length, Length] = (8, 32, 32)
     """Size (slices, y, x) of the blocks within which errors are assumed to depend on each other."""
 
     @property

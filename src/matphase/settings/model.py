@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
-from pydantic import Field
-
+from matphase.settings.bounds import BatchSize, Epochs, Steps
 from matphase.settings.inference import (
     AggregatorSettings,
     CalibrationSettings,
@@ -28,30 +27,27 @@ from matphase.support.records import parse_toml
 
 PresetName = Literal["quick", "small", "best", "paper"]
 
-Count = Annotated[int, Field(ge=1)]
-BatchSize = Annotated[int, Field(ge=2)]
-
 
 class UGSMSettings(UNetSettings, TrainingSettings, SamplingSettings):
     """Section `ugsm`: uncertainty-aware global segmentation model (paper section 3.1)."""
 
-    epochs: Count = 100
+    epochs: Epochs = 100
     batch_size: BatchSize = 20
-    max_steps: Annotated[int, Field(ge=0)] = 0
+    max_steps: Steps = 0
     """Most optimiser steps, whatever the epochs; 0: no limit."""
 
 
 class IDKSettings(ClassifierSettings, IDKTrainingSettings, ThresholdSettings):
     """Section `idk`: the "I don't know" classifier of the coarse curriculum (paper section 3.2)."""
 
-    epochs: Count = 15
+    epochs: Epochs = 15
     batch_size: BatchSize = 1024
 
 
 class LCGARSettings(PatchSettings, PixelTrainingSettings):
     """Section `lcgar`: local classifier with global annotated region (paper section 3.3)."""
 
-    epochs: Count = 15
+    epochs: Epochs = 15
     batch_size: BatchSize = 1024
 
 

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from matphase.settings.bounds import Width
 from matphase.support.checked import CheckedSettings
 
-Count = Annotated[int, Field(ge=1)]
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 
 Slices = Literal[1, 3, 5, 7]
@@ -18,7 +18,7 @@ class UNetSettings(CheckedSettings):
 
     slices: Slices = 1
     """Slices in its input; it labels the middle one. The paper: 1."""
-    width: Count = 64
+    width: Width = 64
     """Channels of the first block; doubled at each of the `depth` levels."""
     depth: Annotated[int, Field(ge=1, le=4)] = 4
     """Number of times that the U-Net halves the resolution."""
@@ -39,7 +39,7 @@ class ClassifierSettings(CheckedSettings):
 class PatchSettings(CheckedSettings):
     """Network that labels one pixel from the patch around it (paper section 3.3, table 4)."""
 
-    h: Count = 11
+    h: Annotated[int, Field(ge=1, le=127)] = 11
     """Side of the patch in pixels; odd."""
     padding: Literal["zeros", "image"] = "zeros"
     """What the convolutions see beyond the edge of the patch: zeros (the paper), or 6 px more of

@@ -4,31 +4,27 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from matphase.settings.bounds import Amount, BatchSize, Epochs, LearningRate, Penalty, Steps
 from matphase.support.checked import CheckedSettings
-
-Count = Annotated[int, Field(ge=1)]
-Off = Annotated[int, Field(ge=0)]
-"""A number; 0 switches the feature off, since TOML has no null."""
-Positive = Annotated[float, Field(gt=0)]
 
 
 class TrainingSettings(CheckedSettings):
     """Length and pace of the training of one network."""
 
-    epochs: Count
+    epochs: Epochs
     """Passes over the training data."""
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: BatchSize
     """Images or pixels in one optimiser step."""
-    learning_rate: Positive = 1e-3
+    learning_rate: LearningRate = 1e-3
     """Highest learning rate of the schedule."""
-    min_steps: Off = 0
+    min_steps: Steps = 0
     """Fewest optimiser steps, whatever the epochs: four slices then train as long as forty."""
 
 
 class PixelTrainingSettings(TrainingSettings):
     """Training of a network that learns from single pixels."""
 
-    pixels_per_image: Off = 0
+    pixels_per_image: Amount = 0
     """Most pixels of one image to train on; 0: no limit."""
 
 
@@ -46,11 +42,11 @@ class DataSettings(CheckedSettings):
     scale: Literal["auto", "volume", "slice"] = "auto"
     """Normalise grey values over the whole volume or over each slice; auto: over each slice if the
     brightness drifts."""
-    crop: Off = 0
+    crop: Amount = 0
     """Side of the random squares that UGSM trains on, at least 32 px; 0: whole slices."""
     flips: bool = False
     """Random flips, and quarter turns of squares, during the training of UGSM."""
-    local_images: Off = 0
+    local_images: Amount = 0
     """Most images that HCL-IDK and the local model train on, evenly spaced; 0: no limit."""
 
     @field_validator("crop")
@@ -69,11 +65,11 @@ class AlignSettings(CheckedSettings):
     affine: bool = False
     """Start with one shift, rotation, stretch and shear per slice, without a penalty: for labels
     that are displaced as a whole."""
-    grid: Annotated[int, Field(ge=2)] = 16
+    grid: Annotated[int, Field(ge=2, le=10**6)] = 16
     """Largest spacing of the nodes of the displacement field, in pixels."""
-    smoothness: Positive = 0.01
+    smoothness: Penalty = 0.01
     """Penalty on the squared difference between neighbouring nodes, in pixels."""
-    size: Positive = 0.005
+    size: Penalty = 0.005
     """Penalty on the squared displacement, in pixels."""
 
 
@@ -83,7 +79,7 @@ class IDKTrainingSettings(PixelTrainingSettings):
     tune_recall: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Choose the threshold that finds this fraction of the wrong pixels of the validation slices;
     0: keep `threshold`."""
-    folds: Off = 0
+    folds: Amount = 0
     """Train on out-of-fold predictions of UGSM with this many folds; 0: on predictions of the
     slices that UGSM was trained on."""
     target: Literal["wrong", "gain"] = "wrong"

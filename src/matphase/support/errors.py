@@ -26,9 +26,19 @@ class OutputError(MatPhaseError):
     """An output path cannot be written, or must not be overwritten."""
 
 
+class DivergedError(MatPhaseError):
+    """A training or a result is not finite, so it is not kept."""
+
+
 class Interrupted(MatPhaseError):
     """The user stopped the work; the message says what was kept."""
 
 
 class EndedElsewhere(MatPhaseError):
     """Another process of the same training failed and reports the error."""
+
+
+def one_line(text: str) -> str:
+    """A text from a record as at most 80 printable characters, for messages."""
+    shown = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -9,8 +9,7 @@ from fnmatch import fnmatch
 from glob import has_magic
 from pathlib import Path
 
-from matphase.support.errors import OutputError
-from matphase.support.records import one_line
+from matphase.support.errors import OutputError, one_line
 from matphase.support.rooms import retire, working_room
 
 MODEL_FILES = ("manifest.json", "config.toml", "phases.json")

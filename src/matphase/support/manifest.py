@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from matphase.support.errors import OutputError
-from matphase.support.records import json_or_none, one_line, open_regular
+from matphase.support.errors import OutputError, one_line
+from matphase.support.records import json_or_none, open_regular
 
 MANIFEST = "manifest.json"
 

@@ -1,4 +1,4 @@
-"""The one reader of JSON and TOML: records, manifests, headers and settings.
+"""The one reader of JSON and TOML, and writer of JSON: records, manifests, headers and settings.
 
 What is read may have been damaged or written by anybody, so nothing is trusted: only regular files
 are opened, and size, depth and values are limited before anybody uses them.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from matphase.support.errors import FormatError
+from matphase.support.files import atomic_write
 
 MAX_JSON = 2**24
 """Bytes of a JSON file; scores of 100,000 validation slices with three phases fit."""
@@ -202,7 +203,18 @@ def number_of(record: Mapping[str, Any], name: str) -> float | None:
     return float(value) if isinstance(value, int | float) and type(value) is not bool else None
 
 
-def one_line(text: str) -> str:
-    """A text from a record as at most 80 printable characters, for messages."""
-    shown = "".join(sign if sign.isprintable() else "?" for sign in text)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+def json_text(content: Any, indent: int | None = 2) -> str:
+    """Content of a JSON file, with a line break at the end; None as indent: on one line."""
+    return json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
+
+
+def write_json(
+    path: Path, content: Any, *, overwrite: bool = False, indent: int | None = 2
+) -> None:
+    """Write a JSON file, which appears under its name only when it is complete.
+
+    Raises:
+        OutputError: it exists (and `overwrite` is off) or cannot be written.
+    """
+    with atomic_write(path, overwrite=overwrite) as beside:
+        beside.write_text(json_text(content, indent), "utf-8")

@@ -38,12 +38,18 @@ class Stack(Protocol):
     def __getitem__(self, key: Any) -> Any:
         """Read an entry or a part of it: `stack[3]`, `stack[3, :10, 5:8]`."""
 
+    def __iter__(self) -> Iterator[Any]:
+        """Read the entries one after the other."""
+
 
 class WritableStack(Stack, Protocol):
     """A stack whose entries can be changed."""
 
     def __setitem__(self, key: Any, values: Any) -> None:
         """Change entry `key`, or a part of it."""
+
+    def sort(self) -> None:
+        """Sort the values in place, in rising order."""
 
 
 class DiskArray:
@@ -90,6 +96,9 @@ class DiskArray:
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self[number] for number in range(len(self)))
+
+    def sort(self) -> None:
+        self._map("r+").sort()
 
     def __reduce__(self) -> Any:
         # processes that train together send each other arrays

@@ -4,7 +4,21 @@ import hashlib
 
 import numpy as np
 
+from matphase.support.errors import InputError
 from matphase.support.scratch import Stack
+
+
+def checked_seed(seed: object) -> int:
+    """A random seed as a whole number of 64 bits.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(seed, int | np.integer) and not isinstance(seed, bool):
+        number = int(seed)
+        if -(2**63) <= number < 2**63:
+            return number
+    raise InputError("a random seed is a whole number of at most 64 bits; give another one (seed=)")
 
 
 def mix(*parts: int | str) -> int:

@@ -15,6 +15,16 @@ def memory_bytes() -> int:
     return int(psutil.virtual_memory().total)
 
 
+def free_memory_bytes() -> int:
+    """Main memory in bytes that programs can still take without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
+def resident_bytes() -> int:
+    """Memory of this process in bytes: Python, its libraries, and all that is loaded."""
+    return int(psutil.Process().memory_info().rss)
+
+
 def reserve(file: IO[bytes], size: int) -> None:
     """Make a new file `size` bytes long, all of them on the disk.
 

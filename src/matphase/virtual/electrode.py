@@ -1,6 +1,5 @@
 """Virtual electrode: a simulated X-ray image with the labels that it was made from."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from matphase.support.errors import InputError
 from matphase.support.files import atomic_write
 from matphase.support.manifest import ELECTRODE, write_manifest
 from matphase.support.progress import Reporter
+from matphase.support.records import json_text
 from matphase.virtual.ground_truth import measured_labels
 from matphase.virtual.microstructure import Labels, grow
 from matphase.virtual.recipes import Recipe
@@ -190,7 +190,7 @@ class VirtualElectrode:
                 formats.save(beside / f"{name}.tif", volume)
             (beside / "recipe.toml").write_text(self.recipe.to_toml(), "utf-8")
             record = {**self.phases.to_json(), **self.facts}
-            (beside / "electrode.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+            (beside / "electrode.json").write_text(json_text(record), "utf-8")
             write_manifest(beside)
 
 

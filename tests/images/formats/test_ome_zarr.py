@@ -172,8 +172,13 @@ def test_channels_and_times(tmp_path: Path) -> None:
 
 
 def test_axes_in_another_order(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="axes x, y, z; save it with z, y, x in order"):
-        formats.open(written(tmp_path / "a.zarr", "xyz"))
+    units = ["nanometer", "micrometer", "micrometer"]
+    path = written(tmp_path / "a.zarr", "xyz", units=units, scale=(200, 0.25, 0.5))
+    volume = formats.open(path)
+    assert (volume.voxel_size, volume.unit) == ((500, 250, 200), "nm")
+    np.testing.assert_array_equal(volume, STACK.T)
+    window = slice(3, 9), slice(10, 30), slice(1, 4)
+    np.testing.assert_array_equal(volume.block(*window), STACK.T[window])
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

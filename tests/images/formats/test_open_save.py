@@ -152,7 +152,7 @@ def test_a_file_that_holds_no_image(tmp_path: Path, suffix: str, content: bytes)
         formats.open(path)
 
 
-@pytest.mark.parametrize("name", ["scan.jpg", "scan.raw", "scan"])
+@pytest.mark.parametrize("name", ["scan.jpg", "scan"])
 def test_a_kind_of_file_that_is_not_read(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"abc")
     with pytest.raises(FormatError, match=r"not supported; give a TIFF .* HDF5"):
@@ -205,8 +205,12 @@ def test_what_the_user_says_comes_before_the_file(tmp_path: Path, suffix: str) -
         formats.open(path, voxel_size=-1, unit="um")
     with pytest.raises(InputError, match="pass 'zyx'"):
         formats.open(path, axes="yx")
-    with pytest.raises(InputError, match="axes 'xyz' are not known"):
-        formats.open(path, axes="xyz")
+    turned = formats.open(path, axes="xyz")
+    assert turned.voxel_size == (0.5,) * 3
+    np.testing.assert_array_equal(turned, STACK.transpose(2, 1, 0))
+    for axes in ("abc", "zz", "y", "", "zyxz"):
+        with pytest.raises(InputError, match=f"axes '{axes}' are not known"):
+            formats.open(path, axes=axes)
 
 
 def test_a_single_page_can_be_read_as_a_stack(tmp_path: Path) -> None:
@@ -308,6 +312,44 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none")
     with pytest.raises(FormatError, match=r"holds no images; give one with \.tif"):
         formats.open(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, suffix: str) -> None:
+    written(tmp_path, suffix)
+    (tmp_path / f"slice_9{suffix}").unlink()
+    (tmp_path / f"slice_9{suffix}").symlink_to(".git/annex/gone")
+    (tmp_path / "other.txt").symlink_to("nothing")  # would not have been a slice
+    message = rf"slice_9{suffix} is a link to .git/annex/gone, which is missing"
+    listed = [tmp_path / f"slice_{number}{suffix}" for number in (2, 9)]
+    for source in (tmp_path, tmp_path / f"*{suffix}", listed, listed[1]):
+        with pytest.raises(FormatError, match=message):
+            formats.open(source)
+
+
+def test_links_to_slices_are_slices(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    written(tmp_path / "real")
+    (tmp_path / "links").mkdir()
+    for path in (tmp_path / "real").iterdir():
+        (tmp_path / "links" / path.name).symlink_to(path)
+    np.testing.assert_array_equal(formats.open(tmp_path / "links"), STACK)
+
+
+def test_suffixes_of_tiff_side_by_side(tmp_path: Path) -> None:
+    for z, name in enumerate(["1.tif", "2.TIF", "3.tiff", "4.TIFF"]):
+        tifffile.imwrite(tmp_path / name, STACK[z])
+    np.testing.assert_array_equal(formats.open(tmp_path), STACK)
+    tifffile.imwrite(tmp_path / "2.tiff", STACK[0])
+    with pytest.raises(FormatError, match=r"has both 2\.(TIF|tiff) and 2\.(TIF|tiff); keep one"):
+        formats.open(tmp_path)
+
+
+def test_decimal_numbers_in_names(tmp_path: Path) -> None:
+    for z, name in enumerate(["z_0.5", "z_1", "z_1.25", "z_10"]):
+        tifffile.imwrite(tmp_path / f"{name}.tif", STACK[z])
+    np.testing.assert_array_equal(formats.open(tmp_path), STACK)
+    np.testing.assert_array_equal(formats.open(tmp_path / "z_*.tif"), STACK)
 
 
 def test_a_folder_of_two_kinds(tmp_path: Path) -> None:

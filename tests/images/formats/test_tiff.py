@@ -63,9 +63,9 @@ def test_pillow_and_tifffile_write_the_same_slice(tmp_path: Path) -> None:
 
 def test_a_bilevel_mask(tmp_path: Path) -> None:
     mask = STACK > 30_000
-    tifffile.imwrite(tmp_path / "a.tif", mask)
+    tifffile.imwrite(tmp_path / "a.tif", mask, **GREY)
     np.testing.assert_array_equal(formats.open(tmp_path / "a.tif").to_array(), mask)
-    tifffile.imwrite(tmp_path / "b.tif", mask, rowsperstrip=5, compression="packbits")
+    tifffile.imwrite(tmp_path / "b.tif", mask, **GREY, rowsperstrip=5, compression="packbits")
     np.testing.assert_array_equal(formats.open(tmp_path / "b.tif")[2, 3:14, 5:], mask[2, 3:14, 5:])
 
 
@@ -164,8 +164,11 @@ def test_channels_and_times(tmp_path: Path, kind: str, axes: str, message: str) 
         formats.open(tmp_path / "a.tif")
 
 
+PLANAR = {"planarconfig": "separate", "metadata": None}
+
+
 @pytest.mark.parametrize("folder", [False, True])
-@pytest.mark.parametrize("options", [{}, {"planarconfig": "separate"}, {"imagej": True}])
+@pytest.mark.parametrize("options", [{}, PLANAR, {"imagej": True}])
 def test_pictures_in_colour(tmp_path: Path, folder: bool, options: dict[str, Any]) -> None:
     shape = (3, 33, 37) if "planarconfig" in options else (33, 37, 3)
     picture = np.zeros(shape, np.uint8)

@@ -1,16 +1,16 @@
 """Functions for all readers: clear errors for damaged files, and stacks with one file per slice."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.volume import Volume
+from matphase.images.formats._axes import Stored
+from matphase.images.formats._order import in_natural_order
 from matphase.images.voxel_size import VoxelSize
 from matphase.support.errors import FormatError, MatPhaseError
 
@@ -40,6 +40,37 @@ def reading(path: Path) -> Iterator[None]:
         raise FormatError(
             f"{path} is damaged or of an unknown kind: {_one_line(error)}; copy or export it again"
         ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class MappedFile:
+    """Array of values that lie uncompressed in a file, one after the other.
+
+    The file is mapped only while a part of it is copied.
+    """
+
+    path: Path
+    offset: int
+    stored: np.dtype[Any]
+    shape: tuple[int, ...]
+    order: Literal["C", "F"] = "C"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values, in the byte order of this machine."""
+        return self.stored.newbyteorder("=")
+
+    def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
+        """Copy a block, given by one window per axis.
+
+        Raises:
+            FormatError: the file is gone or has become shorter.
+        """
+        with reading(self.path):
+            mapped: NDArray[Any] = np.memmap(
+                self.path, self.stored, "r", self.offset, self.shape, self.order
+            )
+            return np.array(mapped[windows], self.dtype, order="C")
 
 
 @dataclass(frozen=True)
@@ -118,29 +149,12 @@ def stacked(
     return block
 
 
-def kept_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Choose the axes of a volume in an array: all of up to three, else those longer than 1."""
-    if len(shape) <= 3:
-        return tuple(range(len(shape)))
-    return tuple(axis for axis, length in enumerate(shape) if length != 1)
-
-
-def stored_index(
-    kept: tuple[int, ...], ndim: int, windows: tuple[slice, ...]
-) -> tuple[int | slice, ...]:
-    """Index an array of `ndim` axes, of which a volume has the `kept` ones."""
-    index: list[int | slice] = [0] * ndim
-    for axis, window in zip(kept, windows, strict=True):
-        index[axis] = window
-    return tuple(index)
-
-
 def stack_of(
     paths: list[Path],
     name: str,
     read_header: Callable[[Path], Header],
     read: WindowReader,
-) -> Volume:
+) -> Stored:
     """Open files of one slice each as a stack; the pixel size is that of the first.
 
     Args:
@@ -152,6 +166,8 @@ def stack_of(
     Raises:
         FormatError: a file that cannot be read, or that differs from the first in shape or type.
     """
+    for path in paths:
+        check_link(path)
     first = read_header(paths[0])
     for path in paths[1:]:
         header = read_header(path)
@@ -161,23 +177,23 @@ def stack_of(
                 "give only the slices of one stack"
             )
     files = SliceFiles(tuple(paths), first, read)
-    return Volume.from_array(files, "zyx", first.voxel_size, first.unit, name)
+    return Stored(files, name, ("z", "y", "x"), first.voxel_size, first.unit)
 
 
 def slices_in(folder: Path) -> list[Path]:
-    """List the images of a folder, slice_2 before slice_10, without hidden and other files.
+    """List the images of a folder in natural order, without hidden and other files.
 
     Raises:
-        FormatError: no image in it, images of several kinds, or a folder that cannot be read.
+        FormatError: no image in it, images of several kinds, a broken link, or a folder that
+            cannot be read.
     """
     with reading(folder):
         paths = [
             path
             for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES
-            and not path.name.startswith(".")
-            and path.is_file()
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
         ]
+    paths = files_among(paths)
     if not paths:
         raise FormatError(
             f"folder {folder} holds no images; give one with {', '.join(IMAGE_SUFFIXES)} files"
@@ -186,37 +202,59 @@ def slices_in(folder: Path) -> list[Path]:
     return in_natural_order(paths)
 
 
+def files_among(paths: Iterable[Path]) -> list[Path]:
+    """Leave out folders; a link that leads nowhere is refused, as it may have been a slice.
+
+    Raises:
+        FormatError: it names the link and where it leads.
+    """
+    files = []
+    for path in paths:
+        check_link(path)
+        if path.is_file():
+            files.append(path)
+    return files
+
+
+def check_link(path: Path) -> None:
+    """Refuse a link that leads nowhere.
+
+    Raises:
+        FormatError: it names the link and where it leads.
+    """
+    if path.is_symlink() and not path.exists():
+        raise FormatError(
+            f"{path} is a link to {path.readlink()}, which is missing; fetch that file, or remove "
+            "the link"
+        )
+
+
 def check_one_kind(paths: list[Path], name: str) -> None:
-    """Check that files are images of one suffix.
+    """Check that files are images of one kind: TIFF or PNG.
 
     Args:
         paths: the files.
         name: what to call them together.
 
     Raises:
-        FormatError: they are not.
+        FormatError: they are not, or there is a name twice, as in a.tif and a.tiff.
     """
+    for path in paths:
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise FormatError(
+                f"{name}: {path.name} is not an image of a slice; give "
+                f"{', '.join(IMAGE_SUFFIXES)} files, or open one file alone"
+            )
     suffixes = sorted({path.suffix.lower() for path in paths})
-    if len(suffixes) > 1:
+    if ".png" in suffixes and len(suffixes) > 1:
         raise FormatError(f"{name} mixes {' and '.join(suffixes)} files; keep one kind, the slices")
-    if suffixes[0] not in IMAGE_SUFFIXES:
-        raise FormatError(
-            f"{name}: {paths[0].name} is not an image of a slice; give "
-            f"{', '.join(IMAGE_SUFFIXES)} files, or open one file alone"
-        )
-
-
-def in_natural_order(paths: list[Path]) -> list[Path]:
-    """Sort paths by the numbers in them: slice_2 before slice_10."""
-    return sorted(paths, key=lambda path: ([_natural(part) for part in path.parts], str(path)))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Make a sort key in which numbers count as numbers."""
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part.lower())
-        for part in re.split(r"(\d+)", name)
-    ]
+    if len({path.suffix for path in paths}) > 1:
+        first: dict[Path, Path] = {}
+        for path in paths:
+            if (other := first.setdefault(path.with_suffix(""), path)) != path:
+                raise FormatError(
+                    f"{name} has both {other.name} and {path.name}; keep one of them, the slice"
+                )
 
 
 def _kind(header: Header) -> str:

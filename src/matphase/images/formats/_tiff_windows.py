@@ -1,5 +1,6 @@
 """A window of a TIFF page: only the strips or tiles that it touches are decoded."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,47 +11,58 @@ from numpy.typing import NDArray
 _JPEG = (6, 7, 33007, 34892)  # compressions whose segments share tables
 
 
-def segment_shape(page: tifffile.TiffPage) -> tuple[int, int]:
-    """Rows and columns of a tile, or of a strip."""
+def segment_shape(page: tifffile.TiffPage) -> tuple[int, int, int, int, int]:
+    """Shape of a tile or strip: planes, depth, rows, columns, samples beside each other."""
     if page.is_tiled:
-        return page.tilelength, page.tilewidth
-    return min(page.rowsperstrip, page.imagelength), page.imagewidth
+        sides = page.tiledepth, page.tilelength, page.tilewidth
+    else:
+        sides = 1, min(page.rowsperstrip, page.imagelength), page.imagewidth
+    return (1, *sides, page.shaped[4])
 
 
-def read_window(page: tifffile.TiffPage, rows: slice, columns: slice) -> NDArray[Any]:
-    """Read a window (y, x) of a page of one grey channel, in the byte order of this machine.
+def read_window(page: tifffile.TiffPage, window: tuple[slice, ...]) -> NDArray[Any]:
+    """Read a window of a page, in the byte order of this machine.
+
+    Args:
+        page: of any kind.
+        window: along planes of samples, depth, rows, columns, samples beside each other: the axes
+            of `page.shaped`. Most pages have only rows and columns.
 
     Raises:
-        ValueError: a page of several planes or channels; a decoder may raise other errors.
+        Exception: of any type, where the page is damaged.
     """
-    if page.imagedepth != 1 or page.samplesperpixel != 1:
-        raise ValueError("a page has several planes or channels")
-    shape = page.imagelength, page.imagewidth
     dtype = np.dtype(page.dtype)
     if page.is_memmappable:
         stored = dtype.newbyteorder(page.parent.byteorder)
-        whole = page.parent.filehandle.memmap_array(stored, shape, page.dataoffsets[0])
-        return np.array(whole[rows, columns], dtype)
-    touched = _touched(page, rows, columns)
+        whole = page.parent.filehandle.memmap_array(stored, page.shaped, page.dataoffsets[0])
+        return np.array(whole[window], dtype)
+    touched = _touched(page, window)
     if page.is_contiguous or page.jpegheader or len(touched) == len(page.dataoffsets):
-        return page.asarray().reshape(shape)[rows, columns].astype(dtype, copy=False)
-    window = np.empty((rows.stop - rows.start, columns.stop - columns.start), dtype)
+        return page.asarray().reshape(page.shaped)[window].astype(dtype, copy=False)
+    block = np.empty([part.stop - part.start for part in window], dtype)
 
     def place(read: tuple[bytes | None, int]) -> None:
         """Decode a segment, and copy the part of it that lies in the window."""
         options = {"jpegtables": page.jpegtables} if page.compression in _JPEG else {}
-        segment, (_, _, top, left, _), (_, height, width, _) = page.decode(
-            *read, _fullsize=False, **options
-        )
-        y = slice(max(rows.start, top), min(rows.stop, top + height, shape[0]))
-        x = slice(max(columns.start, left), min(columns.stop, left + width, shape[1]))
+        segment, start, sides = page.decode(*read, _fullsize=False, **options)
+        inside = [
+            slice(max(part.start, first), min(part.stop, first + side, whole))
+            for part, first, side, whole in zip(
+                window[:4], start[:4], (1, *sides[:3]), page.shaped[:4], strict=True
+            )
+        ]
         part: Any = page.nodata  # of a segment that was never written
         if segment is not None:
-            part = segment[0, y.start - top : y.stop - top, x.start - left : x.stop - left, 0]
-        window[
-            y.start - rows.start : y.stop - rows.start,
-            x.start - columns.start : x.stop - columns.start,
-        ] = part
+            within = (
+                slice(cut.start - first, cut.stop - first)
+                for cut, first in zip(inside[1:], start[1:4], strict=True)
+            )
+            part = segment[(*within, window[4])]
+        at = (
+            slice(cut.start - all_of.start, cut.stop - all_of.start)
+            for cut, all_of in zip(inside, window[:4], strict=True)
+        )
+        block[tuple(at)] = part
 
     segments: Any = page.parent.filehandle.read_segments(
         [page.dataoffsets[one] for one in touched],
@@ -63,21 +75,21 @@ def read_window(page: tifffile.TiffPage, rows: slice, columns: slice) -> NDArray
         for group in segments:
             for one in group:
                 place(one)
-        return window
+        return block
     page.decode  # noqa: B018 - made once, before threads share it
     with ThreadPoolExecutor(workers) as executor:
         for group in segments:
             for _ in executor.map(place, group):
                 pass
-    return window
+    return block
 
 
-def _touched(page: tifffile.TiffPage, rows: slice, columns: slice) -> list[int]:
+def _touched(page: tifffile.TiffPage, window: tuple[slice, ...]) -> list[int]:
     """Numbers of the strips or tiles that a window touches."""
-    height, width = segment_shape(page)
-    across = -(-page.imagewidth // width)
-    return [
-        y * across + x
-        for y in range(rows.start // height, -(-rows.stop // height))
-        for x in range(columns.start // width, -(-columns.stop // width))
-    ]
+    sides = segment_shape(page)[:4]
+    counts = [-(-whole // side) for whole, side in zip(page.shaped[:4], sides, strict=True)]
+    runs = (
+        range(part.start // side, -(-part.stop // side))
+        for part, side in zip(window[:4], sides, strict=True)
+    )
+    return [int(np.ravel_multi_index(one, counts)) for one in itertools.product(*runs)]

@@ -1,9 +1,11 @@
 """HDF5, the format of synchrotron beamlines: one dataset of a file, read block by block.
 
-Voxel sizes are taken from attributes of the dataset: `element_size_um` (z, y, x in micrometres,
-as ilastik and BigDataViewer tools write it), or `voxel_size` (one number, or one per axis, NaN
-for a slice spacing that is not known) together with `unit` or `units`. Other attributes are
-not guessed at.
+Axes are taken from attributes of the dataset (vigra's `axistags`, `axes` and the like), NeXus, or
+dimension labels and scales, in this order. Voxel sizes are taken from attributes, too:
+`element_size_um` (z, y, x in micrometres, as BigDataViewer tools write it), or `voxel_size` (one
+number, or one per axis, NaN for a slice spacing that is not known) together with `unit` or
+`units`; else from the regular coordinates of NeXus axes and dimension scales with a unit. Other
+attributes are not guessed at.
 """
 
 import math
@@ -17,61 +19,89 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.images.formats._reading import kept_axes, reading, stored_index
+from matphase.images.formats._axes import Stored, letter_of, names_in, unnamed
+from matphase.images.formats._hdf5_links import (
+    broken_link,
+    check_filters,
+    check_shape,
+    datasets_in,
+    sources_of,
+)
+from matphase.images.formats._reading import reading
 from matphase.images.volume import Volume
-from matphase.images.voxel_size import VoxelSize, checked_voxel_size, normalised_unit
+from matphase.images.voxel_size import spacing_along
 from matphase.support.errors import FormatError, InputError
 
-SUFFIXES = (".h5", ".hdf5", ".nxs")
+SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".nx5", ".nexus")
 
-_WITH_DATASET = re.compile(r"(?P<file>.*\.(?:h5|hdf5|nxs)):(?P<dataset>[^:]*)", re.IGNORECASE)
+_WITH_DATASET = re.compile(
+    r"(?P<file>.*\.(?:h5|hdf5|hdf|he5|nxs|nx5|nexus)):(?P<dataset>[^:]*)", re.IGNORECASE
+)
 
 
 def split_path(path: Path) -> tuple[Path, str | None]:
-    """Split 'file.h5:/entry/data' into file and dataset; None where no dataset is named."""
+    """Split 'file.h5:/entry/data' or 'file.h5/entry/data' into file and dataset.
+
+    The dataset is None where none is named. Whatever its suffix, a path that goes on behind an
+    existing file is split there.
+    """
     match = _WITH_DATASET.fullmatch(str(path))
-    return (Path(match["file"]), match["dataset"] or None) if match else (path, None)
+    if match:
+        return Path(match["file"]), match["dataset"] or None
+    if path.exists():
+        return path, None
+    file, colon, dataset = str(path).rpartition(":")
+    if colon and Path(file).is_file():
+        return Path(file), dataset or None
+    for parent in path.parents:
+        if parent.is_file():
+            return parent, f"/{path.relative_to(parent).as_posix()}"
+    return path, None
 
 
-def open_dataset(path: Path, dataset: str | None, axes: str | None = None) -> Volume:
-    """Open a dataset as a volume; of more than three axes, those of length 1 are left out.
+def is_hdf5(path: Path) -> bool:
+    """Tell whether a file is HDF5, by its suffix or its first bytes."""
+    return path.suffix.lower() in SUFFIXES or bool(h5py.is_hdf5(path))
+
+
+def open_dataset(path: Path, dataset: str | None) -> Stored:
+    """Open a dataset, which may lie behind links, or be put together from other files.
 
     Args:
         path: the file.
-        dataset: where in the file; None takes the only one that can be a slice or a stack.
-        axes: "yx" or "zyx", of the axes that are left; None trusts the attribute or the shape.
+        dataset: where in the file; None takes the only one that can be a slice or a stack, or
+            the one that NeXus calls the signal.
 
     Raises:
         FormatError: a file that is damaged or no HDF5, or no such dataset, or several to choose
-            from, which the message lists.
-        InputError: a dataset that is no slice or stack of numbers.
+            from, which the message lists; a file or filter that the dataset needs is missing.
+        InputError: a dataset that holds no numbers.
     """
+    with path.open("rb") as raw:
+        if raw.read(4) == b"\x0e\x03\x13\x01":
+            raise FormatError(f"{path} is HDF4, not HDF5; convert it (h4toh5, or ImageJ to TIFF)")
     with reading(path), h5py.File(path, "r") as file:
-        found = _chosen(file, path, dataset)
-        name = f"{path}:{found.name}"
+        places, found = _chosen(file, path, dataset)
+        name = f"{path}:{places[0]}"
         if found.dtype.kind not in "biuf":
-            raise InputError(f"{name} holds {found.dtype} values; give a dataset of numbers")
-        kept = kept_axes(found.shape or ())
-        if len(kept) not in (2, 3):
+            raise InputError(f"{name} holds {_kind(found)}; give a dataset of numbers")
+        if found.shape is None:
+            raise InputError(f"{name} is empty; give one slice (y, x) or one stack (z, y, x)")
+        if len(found.shape) < 2:
             raise InputError(
-                f"{name} has shape {found.shape}; give one slice (y, x) or one stack (z, y, x), "
-                "not several channels or times"
+                f"{name} has shape {found.shape}; give one slice (y, x) or one stack (z, y, x)"
             )
         source = _Dataset(
             path,
-            found.name,
+            places[0],
             found.shape,
-            kept,
-            tuple(found.shape[axis] for axis in kept),
             found.dtype.newbyteorder("="),
-            tuple(found.chunks[axis] for axis in kept) if found.chunks else None,
+            found.chunks,
+            sources_of(found, name),
         )
-        # Known axes tell a stack of narrow slices from an RGB picture.
-        recorded = _text(found.attrs.get("axes"))
-        if axes is None and recorded == "zyx"[-len(kept) :]:
-            axes = recorded
-        voxel_size, unit = _voxel_size(found.attrs, len(kept))
-    return Volume.from_array(source, axes, voxel_size, unit, name)
+        axes, scales = recorded_axes(found, [file.get(_parent(one)) for one in places])
+        size, unit = _voxel_size(found, axes, scales)
+    return Stored(source, name, axes, size, unit)
 
 
 def save(path: Path, volume: Volume, *, compress: bool) -> None:
@@ -143,90 +173,199 @@ def _write(target: _DeferringFile, volume: Volume, *, compress: bool) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Dataset:
-    """Array of a dataset without its axes of length 1; the file is open only while it is read."""
+    """Array of a dataset; its file is open only while it is read."""
 
     path: Path
     dataset: str
-    stored_shape: tuple[int, ...]
-    kept: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     chunks: tuple[int, ...] | None
+    sources: tuple[Path, ...]
 
     def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
         """Read a block, given by one window per axis; HDF5 decodes only the chunks that it touches.
 
         Raises:
-            FormatError: the file is gone, changed or damaged.
+            FormatError: the file, or one that it reads from, is gone, changed or damaged.
         """
-        index = stored_index(self.kept, len(self.stored_shape), windows)
+        for source in self.sources[1:]:
+            if not source.exists():  # HDF5 would give zeros
+                raise FormatError(f"{source}, which {self.path} reads from, is gone; restore it")
         with reading(self.path), h5py.File(self.path, "r") as file:
-            block: NDArray[Any] = file[self.dataset][index]
+            found = file[self.dataset]
+            check_filters(found, f"{self.path}:{self.dataset}")
+            block: NDArray[Any] = found[windows]
         return block
 
 
-def _chosen(file: h5py.File, path: Path, dataset: str | None) -> h5py.Dataset:
+def _parent(place: str) -> str:
+    return place.rpartition("/")[0] or "/"
+
+
+def _kind(dataset: h5py.Dataset) -> str:
+    if h5py.check_string_dtype(dataset.dtype) or dataset.dtype.kind in "SUO":
+        return "texts or objects"
+    return f"{dataset.dtype} values"
+
+
+def _chosen(file: h5py.File, path: Path, dataset: str | None) -> tuple[list[str], h5py.Dataset]:
+    """Find the dataset to read, and the places in the file where it is, as asked for first."""
     if dataset is not None:
         try:
             found = file[dataset]
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OSError):
             found = None
+        place = f"/{dataset.strip('/')}"
+        if isinstance(found, h5py.Group) and (signal := _signal(found)) is not None:
+            place, found = f"{place}/{signal}", found[signal]
         if isinstance(found, h5py.Dataset):
-            return found
-        raise FormatError(f"{path} has no dataset {dataset}; {_listed(_candidates(file), path)}")
-    candidates = _candidates(file)
-    if len(candidates) != 1:
-        several = "holds several datasets" if candidates else "names no dataset"
-        raise FormatError(f"{path} {several}; {_listed(candidates, path)}")
-    return candidates[0]
+            check_shape(found, f"{path}:{place}")
+            return [place], found
+        link = broken_link(file, dataset)
+        if link is not None:
+            raise FormatError(f"{path}: {link}; copy what is missing, or correct the link")
+        all_of, broken = datasets_in(file)
+        listed = _listed(_candidates(all_of), broken, path)
+        raise FormatError(f"{path} has no dataset {dataset}; {listed}")
+    all_of, broken = datasets_in(file)
+    candidates = _candidates(all_of)
+    if len(candidates) == 1 and not broken:
+        return candidates[0]
+    shown = [
+        ([place, *places], found)
+        for places, found in candidates
+        for place in places
+        if _signal(file[_parent(place)]) == place.rpartition("/")[2]
+    ]
+    if len(shown) == 1:
+        return shown[0]
+    several = "holds several datasets" if candidates else "names no dataset"
+    if broken and candidates:
+        several = "holds links that lead nowhere"
+    raise FormatError(f"{path} {several}; {_listed(candidates, broken, path)}")
 
 
-def _candidates(file: h5py.File) -> list[h5py.Dataset]:
-    """Find the datasets that can be a slice or a stack."""
-    found: list[h5py.Dataset] = []
+def _signal(group: h5py.Group) -> str | None:
+    """Name the dataset that NeXus shows of a group; None where it has none."""
+    name = _text(group.attrs.get("signal"))
+    if name is not None and isinstance(group.get(name), h5py.Dataset):
+        return name
+    if _text(group.attrs.get("NX_class")) == "NXdata":  # before 2014, the dataset had the mark
+        marked = [
+            key
+            for key in group
+            if isinstance(found := group.get(key), h5py.Dataset)
+            and str(np.asarray(found.attrs.get("signal", "")).item() or "") in ("1", "b'1'")
+        ]
+        return marked[0] if len(marked) == 1 else None
+    return None
 
-    def visit(_: str, item: Any) -> None:
-        if (
-            isinstance(item, h5py.Dataset)
-            and item.dtype.kind in "biuf"
-            and item.shape is not None
-            and len(kept_axes(item.shape)) in (2, 3)
-        ):
-            found.append(item)
 
-    file.visititems(visit)
-    return found
+def _candidates(
+    all_of: list[tuple[list[str], h5py.Dataset]],
+) -> list[tuple[list[str], h5py.Dataset]]:
+    """Choose the datasets that can be a slice or a stack, or else those with more axes."""
+    numbers = [
+        (places, dataset)
+        for places, dataset in all_of
+        if dataset.dtype.kind in "biuf" and dataset.shape is not None and dataset.ndim >= 2
+    ]
+    longer = [sum(length > 1 for length in dataset.shape) for _, dataset in numbers]
+    fitting = [
+        one
+        for one, axes in zip(numbers, longer, strict=True)
+        if axes in (2, 3) or one[1].ndim in (2, 3)
+    ]
+    return fitting or [one for one, axes in zip(numbers, longer, strict=True) if axes > 3]
 
 
-def _listed(candidates: list[h5py.Dataset], path: Path) -> str:
+def _listed(candidates: list[tuple[list[str], h5py.Dataset]], broken: list[str], path: Path) -> str:
+    nowhere = f" ({'; '.join(broken[:4])})" if broken else ""
     if not candidates:
-        return "it holds no slice or stack of numbers"
-    shown = ", ".join(f"{path}:{dataset.name} {dataset.shape}" for dataset in candidates[:8])
+        return f"it holds no slice or stack of numbers{nowhere}; check the file"
+    shown = ", ".join(f"{path}:{places[0]} {found.shape}" for places, found in candidates[:8])
     more = f" and {len(candidates) - 8} more" if len(candidates) > 8 else ""
-    return f"choose one of {shown}{more}"
+    return f"choose one of {shown}{more}{nowhere}"
 
 
-def _voxel_size(attributes: Any, ndim: int) -> tuple[VoxelSize | None, str | None]:
-    """Read the voxel size and unit; (None, None) where they are missing or not valid."""
+_NAMES = ("axistags", "axes", "axis_order", "dimension_names", "_ARRAY_DIMENSIONS")
+"""Attributes of a dataset in which programs name its axes."""
+
+_Scales = list[tuple[NDArray[Any], str] | None]
+
+
+def recorded_axes(
+    dataset: h5py.Dataset, groups: list[Any]
+) -> tuple[tuple[str, ...] | None, _Scales]:
+    """Read what a file records about the axes of a dataset.
+
+    Args:
+        dataset: of an open file.
+        groups: the groups in which the dataset lies.
+
+    Returns:
+        the names of the axes, or None; and coordinates with their unit, where there are any.
+    """
+    nexus: tuple[str, ...] | None = None
+    signal: Any = None
+    for group in groups:
+        if isinstance(group, h5py.Group) and nexus is None and "axes" in group.attrs:
+            nexus, signal = names_in(group.attrs["axes"]), group
+    dims = list(dataset.dims)
+    labels = tuple(axis.label for axis in dims)
+    scales: list[Any] = [axis[0] if len(axis) else None for axis in dims]
+    names = tuple(axis.keys()[0] if len(axis) else "" for axis in dims)
+    for found in (
+        *(names_in(dataset.attrs.get(name)) for name in _NAMES),
+        nexus,
+        labels,
+        names,
+    ):
+        if found is None or not any(letter_of(one) for one in found):
+            continue
+        recorded = tuple("" if one == "." else one for one in found)
+        if found is nexus:
+            scales = [signal.get(one) if one else None for one in recorded]
+        return recorded, [
+            (one[()], _text(one.attrs.get("units")) or "")
+            if isinstance(one, h5py.Dataset) and one.shape == (length,) and length > 1
+            else None
+            for one, length in zip(scales, dataset.shape, strict=False)
+        ]
+    return None, []
+
+
+def _voxel_size(
+    dataset: h5py.Dataset, axes: tuple[str, ...] | None, scales: _Scales
+) -> tuple[tuple[float | None, ...] | None, str | None]:
+    """Read the length along each axis of a dataset, and the unit; None where not recorded."""
+    attributes = dataset.attrs
+    known = axes if axes is not None and len(axes) == dataset.ndim else unnamed(dataset.shape)
+    letters = [letter_of(one) for one in known]
+    space = [axis for axis, letter in enumerate(letters) if letter in ("z", "y", "x")]
+    size: list[float | None] = [None] * dataset.ndim
     if "element_size_um" in attributes:
         lengths, unit = _numbers(attributes["element_size_um"]), "um"
-    else:
-        lengths = _numbers(attributes.get("voxel_size"))
+        if len(lengths) not in (1, 3):
+            return None, None
+        by_letter = dict(zip("zyx", lengths, strict=True)) if len(lengths) == 3 else {}
+        for axis in space:
+            size[axis] = by_letter.get(letters[axis] or "", lengths[-1])
+    elif "voxel_size" in attributes:
+        lengths = _numbers(attributes["voxel_size"])
         unit = _text(attributes.get("unit", attributes.get("units"))) or ""
-    if len(lengths) == 1:
-        lengths *= ndim
-    if normalised_unit(unit) is None or len(lengths) < ndim:
-        return None, None
-    axes = "zyx"[-ndim:]
-    # Lengths belong to the last axes: a slice keeps the pixel size of the stack it is from.
-    size = [
-        None if axis == "z" and math.isnan(length) else length
-        for axis, length in zip(axes, lengths[-ndim:], strict=True)
-    ]
-    try:
-        return checked_voxel_size(size, unit, axes, "the dataset")
-    except InputError:
-        return None, None
+        lengths = lengths * len(space) if len(lengths) == 1 else lengths
+        if len(lengths) < len(space):
+            return None, None
+        # Lengths belong to the last axes: a slice keeps the pixel size of the stack it is from.
+        for axis, length in zip(reversed(space), reversed(lengths), strict=False):
+            size[axis] = length
+    else:
+        found, recorded = spacing_along(scales)
+        return found, recorded
+    return tuple(
+        None if length is not None and math.isnan(length) else length for length in size
+    ), unit
 
 
 def _numbers(value: Any) -> list[float]:

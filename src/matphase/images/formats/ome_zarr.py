@@ -1,7 +1,11 @@
-"""OME-Zarr 0.4 (Zarr v2) and 0.5 (Zarr v3) in local folders: images, label images, plain arrays.
+"""OME-Zarr 0.4 (Zarr v2) and 0.5 (Zarr v3), in local folders and ZIP files.
+
+Images, label images and plain arrays are read.
 
 An image is read at its full resolution. Its voxel size is the product of the scales that the
 metadata give for that level and for all levels; a length counts only with the unit of its axis.
+The axes of a plain array are its dimension names (Zarr v3) or xarray's `_ARRAY_DIMENSIONS`, and
+its voxel size comes from regular coordinates beside it, as xarray writes them.
 Specification: https://ngff.openmicroscopy.org/0.5/ and /0.4/.
 """
 
@@ -23,17 +27,12 @@ from pydantic import ValidationError
 from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.errors import NodeNotFoundError
-from zarr.storage import LocalStore
+from zarr.storage import LocalStore, ZipStore
 
-from matphase.images.formats._reading import kept_axes, reading, stored_index
-from matphase.images.formats._zarr_paths import has_metadata, listed
-from matphase.images.volume import Volume
-from matphase.images.voxel_size import (
-    VoxelSize,
-    checked_voxel_size,
-    converted,
-    normalised_unit,
-)
+from matphase.images.formats._axes import Stored, names_in
+from matphase.images.formats._reading import reading
+from matphase.images.formats._zarr_paths import children, has_metadata, listed, zip_of
+from matphase.images.voxel_size import converted, normalised_unit, spacing_along
 from matphase.support.errors import FormatError, InputError
 from matphase.support.records import MAX_JSON
 
@@ -42,53 +41,66 @@ Multiscale: TypeAlias = Multiscale04 | Multiscale05
 _BLOSC_HEADER = struct.Struct("<12xI")  # the last of its 16 bytes are the length of the chunk
 
 
-def open_node(path: Path, axes: str | None, *, scaled: bool = True) -> Volume:
+def open_node(path: Path, *, scaled: bool = True) -> Stored:
     """Open the image or the array at `path`, inside of a store or its root.
 
     Args:
         path: a Zarr group with OME metadata, or an array.
-        axes: "yx" or "zyx" of a plain array, where its shape does not tell.
         scaled: require the scale that the specification asks for.
 
     Raises:
         FormatError: no or damaged metadata, no scale, an unknown version, or a level that is
             missing.
-        InputError: several channels or times, or values that are no numbers.
+        InputError: values that are no numbers.
     """
     node = node_at(path)
     if isinstance(node, zarr.Array):
-        return _volume(path, path, node, kept_axes(node.shape), axes, None, None)
+        names = dimension_names(node)
+        size, unit = spacing_along(_coordinates(path, names))
+        return _stored(path, path, node, names, size, unit)
     multiscale = multiscale_of(path, node.attrs.asdict(), scaled=scaled)
     level = path / multiscale.datasets[0].path
-    array = node_at(level) if level.is_dir() else None
+    array = node_at(level) if level.is_dir() or has_metadata(level) else None
     if not isinstance(array, zarr.Array):
         raise FormatError(f"{level} is missing, the array of {path}; copy or export it again")
-    names = [str(axis.name) for axis in multiscale.axes]
+    names = tuple(str(axis.name) for axis in multiscale.axes)
     if array.ndim != len(names):
         raise FormatError(
             f"{level} has {array.ndim} axes but the metadata of {path} name {', '.join(names)}; "
             "export it again"
         )
-    for name, length in zip(names, array.shape, strict=True):
-        if name not in ("z", "y", "x") and length > 1:
-            what = {"t": "times", "c": "channels"}.get(name, f"images along {name}")
-            raise InputError(
-                f"{path} holds {length} {what}; save one of them as an image of its own"
-            )
-    kept = tuple(place for place, name in enumerate(names) if name in ("z", "y", "x"))
-    order = "".join(names[place] for place in kept)
-    if order not in ("yx", "zyx"):
-        raise InputError(f"{path} has the axes {', '.join(names)}; save it with z, y, x in order")
-    return _volume(path, level, array, kept, order, *_voxel_size(multiscale, kept))
+    return _stored(path, level, array, names, *_voxel_size(multiscale))
+
+
+def dimension_names(array: zarr.Array[Any]) -> tuple[str, ...] | None:
+    """Read the names of the axes of an array; None where it has none, or not one for each."""
+    names: Any = getattr(array.metadata, "dimension_names", None)
+    if names is None:
+        names = array.attrs.asdict().get("_ARRAY_DIMENSIONS")
+    found = None if names is None else names_in(names)
+    return found if found is not None and len(found) == array.ndim else None
+
+
+def _coordinates(
+    path: Path, names: tuple[str, ...] | None
+) -> list[tuple[NDArray[Any], str] | None]:
+    """Coordinates along the axes of the array at `path`: the arrays of their names beside it."""
+    found: list[tuple[NDArray[Any], str] | None] = []
+    for name in names or ():
+        beside = path.parent / name if name else path
+        node = node_at(beside) if beside != path and has_metadata(beside) else None
+        if isinstance(node, zarr.Array) and node.ndim == 1 and node.size > 1:
+            found.append((np.asarray(node[...]), str(node.attrs.asdict().get("units", ""))))
+        else:
+            found.append(None)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
-class _Stored:
-    """Array of a Zarr node without its axes of length 1; opened anew for each reading."""
+class _Array:
+    """Array of a Zarr node; opened anew for each reading."""
 
     path: Path
-    kept: tuple[int, ...]
-    stored_shape: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     chunks: tuple[int, ...]
@@ -101,10 +113,10 @@ class _Stored:
             FormatError: the array is gone, changed, or a chunk cannot be decoded.
         """
         array = node_at(self.path, self.store)
-        if not isinstance(array, zarr.Array) or array.shape != self.stored_shape:
+        if not isinstance(array, zarr.Array) or array.shape != self.shape:
             raise FormatError(f"{self.path} has changed since it was opened; open it again")
         with reading(self.path):
-            return np.asarray(array[stored_index(self.kept, len(self.stored_shape), windows)])
+            return np.asarray(array[windows])
 
 
 class _RegularFiles(LocalStore):
@@ -147,10 +159,13 @@ def _is_metadata(key: str) -> bool:
 
 
 def node_at(path: Path, store: type[LocalStore] = _RegularFiles) -> zarr.Array[Any] | zarr.Group:
-    """Open the array or group at `path`, of either Zarr format."""
+    """Open the array or group at `path`, of either Zarr format, in a folder or a ZIP file."""
     with reading(path):
+        inside = zip_of(path)
         try:
-            return zarr.open(store(path, read_only=True), mode="r")
+            if inside is None:
+                return zarr.open(store(path, read_only=True), mode="r")
+            return zarr.open(ZipStore(inside[0], read_only=True), path=inside[1], mode="r")
         except NodeNotFoundError as error:
             raise FormatError(
                 f"{path} holds no Zarr metadata (zarr.json, .zgroup or .zarray); copy or export it "
@@ -158,33 +173,30 @@ def node_at(path: Path, store: type[LocalStore] = _RegularFiles) -> zarr.Array[A
             ) from error
 
 
-def _volume(
+def _stored(
     name: Path,
     path: Path,
     array: zarr.Array[Any],
-    kept: tuple[int, ...],
-    axes: str | None,
-    voxel_size: VoxelSize | None,
+    axes: tuple[str, ...] | None,
+    size: tuple[float | None, ...] | None,
     unit: str | None,
-) -> Volume:
+) -> Stored:
     if array.dtype.kind not in "biuf":
         raise InputError(f"{path} holds {array.dtype} values; give an array of numbers")
-    if len(kept) not in (2, 3):
+    if array.ndim < 2:
         raise InputError(
             f"{path} has shape {array.shape}; give one slice (y, x) or one stack (z, y, x)"
         )
     codecs = [type(one).__name__ for one in array.compressors]
     blosc = codecs in (["Blosc"], ["BloscCodec"]) and array.shards is None
-    source = _Stored(
+    source = _Array(
         path,
-        kept,
         array.shape,
-        tuple(array.shape[axis] for axis in kept),
         array.dtype.newbyteorder("="),
-        tuple(array.chunks[axis] for axis in kept),
+        array.chunks,
         _WholeChunks if blosc else _RegularFiles,
     )
-    return Volume.from_array(source, axes, voxel_size, unit, str(name))
+    return Stored(source, str(name), axes, size, unit)
 
 
 def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = True) -> Multiscale:
@@ -201,7 +213,7 @@ def multiscale_of(path: Path, attributes: Mapping[str, Any], *, scaled: bool = T
     ome = attributes.get("ome")
     content = ome if isinstance(ome, Mapping) else attributes
     images = content.get("multiscales")
-    inside = [one for one in sorted(path.iterdir()) if has_metadata(one)]
+    inside = children(path)
     choose = f"choose one of {listed(inside)}" if inside else "export it again"
     if not (isinstance(images, list) and images and isinstance(images[0], Mapping)):
         raise FormatError(f"{path} holds no OME-Zarr image (multiscales); {choose}")
@@ -247,10 +259,8 @@ def _without_scale(image: Mapping[str, Any]) -> bool:
     )
 
 
-def _voxel_size(
-    multiscale: Multiscale, kept: tuple[int, ...]
-) -> tuple[VoxelSize | None, str | None]:
-    """Read the voxel size of the kept axes in the unit of x; (None, None) if it is not valid."""
+def _voxel_size(multiscale: Multiscale) -> tuple[tuple[float | None, ...] | None, str | None]:
+    """Read the length along each axis in the unit of x; None where it is not recorded."""
     scale = np.ones(len(multiscale.axes))
     for transforms in (
         multiscale.datasets[0].coordinateTransformations,
@@ -261,13 +271,9 @@ def _voxel_size(
                 scale *= transform.scale
             elif transform.type == "scale":  # in an array of its own, which nobody writes
                 return None, None
-    units = [normalised_unit(str(multiscale.axes[axis].unit or "")) for axis in kept]
-    unit = units[-1]
-    lengths = [
-        None if own is None or unit is None else converted(float(scale[axis]), own, unit)
-        for axis, own in zip(kept, units, strict=True)
-    ]
-    try:
-        return checked_voxel_size(lengths, unit, "zyx"[-len(kept) :], "the image")
-    except InputError:
-        return None, None
+    units = {str(axis.name): normalised_unit(str(axis.unit or "")) for axis in multiscale.axes}
+    unit = units.get("x", list(units.values())[-1])
+    return tuple(
+        None if own is None or unit is None else converted(float(length), own, unit)
+        for length, own in zip(scale, units.values(), strict=True)
+    ), unit

@@ -9,6 +9,7 @@ import zarr
 from zarr.errors import NodeNotFoundError
 from zarr.storage import LocalStore
 
+from matphase.images.formats._axes import volume_of
 from matphase.images.formats._pyramid import (
     coarser,
     factors_of,
@@ -70,7 +71,7 @@ def save_label(
             not integers, or a disk that is full.
     """
     try:
-        image = open_node(image_path, None)
+        image = volume_of(open_node(image_path))
         node = node_at(image_path)
     except InputError as error:
         raise OutputError(f"{path} needs an image that it belongs to: {error}") from error

@@ -1,4 +1,8 @@
-"""PNG: grey slices of 8 or 16 bit. The format has no place for a voxel size."""
+"""PNG: grey slices and labels of up to 16 bit. The format has no place for a voxel size.
+
+Of a palette the indices are read, which are the labels; only where it is a ramp of greys, their
+greys are.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,26 +18,33 @@ from PIL import Image
 # and knows no limit on the number of pixels, which a large slice would reach.
 from PIL.PngImagePlugin import PngImageFile
 
+from matphase.images.formats._axes import Stored
 from matphase.images.formats._reading import Header, reading, stack_of
+from matphase.images.formats._tones import grey_ramp
 from matphase.images.volume import Volume
 from matphase.support.errors import FormatError, InputError, OutputError
 
-# Pillow's modes of one grey channel; grey of 2 and 4 bit becomes 8 bit.
-_DTYPES = {"1": np.dtype(bool), "L": np.dtype(np.uint8), "I;16": np.dtype(np.uint16)}
+# Pillow's modes of one channel; grey of 2 and 4 bit becomes 8 bit.
+_DTYPES = {
+    "1": np.dtype(bool),
+    "L": np.dtype(np.uint8),
+    "P": np.dtype(np.uint8),
+    "I;16": np.dtype(np.uint16),
+}
 
 
-def open_image(path: Path) -> Volume:
-    """Open one PNG as a 2D volume.
+def open_image(path: Path) -> Stored:
+    """Open one PNG as a slice.
 
     Raises:
         FormatError: a file that is damaged or no PNG.
         InputError: a picture in colour, or with transparency.
     """
     header = _read_header(path)
-    return Volume.from_array(_Image(path, header.shape, header.dtype), "yx", name=str(path))
+    return Stored(_Image(path, header.shape, header.dtype), str(path), ("y", "x"))
 
 
-def open_slices(paths: list[Path], name: str) -> Volume:
+def open_slices(paths: list[Path], name: str) -> Stored:
     """Open PNG slices as a stack; see `stack_of` for what it raises."""
     return stack_of(paths, name, _read_header, _read)
 
@@ -88,6 +99,12 @@ def _read_header(path: Path) -> Header:
 def _read(path: Path, rows: slice, columns: slice) -> tuple[tuple[int, int], NDArray[Any]]:
     with _opened(path) as image:
         whole = np.array(image, _DTYPES.get(image.mode))
+        if image.mode == "1":
+            whole = whole.view(np.uint8) != 0  # Pillow stores 255 for True
+        if image.mode == "P":
+            palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+            greys = grey_ramp(palette.T)
+            whole = whole if greys is None else greys[whole]
     return (whole.shape[0], whole.shape[1]), whole[rows, columns]
 
 
@@ -103,4 +120,4 @@ def _opened(path: Path) -> Iterator[PngImageFile]:
 
 
 def _colors(mode: str) -> str:
-    return {"P": "palette colours", "LA": "grey with transparency"}.get(mode, mode)
+    return {"LA": "grey with transparency"}.get(mode, f"colour ({mode})")

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,10 +20,13 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from matphase.images.formats._reading import Header, reading, stack_of, stacked
+from matphase.images.arrays import ArrayLike
+from matphase.images.formats._axes import UNKNOWN, Stored, unnamed
+from matphase.images.formats._reading import Header, MappedFile, reading, stack_of
 from matphase.images.formats._tiff_windows import read_window, segment_shape
+from matphase.images.formats._tones import Recoded, grey_ramp, inverted, recoded
 from matphase.images.volume import Volume
-from matphase.images.voxel_size import VoxelSize, checked_voxel_size, converted, normalised_unit
+from matphase.images.voxel_size import converted, normalised_unit
 from matphase.support.errors import FormatError, InputError, OutputError
 
 # tifffile logs what it finds wrong in a file; here that becomes an error or nothing. A handler
@@ -37,31 +41,31 @@ _CLASSIC_BYTES = 2**32 - 2**26
 _MAX_UINT32 = 2**32 - 1
 
 
-def open_file(path: Path, axes: str | None) -> Volume:
-    """Open a TIFF file as a volume: one page is a slice, several are a stack.
+def open_file(path: Path) -> Stored:
+    """Open a TIFF file: pages that are alike make one stack, with the axes that it records.
 
-    Args:
-        path: the file.
-        axes: "zyx" reads a file as a stack whatever its metadata call the pages (ImageJ often
-            calls the slices of a stack frames), even a file of one page; None trusts the file.
+    Pages are alike if they have one size and type, however they were written. Smaller copies of
+    an image, for viewers, are left out.
 
     Raises:
         FormatError: a file that is missing, empty, truncated, damaged, or compressed in a way
-            that is not supported here.
-        InputError: a picture in colour, several channels, or a time series.
+            that is not supported here, or pages that differ.
+        InputError: a picture in colour, or floats with white as zero.
     """
     with reading(path), _opened(path) as tif:
         _check_whole(tif, path)
-        series = _only_series(tif, path)
-        stacked = _is_stack(series, path, axes)
-        source = _source(series, path, stacked=stacked)
-        voxel_size, unit = _voxel_size(tif)
-    if voxel_size is not None and not stacked:
-        voxel_size = voxel_size[1:]
-    return Volume.from_array(source, "zyx" if stacked else "yx", voxel_size, unit, str(path))
+        layout = _layout(tif, path)
+        recode = _recoding(layout.page, path)
+        array: ArrayLike = layout.array if recode is None else Recoded(layout.array, recode)
+        lengths, unit = _voxel_size(tif)
+        size = None
+        if lengths is not None and layout.names is not None:
+            # of an axis that is neither y nor x, the length is that between slices
+            size = tuple(lengths[name if name in lengths else "z"] for name in layout.names)
+    return Stored(array, str(path), layout.names, size, unit)
 
 
-def open_slices(paths: list[Path], name: str) -> Volume:
+def open_slices(paths: list[Path], name: str) -> Stored:
     """Open TIFF slices of one page each as a stack; see `stack_of` for what it raises."""
     return stack_of(paths, name, _read_header, _read_single)
 
@@ -99,14 +103,41 @@ def save(path: Path, volume: Volume, *, compress: bool) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pages:
-    """Array of a file with one page per slice; it is open only while it is read."""
+class _Planes:
+    """Array of the planes of a file, which is open only while it is read.
+
+    A page holds one plane, or several where it has depth or samples that are stored one after the
+    other.
+
+    Attributes:
+        path: the file.
+        offsets: where each page begins in the file.
+        page: shape of a page: planes of samples, depth, rows, columns, samples of a pixel.
+        segment: shape of its strips or tiles.
+        leading: lengths of the axes along which the planes are counted, the last one fastest.
+        places: for each axis in a plane, its place in `page`; None for one of length 1 that no
+            page has.
+        dtype: type of the values.
+    """
 
     path: Path
     offsets: tuple[int, ...]
-    shape: tuple[int, ...]
+    page: tuple[int, ...]
+    segment: tuple[int, ...]
+    leading: tuple[int, ...]
+    places: tuple[int | None, ...]
     dtype: np.dtype[Any]
-    chunks: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Leading axes, then those in a plane."""
+        return (*self.leading, *(1 if one is None else self.page[one] for one in self.places))
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of a strip or tile."""
+        inside = (1 if one is None else self.segment[one] for one in self.places)
+        return (*(1,) * len(self.leading), *inside)
 
     def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
         """Read a block, given by one window per axis; decodes only strips or tiles it touches.
@@ -114,40 +145,28 @@ class _Pages:
         Raises:
             FormatError: the file is gone, changed or damaged.
         """
-        *z, rows, columns = windows
+        leading, inside = windows[: len(self.leading)], windows[len(self.leading) :]
+        window = [slice(0, 1)] * 5
+        for place, part in zip(self.places, inside, strict=True):
+            if place is not None:
+                window[place] = part
+        block = np.empty([part.stop - part.start for part in windows], self.dtype)
+        sides = block.shape[len(leading) :]
+        depth = self.page[1]
         with reading(self.path), _opened(self.path) as tif:
-
-            def window(number: int) -> NDArray[Any]:
+            for at in np.ndindex(*block.shape[: len(leading)]):
+                plane = 0
+                for part, one, length in zip(leading, at, self.leading, strict=True):
+                    plane = plane * length + part.start + one
+                number, rest = divmod(plane, self.page[0] * depth)
                 tif.filehandle.seek(self.offsets[number])
                 page = tifffile.TiffPage(tif, number)
-                if (page.imagelength, page.imagewidth) != self.shape[-2:]:
+                if page.shaped != self.page:
                     raise FormatError(f"{self.path} has changed since it was opened; open it again")
-                return read_window(page, rows, columns)
-
-            if not z:
-                return window(0)
-            return stacked(map(window, range(z[0].start, z[0].stop)), windows, self.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class _Contiguous:
-    """Array of uncompressed slices that lie one after the other, as in ImageJ files above 4 GB."""
-
-    path: Path
-    offset: int
-    stored: np.dtype[Any]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[Any]:
-        """Copy a block, given by one window per axis, out of the memory-mapped file.
-
-        Raises:
-            FormatError: the file is gone or has become shorter.
-        """
-        with reading(self.path):
-            mapped = np.memmap(self.path, self.stored, "r", self.offset, self.shape)
-            return np.array(mapped[windows], self.dtype)
+                sample, deep = divmod(rest, depth)
+                window[:2] = slice(sample, sample + 1), slice(deep, deep + 1)
+                block[at] = read_window(page, tuple(window)).reshape(sides)
+        return block
 
 
 def _opened(path: Path) -> tifffile.TiffFile:
@@ -183,39 +202,142 @@ def _check_whole(tif: tifffile.TiffFile, path: Path) -> None:
             raise truncated
 
 
-def _only_series(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """What a file holds: its array, the names of the axes, and a page that stands for all."""
+
+    array: ArrayLike
+    names: tuple[str, ...] | None
+    page: tifffile.TiffPage
+
+
+def _layout(tif: tifffile.TiffFile, path: Path) -> _Layout:
     """Find the image or stack that the file holds.
 
     Raises:
         FormatError: pages that differ, that are missing, or that lie in other files.
         InputError: colour.
     """
-    series = tif.series
-    if len(series) != 1:
-        raise FormatError(
-            f"{path} holds {len(series)} images of different size or type; save each as a file"
-        )
+    series = [one for one in tif.series if not one.keyframe.is_reduced] or tif.series
     page = series[0].keyframe
-    if page.samplesperpixel > 1:
-        raise _colour(path)
     _check_codec(page, path)
+    if len(series) > 1:
+        return _joined(tif, series, path)
+    (one,) = series
+    names, shape = _names(one), tuple(one.get_shape(squeeze=False))
     declared = int((tif.imagej_metadata or {}).get("images", 1))
-    if series[0].size < declared * page.size:
+    if one.size < declared * page.size:
         raise FormatError(
             f"{path} should hold {declared} slices but has fewer; copy or export it again"
         )
-    if series[0].is_multifile or any(part is None for part in series[0].pages):
+    if one.is_multifile or any(part is None for part in one.pages):
         raise FormatError(
-            f"{path} is one part of an image in several files; save the image as one file"
+            f"{path} is one part of an image in several files; save the image as one file, or give "
+            "the files as a folder or a pattern"
         )
-    return series[0]
+    if one.dataoffset is not None:
+        end = one.dataoffset + one.size * one.dtype.itemsize
+        if end > path.stat().st_size:
+            raise FormatError(f"{path} is truncated or damaged; copy or export it again")
+        stored = one.dtype.newbyteorder(page.parent.byteorder)
+        return _Layout(MappedFile(path, one.dataoffset, stored, shape), names, page)
+    offsets = tuple(part.offset for part in one.pages if part is not None)
+    return _Layout(_planes(path, page, offsets, shape), names, page)
 
 
-def _colour(path: Path) -> InputError:
-    return InputError(
-        f"{path} is a picture in colour (RGB); convert it to grey, or if these are a few slices, "
-        "write them with mp.save, or tifffile's photometric='minisblack'"
+def _joined(tif: tifffile.TiffFile, series: list[tifffile.TiffPageSeries], path: Path) -> _Layout:
+    """Join images that were written one after the other, if all pages are alike.
+
+    Raises:
+        FormatError: they differ, or the file says that they are different images.
+    """
+    page = series[0].keyframe
+    alike = {(one.keyframe.shaped, one.dtype, one.keyframe.photometric) for one in series}
+    if len(alike) > 1:
+        raise FormatError(
+            f"{path} holds {len(series)} images of different size or type; save each as a file"
+        )
+    names = [_names(one) for one in series]
+    leading = {name for one in names for name in one or () if name not in ("y", "x")}
+    if tif.is_ome or leading - {UNKNOWN, "z"}:
+        raise FormatError(f"{path} holds {len(series)} images; save each as a file")
+    offsets: list[int] = []
+    for one in series:
+        if any(part is None for part in one.pages) or one.size != len(one.pages) * page.size:
+            raise FormatError(f"{path} holds {len(series)} images; save each as a file")
+        offsets += [part.offset for part in one.pages if part is not None]
+    planes = len(offsets) * page.shaped[0] * page.shaped[1]
+    array = _planes(path, page, tuple(offsets), (planes, *page.shaped[2:4]))
+    return _Layout(array, (UNKNOWN, "y", "x"), page)
+
+
+def _planes(
+    path: Path, page: tifffile.TiffPage, offsets: tuple[int, ...], shape: tuple[int, ...]
+) -> _Planes:
+    """Describe the array of `shape` that pages like `page` at `offsets` make.
+
+    Raises:
+        FormatError: they do not make it.
+    """
+    planes = len(offsets) * page.shaped[0] * page.shaped[1]
+    sides = [place for place in (2, 3, 4) if page.shaped[place] > 1]
+    samples = page.shaped[4] > 1
+    for inside in (3, 2, 1, 0, 4) if samples else (2, 3, 1, 0, 4):
+        leading, plane = shape[: len(shape) - inside], shape[len(shape) - inside :]
+        longer = [length for length in plane if length > 1]
+        if math.prod(leading) != planes or longer != [page.shaped[place] for place in sides]:
+            continue
+        if plane == page.shaped[2 : 2 + inside]:
+            places: list[int | None] = list(range(2, 2 + inside))
+        else:
+            left = iter(sides)
+            places = [next(left) if length > 1 else None for length in plane]
+        dtype = np.dtype(page.dtype).newbyteorder("=")
+        return _Planes(
+            path, offsets, page.shaped, segment_shape(page), leading, tuple(places), dtype
+        )
+    raise FormatError(f"{path} does not hold one slice per page; save it as a plain stack")
+
+
+def _names(series: tifffile.TiffPageSeries) -> tuple[str, ...] | None:
+    """Name the axes of a series as the file does; None where it names none of several."""
+    shape = tuple(series.get_shape(squeeze=False))
+    axes = series.get_axes(squeeze=False)
+    described = '"axes"' in (series.keyframe.shaped_description or "")
+    if series.kind == "shaped" and series.keyframe.shaped[4] == 1 and not described:
+        # The file records its shape alone. That a few slices are planes of a picture in colour is
+        # a guess of the library that wrote them.
+        names = unnamed(shape)
+        if not any(names):
+            return None
+        return (UNKNOWN, *names[1:]) if len(shape) > 2 and shape[0] == 1 else names
+    # Q and I are the names of an axis of pages of which the file says nothing, as S is where no
+    # pixel has several samples. A single page is a slice, whatever its stack of one is called.
+    nameless = "QI" if series.keyframe.samplesperpixel > 1 else "QIS"
+    return tuple(
+        UNKNOWN if axis in nameless or (axis == "Z" and length == 1) else axis.lower()
+        for axis, length in zip(axes, shape, strict=True)
     )
+
+
+def _recoding(page: tifffile.TiffPage, path: Path) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+    """Find what has to be done with stored values; None where they are the grey values or labels.
+
+    Raises:
+        InputError: white is zero in values of a type that has no largest one.
+    """
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        if np.dtype(page.dtype).kind not in "bu":
+            raise InputError(
+                f"{path} is stored with white as zero in {page.dtype}, which has no largest value; "
+                "save it with black as zero"
+            )
+        return partial(inverted, bits=page.bitspersample)
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
+        greys = grey_ramp(np.asarray(page.colormap))
+        if greys is not None and page.dtype == np.uint8:
+            return partial(recoded, values=greys)
+    return None
 
 
 def _check_codec(page: tifffile.TiffPage, path: Path) -> None:
@@ -230,77 +352,54 @@ def _check_codec(page: tifffile.TiffPage, path: Path) -> None:
         ) from error
 
 
-def _is_stack(series: tifffile.TiffPageSeries, path: Path, axes: str | None) -> bool:
-    """Tell whether the series is a stack rather than a slice.
-
-    Raises:
-        InputError: several channels or times, or more than three axes.
-    """
-    lengths = dict(zip(series.axes, series.shape, strict=True))
-    more = {axis: length for axis, length in lengths.items() if axis not in "YX" and length > 1}
-    if len(more) > 1:
-        listed = ", ".join(f"{axis} {length}" for axis, length in lengths.items())
-        raise InputError(
-            f"{path} has axes {listed}; save one channel and time as slices or a stack"
-        )
-    if axes is not None:
-        return axes == "zyx" or bool(more)
-    # Q and I are the names of an axis of pages of which the file says nothing.
-    for axis, length in more.items():
-        if axis not in "ZQI":
-            what = {"T": "times", "C": "channels"}.get(axis, f"images along {axis}")
-            raise InputError(
-                f"{path} holds {length} {what}; save one of them, or pass axes='zyx' if they are "
-                "the slices of a stack"
-            )
-    return bool(more)
-
-
-def _source(series: tifffile.TiffPageSeries, path: Path, *, stacked: bool) -> _Pages | _Contiguous:
-    page = series.keyframe
-    plane = (page.imagelength, page.imagewidth)
-    slices = series.size // math.prod(plane)
-    shape = (slices, *plane) if stacked else plane
-    dtype = series.dtype.newbyteorder("=")
-    if series.dataoffset is not None:
-        end = series.dataoffset + series.size * dtype.itemsize
-        if end > path.stat().st_size:
-            raise FormatError(f"{path} is truncated or damaged; copy or export it again")
-        stored = series.dtype.newbyteorder(series.keyframe.parent.byteorder)
-        return _Contiguous(path, series.dataoffset, stored, shape, dtype)
-    offsets = tuple(part.offset for part in series.pages if part is not None)
-    if len(offsets) != slices or page.imagedepth != 1:
-        raise FormatError(f"{path} does not hold one slice per page; save it as a plain stack")
-    chunks = (1, *segment_shape(page))[-len(shape) :]
-    return _Pages(path, offsets, shape, dtype, chunks)
-
-
 def _read_header(path: Path) -> Header:
     with reading(path), _opened(path) as tif:
         _check_whole(tif, path)
-        if len(tif.pages) > 1:
-            raise FormatError(
-                f"{path} holds {len(tif.pages)} pages; files of a stack hold one slice each, so "
-                "open the file itself"
-            )
-        page = tif.pages.first
+        page = _only_page(tif, path)
+        if page.shaped[0] > 1 and page.shaped_description is not None:
+            raise _several(path, page.shaped[0])
         if page.samplesperpixel > 1:
-            raise _colour(path)
+            raise InputError(f"{path} is a picture in colour (RGB); convert it to grey")
         _check_codec(page, path)
+        _recoding(page, path)
         dtype = np.dtype(page.dtype).newbyteorder("=")
-        return Header((page.imagelength, page.imagewidth), dtype, *_voxel_size(tif))
+        lengths, unit = _voxel_size(tif)
+        size = None if lengths is None else (lengths["z"], lengths["y"], lengths["x"])
+        return Header((page.imagelength, page.imagewidth), dtype, size, unit)
 
 
 def _read_single(path: Path, rows: slice, columns: slice) -> tuple[tuple[int, int], NDArray[Any]]:
     with reading(path), _opened(path) as tif:
-        page = tif.pages.first
+        page = _only_page(tif, path)
         shape = page.imagelength, page.imagewidth
         inside = slice(rows.start, min(rows.stop, shape[0]))
-        return shape, read_window(page, inside, slice(columns.start, min(columns.stop, shape[1])))
+        across = slice(columns.start, min(columns.stop, shape[1]))
+        one = slice(0, 1)
+        block = read_window(page, (one, one, inside, across, one))[0, 0, :, :, 0]
+        recode = _recoding(page, path)
+        return shape, block if recode is None else recode(block)
 
 
-def _voxel_size(tif: tifffile.TiffFile) -> tuple[VoxelSize | None, str | None]:
-    """Read voxel size (z, y, x) and unit, as far as the file records them."""
+def _only_page(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
+    """Give the page of a file of one slice; smaller copies of it do not count.
+
+    Raises:
+        FormatError: there are several.
+    """
+    whole = [page for page in tif.pages if not getattr(page.keyframe, "is_reduced", False)]
+    if len(whole) > 1:
+        raise _several(path, len(whole))
+    return tif.pages.first
+
+
+def _several(path: Path, count: int) -> FormatError:
+    return FormatError(
+        f"{path} holds {count} pages; files of a stack hold one slice each, so open the file itself"
+    )
+
+
+def _voxel_size(tif: tifffile.TiffFile) -> tuple[dict[str, float | None] | None, str | None]:
+    """Read the voxel size along z, y, x and its unit, as far as the file records them."""
     read: Callable[[tifffile.TiffFile], tuple[list[float | None], str | None]]
     if tif.is_ome:
         read = _ome_voxel_size
@@ -311,10 +410,7 @@ def _voxel_size(tif: tifffile.TiffFile) -> tuple[VoxelSize | None, str | None]:
     lengths, unit = read(tif)
     if unit is None:
         return None, None
-    try:
-        return checked_voxel_size([_usable(lengths[0]), *lengths[1:]], unit, "zyx", "the file")
-    except InputError:
-        return None, None
+    return {"z": _usable(lengths[0]), "y": lengths[1], "x": lengths[2]}, unit
 
 
 def _usable(length: float | None) -> float | None:

@@ -4,6 +4,7 @@ A new property goes into the module of its group and into `matphase.properties.c
 group is a module here, a line in `MEASURE`, and its name in `matphase.properties.plan.GROUPS`.
 """
 
+import math
 from collections.abc import Callable
 
 from matphase.properties.groups import (
@@ -30,5 +31,16 @@ MEASURE: dict[str, Callable[[Subject], Found]] = {
 }
 """The function of each group in `matphase.properties.plan.GROUPS`."""
 
-BYTES_PER_VOXEL = {"transport": 360, "sizes": 16, "chords": 6, "particles": 80}
-"""Memory of the groups that need the whole volume at once, in bytes per voxel."""
+
+def _per_voxel(amount: int) -> Callable[[Subject], int]:
+    return lambda subject: amount * math.prod(subject.labelled.shape)
+
+
+MEMORY: dict[str, Callable[[Subject], int]] = {
+    "transport": transport.memory_needed,
+    "sizes": _per_voxel(16),
+    "correlation": correlation.memory_needed,
+    "chords": _per_voxel(6),
+    "particles": _per_voxel(80),
+}
+"""Bytes that the groups need of which the whole volume is measured at once."""

@@ -1,5 +1,7 @@
 """Chord lengths of each phase along the axes."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +21,11 @@ def measure(subject: Subject) -> Found:
         lines = {}
         length = subject.spacing[number]
         for index, name in enumerate(subject.names):
-            seen = chords.chord_lengths(subject.indices == index, number, length, subject.counted)
             key = Key("mean_chord", name, axis)
+            if index not in subject.present:
+                found.values[key] = math.nan
+                continue
+            seen = chords.chord_lengths(subject.indices == index, number, length, subject.counted)
             found.values[key] = seen.mean_intercept
             lines[name] = seen.number / max(1, seen.number.sum())
             if subject.in_full:

@@ -1,5 +1,7 @@
 """Largest clusters, and clusters that percolate along the axes."""
 
+import math
+
 from matphase.properties import connectivity
 from matphase.properties.catalogue import Key
 from matphase.properties.groups.subject import Found, Subject
@@ -13,5 +15,8 @@ def measure(subject: Subject) -> Found:
         seen = connectivity.connectivity(clusters)
         found.values[Key("connected_share", name)] = seen.largest_share
         for number, axis in subject.axes():
-            found.values[Key("percolating_share", name, axis)] = seen.percolating_share[number]
+            found.values[Key("percolating_share", name, axis)] = (
+                seen.percolating_share[number] if subject.survey.same_along[number] else math.nan
+            )
+    subject.note_if_varying(found, "the percolating share")
     return found

@@ -14,6 +14,9 @@ def measure(subject: Subject) -> Found:
     """Two-point correlation of each phase, averaged over directions."""
     found, lines, distance = Found(), {}, np.zeros(0)
     for index, name in enumerate(subject.names):
+        if index not in subject.present:
+            found.values[Key("correlation_length", name)] = math.nan
+            continue
         counts = subject.pairs(index)
         radial = correlation.radial_correlation(counts, subject.spacing)
         found.values[Key("correlation_length", name)] = correlation.autocorrelation_length(radial)
@@ -29,12 +32,12 @@ def measure(subject: Subject) -> Found:
     return found
 
 
-def correlation_bytes(shape: tuple[int, ...]) -> int:
-    """Memory that two-point correlations take, of a volume of any depth.
+def memory_needed(subject: Subject) -> int:
+    """Bytes that two-point correlations take, of a volume of any depth.
 
     Transforms work on pieces of three times the lag along the first axis, padded along the
     others, with about 55 bytes a voxel.
     """
-    depth, *sides = shape
+    depth, *sides = subject.labelled.shape
     padded = [side + min(LONGEST_LAG, side // 2) for side in sides]
     return 55 * min(depth, 3 * LONGEST_LAG) * math.prod(padded)

@@ -52,7 +52,7 @@ def _fraction_errors(subject: Subject, values: NDArray[np.float64]) -> dict[Key,
     errors = {}
     for index, name in enumerate(subject.names):
         error = {"bootstrap": float(by_blocks[index])}
-        if subject.correlate:
+        if subject.correlate and index in subject.present:
             alike = correlation.integral_range(subject.pairs(index), subject.spacing)
             variance = values[index] * (1 - values[index]) * alike / voxels
             error["correlation"] = math.sqrt(variance) if variance > 0 else math.nan

@@ -12,6 +12,10 @@ def measure(subject: Subject) -> Found:
     found, roles = Found(), subject.plan.roles
     active, binder, pore = roles.get("active"), roles.get("binder"), roles.get("pore")
     if active is None:
+        found.notes.append(
+            "particles were left out: none of the phases has a usual name of the active material; "
+            "give its name in roles="
+        )
         return found
     labels = particles.particle_labels(
         subject.indices == subject.names.index(active), subject.spacing, subject.counted

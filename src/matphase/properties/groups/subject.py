@@ -17,9 +17,13 @@ from matphase.properties.estimate import Curve
 from matphase.properties.labelled import Indices, Labelled, Spacing
 from matphase.properties.plan import Plan
 from matphase.properties.sampling import blocks
+from matphase.properties.survey import Survey, survey
 
 LONGEST_LAG = 64
 """In voxels. Where the correlation does not end within it, the error by correlation is infinite."""
+
+MANY = 30
+"""Most phases with which everything is measured unless groups are asked for by name."""
 
 
 @dataclass
@@ -30,11 +34,13 @@ class Found:
         values: by key.
         sampling: standard errors from the finite volume, by key and by method.
         curves: by file name.
+        notes: what is not a number or was left out, and why.
     """
 
     values: dict[Key, float] = field(default_factory=dict)
     sampling: dict[Key, dict[str, float]] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class Subject:
@@ -44,13 +50,14 @@ class Subject:
         labelled: the volume.
         plan: what to measure.
         in_full: also compute sampling errors and curves; samples of a prediction need neither.
-        correlate: whether there is memory for two-point correlations.
+
+    Attributes:
+        correlate: whether there is memory for two-point correlations, and time: not with `MANY`
+            phases.
     """
 
-    def __init__(
-        self, labelled: Labelled, plan: Plan, *, in_full: bool, correlate: bool = True
-    ) -> None:
-        self.correlate = correlate
+    def __init__(self, labelled: Labelled, plan: Plan, *, in_full: bool) -> None:
+        self.correlate = True
         self.labelled = labelled
         self.plan = plan
         self.in_full = in_full
@@ -60,6 +67,20 @@ class Subject:
     def indices(self) -> Indices:
         """Phase indices of all voxels, in memory."""
         return self.labelled.whole()
+
+    @cached_property
+    def survey(self) -> Survey:
+        """First look at all labels.
+
+        Raises:
+            InputError: a value that belongs to no phase.
+        """
+        return survey(indices for indices, _ in self.slabs())
+
+    @cached_property
+    def present(self) -> NDArray[np.int64]:
+        """Indices of the phases that there are in the volume."""
+        return np.flatnonzero(self.survey.voxels[: len(self.names)])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,6 +111,16 @@ class Subject:
         """Number and name of each axis of the plan."""
         for name in self.plan.axes:
             yield self.labelled.axis(name), name
+
+    def note_if_varying(self, found: Found, what: str) -> None:
+        """Note along which axes something has no value, as the ignored voxels vary there."""
+        varying = [name for number, name in self.axes() if not self.survey.same_along[number]]
+        if varying:
+            found.notes.append(
+                f"{what} along {', '.join(varying)} is not a number: the region that is not "
+                "ignored varies along the axis, so it has no constant cross-section to flow "
+                "through; measure a box inside of it (crop=) or along another axis"
+            )
 
     def slabs(self, overlap: int = 0) -> Iterator[tuple[Indices, int]]:
         """Slabs of the volume along z, and how many of their slices the slab before had, too."""

@@ -39,8 +39,8 @@ def reliability_curve(
         bins: number of bins of equal width on [0, 1].
 
     Raises:
-        InputError: shapes do not fit, `bins` is below 1, a probability is outside [0, 1] or not
-            finite, or truth holds values that are no phase index.
+        InputError: shapes do not fit, `bins` is below 1, a probability of a pixel with a label is
+            outside [0, 1] or not finite, or truth holds values that are no phase index.
     """
     probabilities, truth = np.asarray(probabilities), np.asarray(truth)
     if probabilities.ndim < 2 or truth.shape != probabilities.shape[:1] + probabilities.shape[2:]:
@@ -50,12 +50,14 @@ def reliability_curve(
         )
     if bins < 1:
         raise InputError(f"{bins} bins cannot hold confidences; give at least 1")
-    # Rounding in the softmax of low-precision networks may pass 1 by a little.
-    if not np.all((probabilities >= 0) & (probabilities <= 1 + 1e-3)):
+    labelled = labelled_pixels("truth", truth, probabilities.shape[1])
+    # Rounding in the softmax of low-precision networks may pass 1 by a little. Pixels outside of
+    # the sample have no probabilities, and no label.
+    valid = np.all((probabilities >= 0) & (probabilities <= 1 + 1e-3), axis=1)
+    if not valid[labelled].all():
         raise InputError(
             "probabilities hold values outside [0, 1] or NaN; apply softmax to the logits first"
         )
-    labelled = labelled_pixels("truth", truth, probabilities.shape[1])
     confidence = probabilities.max(axis=1)[labelled].astype(np.float64)
     right = probabilities.argmax(axis=1)[labelled] == truth[labelled]
     inner_edges = np.arange(1, bins) / bins
