@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from matphase.learning import trainer as training
@@ -116,6 +117,16 @@ def test_auto_precision_is_bfloat16_only_where_the_machine_has_it(
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_weights(nn.Linear(2, 2), tmp_path / "w.safetensors")
+    whole = (tmp_path / "w.safetensors").read_bytes()
+    load_weights(nn.Linear(2, 2), tmp_path / "w.safetensors")
+    for place in (-1, -12, -24):  # one bit of a weight, which is finite all the same
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        (tmp_path / "w.safetensors").write_bytes(damaged)
+        with pytest.raises(ModelError, match="does not hold the weights"):
+            load_weights(nn.Linear(2, 2), tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").write_bytes(save(nn.Linear(2, 2).state_dict()))
+    load_weights(nn.Linear(2, 2), tmp_path / "w.safetensors")
     with pytest.raises(ModelError, match=r"w\.safetensors does not hold"):
         load_weights(nn.Linear(3, 2), tmp_path / "w.safetensors")
     with pytest.raises(ModelError, match="is missing"):

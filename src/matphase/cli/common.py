@@ -251,5 +251,5 @@ def keep_inputs(out: Path, *sources: str | Path | Sequence[str] | None) -> None:
 
 
 def _files_at(path: Path) -> list[Path]:
-    """The path, or the files that match it as a pattern."""
-    return [path] if path.exists() else list(map(Path, glob(str(path))))  # noqa: PTH207 - absolute
+    """The path; as a pattern, also the files that match it."""
+    return [path] if path.exists() else [path, *map(Path, glob(str(path)))]  # noqa: PTH207 - absolute

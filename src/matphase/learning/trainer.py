@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from matphase.learning.distributed import SingleProcess, Team, quiet_lightning
-from matphase.learning.weight_header import check_header
+from matphase.learning.weight_header import CHECKSUM, check_header, checksum_of
 from matphase.networks.torchvision_shim import make_torchvision_importable
 from matphase.support import interrupts
 from matphase.support.device import PrecisionSetting, best_device, resolve
@@ -238,7 +238,7 @@ def save_weights(network: nn.Module, path: Path, *, overwrite: bool = False) -> 
     tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
     with atomic_write(path, overwrite=overwrite) as beside:
         # safetensors' own writer hides a full disk, and makes files that only the owner can read
-        beside.write_bytes(save(tensors))
+        beside.write_bytes(save(tensors, {CHECKSUM: checksum_of(tensors)}))
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -248,9 +248,12 @@ def load_weights(network: nn.Module, path: Path) -> None:
         ModelError: the file is missing, damaged, or belongs to another network; or its weights are
             not finite.
     """
-    check_header(path, network.state_dict())
+    checksum = check_header(path, network.state_dict())
     try:
-        network.load_state_dict(load_file(path))
+        tensors = load_file(path)
+        if checksum not in (None, checksum_of(tensors)):
+            raise ValueError("the checksum differs")
+        network.load_state_dict(tensors)
     except Exception as error:  # safetensors and torch raise several kinds for damaged files
         raise ModelError(
             f"{path} does not hold the weights that its settings describe; "

@@ -4,6 +4,7 @@ A file begins with the length of its header (8 bytes) and the header, which is J
 place of each tensor. Format: https://huggingface.co/docs/safetensors
 """
 
+import hashlib
 import os
 import struct
 from collections.abc import Mapping
@@ -31,7 +32,20 @@ _TYPES = {
 }
 
 
-def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
+CHECKSUM = "blake2b"
+"""Name of the checksum of all tensors in the header; files of earlier versions have none."""
+
+
+def checksum_of(tensors: Mapping[str, Tensor]) -> str:
+    """Checksum of the names, types, shapes and values of tensors."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def check_header(path: Path, expected: Mapping[str, Tensor]) -> str | None:
     """Check that a file has the tensors of a network, by name, type and shape.
 
     Only the header is read, so that neither a wrong file nor a wrong setting costs memory.
@@ -40,11 +54,14 @@ def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
         path: the file.
         expected: the network's `state_dict`; tensors on the meta device suffice.
 
+    Returns:
+        the checksum that its tensors should have; None if the header has none.
+
     Raises:
         ModelError: the file is missing, damaged, or belongs to another network.
     """
     try:
-        found, size = _header(path)
+        found, size, checksum = _header(path)
     except FileNotFoundError as error:
         raise ModelError(f"{path} is missing; copy the whole model folder again") from error
     except OSError as error:
@@ -55,10 +72,11 @@ def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
     needed = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
     if found != wanted or size != needed:
         raise _not_these(path)
+    return checksum
 
 
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """Type and shape of each tensor, and the bytes after the header."""
+def _header(path: Path) -> tuple[dict[str, Any], int, str | None]:
+    """Type and shape of each tensor, the bytes after the header, and the checksum."""
     with open_regular(path) as file:
         start = file.read(_LENGTH.size)
         length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
@@ -68,14 +86,15 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         size = os.fstat(file.fileno()).st_size - _LENGTH.size - length
     if not isinstance(header, dict):
         raise RecordError(f"{path} has no header")
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None)
+    checksum = metadata.get(CHECKSUM) if isinstance(metadata, dict) else None
     if not all(isinstance(entry, dict) for entry in header.values()):
         raise RecordError(f"{path} has no header")
     tensors = {
         name: (_TYPES.get(str(entry.get("dtype"))), entry.get("shape"))
         for name, entry in header.items()
     }
-    return tensors, size
+    return tensors, size, checksum
 
 
 def _not_these(path: Path) -> ModelError:

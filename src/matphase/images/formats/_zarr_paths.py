@@ -25,9 +25,9 @@ def is_store(path: Path) -> bool:
     return path.suffix.lower() == SUFFIX or has_metadata(path)
 
 
-_METADATA = r"zarr\.json|\.zgroup|\.zarray|\.zattrs|\.zmetadata"
+_DESCRIPTIONS = r"zarr\.json|\.zgroup|\.zarray|\.zattrs|\.zmetadata"
 _CHUNK = r"c|(c/)?\d+([./]\d+)*"
-_OWN = re.compile(rf"(\d+/)?({_METADATA}|{_CHUNK})(\.[0-9a-f]+\.partial)?")
+_OWN = re.compile(rf"(\d+/)?({_DESCRIPTIONS}|{_CHUNK})(\.[0-9a-f]+\.partial)?")
 """Files of an image with its levels, or of an array, and what a kill leaves of them."""
 
 
