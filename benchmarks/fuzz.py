@@ -98,6 +98,14 @@ def build(world: Path) -> None:
             mp.save(world / "images" / folder / f"s{number}{suffix}", one)
     mp.save(world / "images" / "v5.ome.zarr", narrow)
     mp.save(world / "images" / "v4.ome.zarr", narrow, ome_version="0.4")
+    shutil.make_archive(
+        str(world / "images" / "v5.ome.zarr"), "zip", world / "images" / "v5.ome.zarr"
+    )
+    sizes, raw = " ".join(map(str, grey.shape[::-1])), np.ascontiguousarray(grey).tobytes()
+    nrrd = f"NRRD0004\ntype: float\ndimension: 3\nsizes: {sizes}\nencoding: raw\nendian: little\n\n"
+    (world / "images" / "stack.nrrd").write_bytes(nrrd.encode() + raw)
+    meta = f"ObjectType = Image\nNDims = 3\nDimSize = {sizes}\nElementType = MET_FLOAT\n"
+    (world / "images" / "stack.mha").write_bytes(f"{meta}ElementDataFile = LOCAL\n".encode() + raw)
     mp.save(world / "grey.tif", whole)
     mp.save(world / "labels.tif", mp.Volume.from_array(labels, voxel_size=0.2, unit="um"))
     settings = Settings.from_mapping(TINY)
@@ -380,7 +388,8 @@ class Case:
 
 
 IMAGES = ("stack.tif", "stack.ome.tif", "plain.tif", "slice.png", "tifs", "pngs", "stack.h5")
-STORES = ("v5.ome.zarr", "v4.ome.zarr")
+IMAGES += ("stack.nrrd", "stack.mha")
+STORES = ("v5.ome.zarr", "v4.ome.zarr", "v5.ome.zarr.zip")
 
 
 def signed_again(path: Path) -> None:
@@ -538,6 +547,8 @@ REASONS = {
     "h5": "HDF5 has no checksum of values or attributes, unless the writer asks for one",
     "zarr": "the checksums of Zstandard cover chunks; metadata, and chunks that are missing and so "
     "have the fill value, have none",
+    "nrrd": "NRRD has no checksum",
+    "mha": "MetaImage has no checksum",
     "folder": "a folder of slices has no list of its files",
     "json": "a record is readable text without a checksum",
     "model": "signed anew after the change, as its owner may do",
@@ -560,7 +571,7 @@ def reason(case: Case, how: str) -> str | None:
         or how in ("pipe", "device")
     ):
         return REASONS["folder"]
-    for part in ("tif", "png", "h5", "zarr"):
+    for part in ("tif", "png", "h5", "zarr", "nrrd", "mha"):
         if part in case.name:
             return REASONS[part]
     return None
