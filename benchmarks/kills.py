@@ -331,9 +331,7 @@ def by_signals(verb: Verb, world: Path, moments: int) -> Tally:
                 tally.stopped += status != 0
                 if number == signal.SIGINT and status not in (0, 130) and not one_sentence(status):
                     tally.unclear += 1
-                    print(
-                        f"{verb.name}: status {status}, {(folder.parent / 'stderr').read_text()!r}"
-                    )
+                    print(f"{verb.name}: status {status}, {STDERR.read_text()!r}")
                 check(verb, folder, inputs, whole, tally)
     return tally
 

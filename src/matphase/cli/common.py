@@ -104,6 +104,9 @@ def reports_errors(verb: Callable[P, R]) -> Callable[P, R]:
                 raise
             if os.environ.get("MATPHASE_DEBUG"):
                 traceback.print_exc()
+            if isinstance(error, KeyboardInterrupt):
+                # zarr's coroutines that were stopped halfway would say so on lines of their own
+                warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         text = with_options(" ".join(message.splitlines()), verb)
         typer.echo(f"matphase: {text}", err=True)
         raise typer.Exit(1)
