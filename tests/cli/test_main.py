@@ -66,7 +66,8 @@ def test_help_lists_every_verb(call: Callable[..., Any]) -> None:
         ),
         (
             "reproduce",
-            "TARGETS --preset --seeds --out --workers --config --images --labels --label-map",
+            "TARGETS --preset --seeds --out --workers --config --images --labels --label-map "
+            "--axes --label-axes",
         ),
         ("info", "VOLUME --mask --axes --shape --dtype --voxel-size --unit --json"),
         (

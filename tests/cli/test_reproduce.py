@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tomli_w
 
@@ -51,6 +52,15 @@ def test_own_slices_need_labels_and_map(refused: Refused) -> None:
 
 def test_too_few_slices(refused: Refused) -> None:
     refused("reproduce", "table1", *OWN, NAMES, says=["6 slices are too few"], new="reproduce")
+
+
+def test_axes_of_own_slices(refused: Refused) -> None:
+    """The axes that are given are those that are read: 6 slices along the third axis."""
+    stack = mp.open("images.tif").to_array()
+    np.save("turned.npy", stack.transpose(2, 1, 0))
+    words = ("--images", "turned.npy", "--labels", "labels.tif", "--label-map", NAMES)
+    turned = ("--axes", "xyz", "--label-axes", "zyx")
+    refused("reproduce", "table1", *words, *turned, says=["6 slices are too few"], new="reproduce")
 
 
 def test_results_of_other_conditions(work: Path, call: Call, refused: Refused) -> None:

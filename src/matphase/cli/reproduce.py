@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from matphase.cli.common import Config, Quiet, Set, keep_inputs, reports_errors, say
+from matphase.cli.opening import Axes, LabelAxes
 from matphase.cli.parsing import parse_settings
 
 
@@ -46,6 +47,8 @@ def reproduce(
     label_map: Annotated[
         str | None, typer.Option(help="Phases and their values, as pore=0,carbon=1,nickel=2.")
     ] = None,
+    axes: Axes = None,
+    label_axes: LabelAxes = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure the rows of the paper's tables on virtual electrodes or on your own slices.
@@ -74,7 +77,7 @@ def reproduce(
 
     slices = None
     if images is not None and labels is not None and label_map is not None:
-        slices = UserSlices(images, labels, label_map)
+        slices = UserSlices(images, labels, label_map, axes, label_axes)
     written = reproduce_targets(
         [name for name in dict.fromkeys(wanted) if name != Target.ALL],
         protocol,

@@ -49,6 +49,10 @@ class UserSlices:
     images: str
     labels: str
     label_map: str
+    axes: str | None = None
+    """Axes of the images as stored, in place of those that the files record."""
+    label_axes: str | None = None
+    """The same for the labels; None: as the images."""
 
     def read(self) -> Source:
         """Open them.
@@ -57,7 +61,9 @@ class UserSlices:
             InputError: they cannot be used.
         """
         phases = PhaseTable.parse(self.label_map)
-        return Source(formats.open(self.images), formats.open(self.labels), None, phases)
+        images = formats.open(self.images, axes=self.axes)
+        labels = formats.open(self.labels, axes=self.label_axes or self.axes)
+        return Source(images, labels, None, phases)
 
     def record(self) -> dict[str, str]:
         """The identity of these slices: their label map, and a checksum of both volumes."""

@@ -216,7 +216,10 @@ def test_given_axes_of_folders_slices_and_arrays(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / f"{number}.tif", plane)
     volume = formats.open(tmp_path, axes="yzx")
     checked(volume, STACK.transpose(1, 0, 2))
-    assert len(formats.files_of(volume)) == 7, "the folder and its files"
+    assert formats.files_of(volume) == [
+        tmp_path,
+        *(tmp_path / f"{number}.tif" for number in range(6)),
+    ]
     checked(formats.open(tmp_path / "0.tif", axes="xy"), STACK[0].T)
     checked(formats.open(STACK, axes="xyz"), STACK.T)
     checked(formats.open(formats.open(STACK), axes="xyz"), STACK.T)
