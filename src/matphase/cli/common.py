@@ -104,9 +104,6 @@ def reports_errors(verb: Callable[P, R]) -> Callable[P, R]:
                 raise
             if os.environ.get("MATPHASE_DEBUG"):
                 traceback.print_exc()
-            if isinstance(error, KeyboardInterrupt):
-                # zarr's coroutines that were stopped halfway would say so on lines of their own
-                warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         text = with_options(" ".join(message.splitlines()), verb)
         typer.echo(f"matphase: {text}", err=True)
         raise typer.Exit(1)
@@ -152,6 +149,8 @@ def printing_warnings(verb: Callable[..., Any]) -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", MatPhaseWarning)
+        # coroutines of zarr that Ctrl-C stopped halfway say so on lines of their own
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         before = warnings.showwarning
         warnings.showwarning = show
         yield
