@@ -116,6 +116,8 @@ def run(app: Callable[[], None]) -> None:
 
     This is output that nobody can take, as on a full disk, and memory that runs out early.
     """
+    # coroutines of zarr that Ctrl-C stopped halfway would say so on lines of their own
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     try:
         try:
             app()
@@ -149,8 +151,6 @@ def printing_warnings(verb: Callable[..., Any]) -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", MatPhaseWarning)
-        # coroutines of zarr that Ctrl-C stopped halfway say so on lines of their own
-        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         before = warnings.showwarning
         warnings.showwarning = show
         yield
