@@ -547,7 +547,12 @@ CASES = (
         ("grey.tif", "labels.tif", "model", "predicted_tif", "tiny.toml"),
         "",
         _wrong_options,
-        ("new", ".new", *(text for text in TEXTS if text and not (WORLD & {*Path(text).parts}))),
+        (
+            "new",
+            ".new",
+            "nothing",
+            *(text for text in TEXTS if text and not (WORLD & {*Path(text).parts})),
+        ),
     ),
 )
 

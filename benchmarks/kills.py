@@ -107,7 +107,7 @@ VERBS = (
     ),
 )
 
-VOLATILE = re.compile(r"seconds|written|machine|date|per_pixel|^model$|^files$")
+VOLATILE = re.compile(r"seconds|written|machine|date|per_pixel|per_second|^model$|^files$")
 """Names of values in JSON that differ from run to run."""
 
 
