@@ -34,14 +34,14 @@ import numpy as np
 import torch
 from matphase.method import lcgar
 from matphase.method.results import GlobalPrediction, Partition
-from matphase.settings import LCGARSettings
+from matphase.settings import LCGARSettings, Settings
 
 def anonymous():
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"RssAnon:\\s+(\\d+)", status)[1]) / 1000
 
 torch.set_num_threads(1)
-settings = LCGARSettings(padding=sys.argv[1], h=7)
+settings = Settings(lcgar=LCGARSettings(padding=sys.argv[1], h=7), precision="bfloat16")
 network = lcgar.build(3, settings).eval()
 rng = np.random.default_rng(0)
 shape = (1, 40, 40)
@@ -53,7 +53,7 @@ def predict(pixels):
     score = np.zeros(shape, np.float32)
     score.flat[:pixels] = 1
     partition = Partition(score > 0, score)
-    lcgar.predict(network, image, known, partition, settings, precision="bfloat16")
+    lcgar.predict(network, image, known, partition, settings)
 
 for pixels in (1023, 512, 1600):
     predict(pixels)
