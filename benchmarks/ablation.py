@@ -403,7 +403,7 @@ def pool_of(
 ) -> Pool:
     """Some slices as the model's networks see them, with their neighbours and labels."""
     annotations = Annotations.of(volumes["images"], volumes[truth], PHASES).take(chosen)
-    return Pool.read(volumes["images"], annotations, model.scale, model.settings.slices)
+    return Pool.read(annotations, model.scale, model.settings.slices)
 
 
 def labels_of(volume: Volume, chosen: NDArray[np.int64]) -> Labels:

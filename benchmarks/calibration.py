@@ -29,6 +29,7 @@ from matphase.scores.metrics.calibration import expected_calibration_error
 from matphase.settings import CalibrationSettings, Settings
 from matphase.support.files import remove
 from matphase.support.scratch import as_array
+from matphase.support.text import times
 from matphase.virtual import VirtualElectrode
 
 RISKS = (0.02, 0.05)
@@ -163,7 +164,7 @@ def alike(wrong: NDArray[np.bool_], sure: NDArray[np.float32]) -> dict[str, floa
         z, y, x = ((n, edge) for n, edge in zip(grid, size, strict=True))
         means = both[window].reshape(*z, *y, *x).mean(axis=(1, 3, 5))
         by_chance = both.var() / np.prod(size)
-        found[" x ".join(str(edge) for edge in size)] = float(means.var(ddof=1) / by_chance)
+        found[times(size)] = float(means.var(ddof=1) / by_chance)
     return found
 
 
@@ -188,7 +189,7 @@ def scores(
 
 def guarantee_name(kind: str, risk: float, block: tuple[int, int, int]) -> str:
     """As results name it."""
-    return f"{kind}; {100 * risk:g} %; {' x '.join(str(edge) for edge in block)}"
+    return f"{kind}; {100 * risk:g} %; {times(block)}"
 
 
 def report(conditions: dict[str, Any], draws: list[dict[str, Any]]) -> str:

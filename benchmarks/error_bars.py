@@ -25,6 +25,7 @@ from matphase.properties.estimate import Measurements
 from matphase.properties.sampling import half_width
 from matphase.reproduce.engine import Case, run
 from matphase.reproduce.page import grid
+from matphase.support.text import times
 
 SHAPE = (64, 128, 144)
 VOXEL = 0.2
@@ -186,7 +187,7 @@ def report(rows: list[dict[str, Any]], references: dict[str, tuple[float, float]
     text = f"""# How often error bars hold the exact value
 
 `python benchmarks/error_bars.py OUT --electrodes {len(rows)}`. One model (preset quick) that
-learned from one virtual electrode (recipe paper, {" x ".join(map(str, SHAPE))} voxels), with
+learned from one virtual electrode (recipe paper, {times(SHAPE)} voxels), with
 validation slices from its other end, predicts {len(rows)} others. "Held" is the share of them
 whose exact value lies in the 90 % interval of segmentation; the last column, the share whose
 exact labels' interval of sampling holds the mean of all electrodes. Errors are standard errors,

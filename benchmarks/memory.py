@@ -47,7 +47,6 @@ from matphase.prediction.blocks import (
     block_maps,
     blocks_of,
     map_names,
-    shape_of,
     task_of,
 )
 from matphase.prediction.maps import written_layers
@@ -57,6 +56,7 @@ from matphase.reproduce.engine import Case, run
 from matphase.reproduce.page import grid
 from matphase.settings import Settings
 from matphase.support.progress import Silent
+from matphase.support.text import times
 
 CASES = [
     # slices, side, width, T, samples kept, limit in MB
@@ -199,7 +199,7 @@ def cube(case: list[Any]) -> dict[str, Any]:
         "bytes_on_disk": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         "blocks": len(blocks),
         "block": list(blocks[0].shape),
-        "share": voxels / np.prod(shape_of(volume), dtype=float),
+        "share": voxels / np.prod(volume.stack_shape, dtype=float),
         "idk_share": sum(note["masks"]["idk"] for note in notes) / voxels,
         "seconds_of_scale": scale,
         "microseconds_per_voxel": 1e6 * seconds / voxels,
@@ -296,7 +296,7 @@ def table_of_limits(results: list[dict[str, Any]]) -> str:
                 f"{slices} x {side} x {side}",
                 str(width),
                 f"{samples}{', kept' if kept else ''}",
-                " x ".join(map(str, found["window"])),
+                times(found["window"]),
                 f"{100 * found['idk_share']:.0f} %",
                 f"{limit} MB",
                 f"{found['peak_mb']:.0f} MB",
@@ -312,7 +312,7 @@ def table_of_cubes(results: list[dict[str, Any]]) -> str:
         [
             f"{round(found['voxels'] ** (1 / 3))}^3 ({found['voxels'] / 1e9:.1f} x 10^9)",
             f"{found['bytes_on_disk'] / 1e6:.0f} MB",
-            f"{found['blocks']} of {' x '.join(map(str, found['block']))}",
+            f"{found['blocks']} of {times(found['block'])}",
             f"{100 * found['share']:.2g} %",
             f"{100 * found['idk_share']:.0f} %",
             f"{found['microseconds_per_voxel']:.1f} us",
@@ -341,7 +341,7 @@ def report(content: dict[str, Any]) -> str:
         f"# Memory of predictions\n\n{table_of_limits(content['limits'])}\n\n"
         f"Cubes, width 16, T = 4, a limit of {LIMIT} MB, one thread:\n\n"
         f"{table_of_cubes(content['cubes'])}\n\n"
-        f"{many['blocks']:,} blocks of {' x '.join(map(str, many['block']))} voxels, width 4, "
+        f"{many['blocks']:,} blocks of {times(many['block'])} voxels, width 4, "
         f"depth 1, a limit of {many['limit_mb']:.1f} MB; {many['numbers_of_uncertain_voxels']} "
         f"different numbers of uncertain voxels, {many['seconds'] / 60:.0f} minutes:\n\n"
         f"{table_of_many(many)}"

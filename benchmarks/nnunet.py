@@ -66,6 +66,7 @@ from matphase.reproduce.scoring import scores_by_truth
 from matphase.support.errors import MatPhaseError
 from matphase.support.files import remove
 from matphase.support.seeds import mix
+from matphase.support.text import times
 
 # nnU-Net's configurations, and which of its readers takes their images
 READERS = {"2d": "NaturalImage2DIO", "3d_fullres": "Tiff3DIO"}
@@ -375,7 +376,7 @@ def plans_table(found: dict[str, list[dict[str, Any]]]) -> str:
     lines = [
         [
             configuration,
-            " x ".join(map(str, seeds[0]["patch"])),
+            times(seeds[0]["patch"]),
             str(seeds[0]["batch"]),
             ", ".join(map(str, seeds[0]["features"])),
             f"{seeds[0]['parameters'] / 1e6:.1f} M",

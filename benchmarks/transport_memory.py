@@ -29,6 +29,7 @@ from matphase.properties.groups.subject import Subject
 from matphase.properties.labelled import Labelled
 from matphase.properties.plan import Plan
 from matphase.reproduce.page import grid
+from matphase.support.text import times
 
 WORKER = "--worker"
 
@@ -116,7 +117,7 @@ def report(rows: dict[str, Any]) -> str:
     lines = [
         [
             name,
-            " x ".join(map(str, STRUCTURES[name].shape)),
+            times(STRUCTURES[name].shape),
             f"{row['tau']:.3g}",
             f"{row['taken'] / 1e9:.2f}",
             f"{row['estimate'] / 1e9:.2f}",

@@ -43,6 +43,7 @@ from matphase.prediction.cluster import Cluster, local_cluster
 from matphase.reproduce.page import grid
 from matphase.reproduce.timing import take_turns
 from matphase.support.progress import Silent
+from matphase.support.text import times
 
 SHAPE = (16, 384, 384)
 KINDS = ("loop", "1 worker", "2 workers")
@@ -171,7 +172,7 @@ def report(runs: dict[str, list[dict[str, float]]], repeats: int) -> None:
     ]
     header = ["run by", "seconds", "start and small stack, seconds"]
     text = (
-        f"# Workers\n\nA stack of {' x '.join(map(str, SHAPE))} voxels, a core a worker, "
+        f"# Workers\n\nA stack of {times(SHAPE)} voxels, a core a worker, "
         f"{repeats} runs each.\n\n{grid(header, rows)}\n\n"
         "Medians of the ratios, run by run: two workers are "
         f"{figures['two_workers_over_one']:.2f} times as fast as one; Dask costs one worker "

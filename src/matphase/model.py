@@ -457,7 +457,7 @@ class MatPhase:
     ) -> Pool:
         """Annotated slices, each with as many neighbours as the networks see."""
         scratch = None if folder is None else nearest_folder(folder)
-        return Pool.read(annotations.images, annotations, scale, self.settings.slices, scratch)
+        return Pool.read(annotations, scale, self.settings.slices, scratch)
 
     @property
     def _folder(self) -> Path | None:

@@ -596,7 +596,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The annotations of each training, which ends there."""
     found: list[Any] = []
 
-    def read(images: Any, annotations: Any, *_: Any, **__: Any) -> None:
+    def read(annotations: Any, *_: Any, **__: Any) -> None:
         found.append(annotations)
         raise InputError("read")
 

@@ -67,7 +67,7 @@ def test_pools_of_sparse_labels_keep_neighbours_through_augmentation() -> None:
     labels[1] = 1
     grey = stack(9)
     annotations = Annotations.of(grey, Volume.from_array(labels), PHASES, [2, 6])
-    pool = Pool.read(grey, annotations, SCALE, slices=3)
+    pool = Pool.read(annotations, SCALE, slices=3)
     assert [values(pool.images[i]) for i in range(2)] == [[1, 2, 3], [5, 6, 7]]
     pool, _ = pool.prepared(DataSettings(copies=2, smooth_labels=False))
     assert pool.images.shape == (4, 3, 32, 34)
@@ -79,7 +79,7 @@ def test_a_pool_reads_its_slices_and_their_neighbours_alone() -> None:
     grey = Volume.from_array(source)
     annotations = Annotations.of(grey, Volume.from_array(np.zeros((2, 32, 34))), PHASES, [7, 30])
     assert source.read == []
-    Pool.read(grey, annotations, SCALE, slices=3)
+    Pool.read(annotations, SCALE, slices=3)
     assert {*source.read} == {6, 7, 8, 29, 30, 31}
 
 

@@ -31,7 +31,7 @@ def read(
 ) -> Pool:
     grey, known = Volume.from_array(images, name="grey"), Volume.from_array(labels, name="known")
     annotations = Annotations.of(grey, known, PHASES, label_slices)
-    return Pool.read(grey, annotations, scale, slices)
+    return Pool.read(annotations, scale, slices)
 
 
 def all_of(stack: object) -> np.ndarray:
@@ -74,7 +74,7 @@ def test_slices_read_in_tiles_equal_whole_ones(
 
 def test_what_a_pool_keeps_leaves_no_file_behind(sample: Sample, tmp_path: Path) -> None:
     grey, known = Volume.from_array(sample.images), Volume.from_array(sample.labels)
-    pool = Pool.read(grey, Annotations.of(grey, known, PHASES), SCALE, folder=tmp_path)
+    pool = Pool.read(Annotations.of(grey, known, PHASES), SCALE, folder=tmp_path)
     pool, _ = pool.prepared(DataSettings(copies=2))
     assert pool.folder == tmp_path
     assert list(tmp_path.iterdir()) == []
@@ -167,7 +167,7 @@ def test_outside_of_the_sample_nothing_is_known_and_nothing_is_seen(
         grey = masked(grey, inside)
         annotations = Annotations.of(grey, Volume.from_array(sample.labels), PHASES)
         scale = IntensityScale.of(grey, "auto")
-        pools_of.append((scale, Pool.read(grey, annotations, scale, slices)))
+        pools_of.append((scale, Pool.read(annotations, scale, slices)))
     (scale, pool), (other_scale, other) = pools_of
     assert scale == other_scale
     np.testing.assert_array_equal(all_of(pool.images), all_of(other.images))

@@ -488,14 +488,13 @@ def test_what_cannot_be_read_of_an_unfinished_prediction_is_not_finished(
     quick_folder: Path,
     volume: mp.Volume,
     tmp_path: Path,
-    undisturbed: dict[str, bytes],
-    undisturbed_zarr: dict[str, bytes],
+    undisturbed_by_suffix: dict[str, dict[str, bytes]],
     stage: str,
     suffix: str,
 ) -> None:
     """Each JSON file of the working folder in turn, and all at once; with restart and without."""
     begin = stopped if stage == "half way" else stopped_when_ready
-    expected = undisturbed if suffix == ".tif" else undisturbed_zarr
+    expected = undisturbed_by_suffix[suffix]
     first = tmp_path / "first" / f"out{suffix}"
     work = begin(quick_folder, volume, first)
     found = sorted(path.relative_to(work) for path in work.rglob("*.json"))
@@ -558,8 +557,7 @@ def test_a_power_cut_costs_only_time(
     quick_folder: Path,
     volume: mp.Volume,
     tmp_path: Path,
-    undisturbed: dict[str, bytes],
-    undisturbed_zarr: dict[str, bytes],
+    undisturbed_by_suffix: dict[str, dict[str, bytes]],
     where: str,
     call: int,
     last: int | None,
@@ -584,7 +582,7 @@ def test_a_power_cut_costs_only_time(
             assert disk.lost(tmp_path), "blocks are not put on the disk one by one"
         disk.cut(tmp_path, last)
     predicted(quick_folder, volume, out)
-    assert contents(tmp_path) == (undisturbed if suffix == ".tif" else undisturbed_zarr)
+    assert contents(tmp_path) == undisturbed_by_suffix[suffix]
 
 
 # --- OME-Zarr, which is written where it will lie -------------------------------------------------
@@ -597,6 +595,13 @@ def undisturbed_zarr(
     out = tmp_path_factory.mktemp("undisturbed") / "out.ome.zarr"
     predicted(quick_folder, volume, out)
     return contents(out.parent)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_by_suffix(
+    undisturbed: dict[str, bytes], undisturbed_zarr: dict[str, bytes]
+) -> dict[str, dict[str, bytes]]:
+    return {".tif": undisturbed, ".ome.zarr": undisturbed_zarr}
 
 
 def test_an_ome_zarr_is_what_saving_the_whole_volume_gives(
@@ -712,8 +717,7 @@ def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_files(
     quick_folder: Path,
     volume: mp.Volume,
     tmp_path: Path,
-    undisturbed: dict[str, bytes],
-    undisturbed_zarr: dict[str, bytes],
+    undisturbed_by_suffix: dict[str, dict[str, bytes]],
     where: str,
     call: int,
     suffix: str,
@@ -747,4 +751,4 @@ def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_files(
     assert killed.returncode == -signal.SIGKILL
     again = done([sys.executable, "-m", "matphase", *words], env=environment, capture_output=True)
     assert (again.returncode, again.stderr) == (0, b"")
-    assert contents(out.parent) == (undisturbed if suffix == ".tif" else undisturbed_zarr)
+    assert contents(out.parent) == undisturbed_by_suffix[suffix]

@@ -127,10 +127,10 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     Raises:
         InputError: it is not three whole numbers.
     """
-    try:
-        slices, height, width = (int(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(f"--shape {text!r} is not a shape; write it like 133,224,256") from error
+    lengths = parse_lengths(text)
+    if lengths is None or len(lengths) != 3:
+        raise _no_shape(text)
+    slices, height, width = lengths
     return slices, height, width
 
 
@@ -145,7 +145,11 @@ def parse_lengths(text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"--shape {text!r} is not a shape; write it like 133,224,256") from error
+        raise _no_shape(text) from error
+
+
+def _no_shape(text: str) -> InputError:
+    return InputError(f"--shape {text!r} is not a shape; write it like 133,224,256")
 
 
 MAX_SLICES = 10**7

@@ -106,7 +106,7 @@ def resampling_of(record: Mapping[str, Any], volume: Volume, *, slices: int) -> 
             f"{MAX_FACTOR}; check them, and their units"
         )
     z, y, x = wanted
-    return Resampling((z, y, x), _stack(volume))
+    return Resampling((z, y, x), volume.stack_shape)
 
 
 def resampled(volume: Volume, factors: Factors) -> Volume:
@@ -145,7 +145,7 @@ class Resampled:
     @property
     def shape(self) -> tuple[int, ...]:
         """(y, x) or (z, y, x)."""
-        return resampled_shape(_stack(self.volume), self.factors)[-self.volume.ndim :]
+        return resampled_shape(self.volume.stack_shape, self.factors)[-self.volume.ndim :]
 
     @property
     def dtype(self) -> np.dtype[np.float32]:
@@ -160,7 +160,7 @@ class Resampled:
     def __getitem__(self, windows: tuple[slice, ...]) -> NDArray[np.float32]:
         """Compute a block, given by one `slice(start, stop)` per axis."""
         whole = (slice(0, 1), *windows)[-3:]
-        sides = _stack(self.volume)
+        sides = self.volume.stack_shape
         places, sources = [], []
         for window, side, factor in zip(whole, sides, self.factors, strict=True):
             place = (np.arange(window.start, window.stop) + 0.5) / factor - 0.5
@@ -274,8 +274,3 @@ def _ratio(value: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[n
     weight = np.broadcast_to(weight, value.shape)
     empty = np.full(value.shape, np.nan, np.float32)
     return np.divide(value, weight, out=empty, where=weight > 0)
-
-
-def _stack(volume: Volume) -> Shape:
-    height, width = volume.shape[-2:]
-    return volume.n_slices, height, width

@@ -100,11 +100,8 @@ class Volume:
             )
         if 0 in shape:
             raise InputError(f"{name} is empty (shape {times(shape)}); give at least one pixel")
-        if axes is None and len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4:
-            raise InputError(
-                f"{name} of shape {times(shape)} looks like an RGB picture; convert it to grey, "
-                "or pass axes='zyx' if it is a stack"
-            )
+        if axes is None and len(shape) == 3:
+            check_not_colour(shape, name)
         expected = "zyx"[-len(shape) :]
         if axes not in (None, expected):
             raise InputError(
@@ -169,6 +166,12 @@ class Volume:
     def n_slices(self) -> int:
         """Number of slices along z; 1 for a 2D volume."""
         return self.shape[0] if self.ndim == 3 else 1
+
+    @property
+    def stack_shape(self) -> tuple[int, int, int]:
+        """(z, y, x), with z = 1 for a 2D volume."""
+        height, width = self.shape[-2:]
+        return self.n_slices, height, width
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -269,8 +272,8 @@ class Volume:
             InputError: a window that is empty, not inside the volume, or has steps.
             FormatError: the file cannot be read there.
         """
-        sides = (self.n_slices, *self.shape[-2:])
-        for axis, window, side in zip("zyx", (z, rows, columns), sides, strict=True):
+        parts = zip("zyx", (z, rows, columns), self.stack_shape, strict=True)
+        for axis, window, side in parts:
             bounds = window.start, window.stop
             if not all(isinstance(bound, int | np.integer) for bound in bounds) or (
                 window.step not in (None, 1) or not 0 <= window.start < window.stop <= side
@@ -327,6 +330,19 @@ class Volume:
         from matphase.images import summary
 
         return summary.html(self)
+
+
+def check_not_colour(shape: tuple[int, ...], name: str) -> None:
+    """Refuse three axes without names that are those of a picture in colour.
+
+    Raises:
+        InputError: the last of them has the length of RGB or RGBA, and the others are longer.
+    """
+    if shape[2] in (3, 4) and min(shape[:2]) > 4:
+        raise InputError(
+            f"{name} of shape {times(shape)} looks like an RGB picture; convert it to grey, "
+            "or pass axes='zyx' if it is a stack"
+        )
 
 
 def checked_slice(volume: Volume, z: int) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from matphase.images.grey_scale import IntensityScale
 from matphase.images.neighbours import check_neighbours
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.tiles import Halo, read_tile, tiles
-from matphase.images.volume import Volume, check_not_constant
+from matphase.images.volume import check_not_constant
 from matphase.learning.augment import row_removal
 from matphase.learning.smoothing import LabelChanges, changes_from_counts, smooth_labels
 from matphase.settings import DataSettings
@@ -47,7 +47,6 @@ class Pool:
     @classmethod
     def read(
         cls,
-        images: Volume,
         annotations: Annotations,
         scale: IntensityScale,
         slices: int = 1,
@@ -56,8 +55,7 @@ class Pool:
         """Read the annotated slices and their neighbours, one tile at a time.
 
         Args:
-            images: grey values.
-            annotations: known pixels of these images.
+            annotations: known pixels, and the images that they belong to.
             scale: intensity scale.
             slices: number of slices per image, odd.
             folder: folder for temporary files.
@@ -66,6 +64,7 @@ class Pool:
             InputError: a slice cannot be used, or neighbours are needed but the slices of the
                 volume are not consecutive.
         """
+        images = annotations.images
         for z in annotations.z:
             check_not_constant(images, int(z))
         check_neighbours(images, annotations.z, slices)

@@ -167,7 +167,7 @@ def blocks_of(model: Model, volume: Volume, task: Task) -> list[Tile]:
     Raises:
         InputError: no block fits.
     """
-    return plan(model, shape_of(volume), task.kept, task.memory, task.resampling)
+    return plan(model, volume.stack_shape, task.kept, task.memory, task.resampling)
 
 
 def plan(
@@ -206,12 +206,6 @@ def plan(
         name=f"the model {model.settings.model}",
         max_slices=most,
     )
-
-
-def shape_of(volume: Volume) -> Shape:
-    """Shape (z, y, x) of a volume, with z = 1 for a slice."""
-    height, width = volume.shape[-2:]
-    return volume.n_slices, height, width
 
 
 def block_images(model: Model, volume: Volume, block: Tile, task: Task) -> TileImages:

@@ -62,8 +62,8 @@ def known_labels(
     grid = prediction.volumes("labels")[0]
     if grid.shape[-2:] != labels.shape[-2:] or labels.n_slices > grid.n_slices:
         raise InputError(
-            f"{grid.name} has shape {_stack(grid)} but {labels.name} has {_stack(labels)}; give "
-            "the labels of the same slices"
+            f"{grid.name} has shape {grid.stack_shape} but {labels.name} has "
+            f"{labels.stack_shape}; give the labels of the same slices"
         )
     try:
         files = file_names(prediction.volume)
@@ -85,7 +85,3 @@ def known_labels(
             f"{grid.name}, or are outside of the mask; give other labels or another mask (mask=)"
         )
     return slices, known
-
-
-def _stack(volume: Volume) -> tuple[int, ...]:
-    return (volume.n_slices, *volume.shape[-2:])

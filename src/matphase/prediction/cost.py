@@ -12,7 +12,6 @@ from matphase.prediction.blocks import (
     block_maps,
     blocks_of,
     map_names,
-    shape_of,
 )
 from matphase.prediction.maps import written_layers
 from matphase.prediction.run import disk_bytes
@@ -81,7 +80,7 @@ def estimate(model: Model, volume: Volume, task: Task) -> Estimate:
 def _trial(model: Model, volume: Volume) -> Tile:
     """Block in the middle of the volume; a whole slice if the networks need whole slices."""
     halo = model.halo
-    shape = shape_of(volume)
+    shape = volume.stack_shape
     if halo.radius is None:
         cut = tiles(shape, (1, *shape[1:]))
     else:

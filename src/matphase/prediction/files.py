@@ -17,7 +17,6 @@ from matphase.prediction.maps import KINDS, Layer, MapKind, layers_of
 from matphase.scores.validation import Validation
 from matphase.support.errors import InputError, OutputError
 from matphase.support.files import (
-    atomic_write,
     check_not_input,
     check_output,
     remove,
@@ -26,7 +25,7 @@ from matphase.support.files import (
     removed_name,
     replace,
 )
-from matphase.support.records import json_or_none, json_text, write_json
+from matphase.support.records import json_or_none, write_json
 from matphase.support.rooms import UNFINISHED, clear_rooms
 
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".hdf5", ".h5", ".ome.zarr")
@@ -317,8 +316,7 @@ def publish(labels: Path, room: Path) -> None:
     for name in names:
         if (room / name).exists():
             replace(room / name, labels.with_name(name), formats.check_replaceable)
-    with atomic_write(target, overwrite=True) as file:
-        file.write_text(json_text(record), "utf-8")
+    write_json(target, record, overwrite=True)
 
 
 _OWN = re.compile(

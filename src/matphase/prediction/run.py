@@ -24,7 +24,6 @@ from matphase.prediction.blocks import (
     block_maps,
     blocks_of,
     map_names,
-    shape_of,
 )
 from matphase.prediction.files import (
     READY,
@@ -101,7 +100,7 @@ def predict(
         InputError: no block fits into the memory, or the volume cannot be used.
     """
     names = map_names(model, task, probabilities=probabilities, in_memory=True)
-    store = MemoryStore(shape_of(volume), names)
+    store = MemoryStore(volume.stack_shape, names)
     blocks = blocks_of(model, volume, task)
     notes = _compute(Job(volume, task, store), blocks, {}, one_by_one(model), reporter)
     maps = {

@@ -47,8 +47,9 @@ from matphase.prediction.files import (
     working_folder,
 )
 from matphase.prediction.maps import Layer
+from matphase.support import records
 from matphase.support.errors import OutputError
-from matphase.support.files import atomic_write, nearest_folder, remove
+from matphase.support.files import nearest_folder, remove
 from matphase.support.records import json_or_none, json_text, read_json
 
 MAPS = "maps-"
@@ -269,8 +270,7 @@ def open_store(
         (store.folder / NOTES).mkdir(parents=True)
         for layer in layers:
             create(store.image(layer), layer)
-        with atomic_write(folder / RUN) as beside:
-            beside.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        records.write_json(folder / RUN, run)
     except BaseException:
         remove_working_folder(labels)
         raise

@@ -12,6 +12,7 @@ from matphase.images.arrays import completed, is_basic
 from matphase.images.volume import Volume
 from matphase.prediction.files import Stored
 from matphase.prediction.maps import MapKind
+from matphase.support.text import times
 
 
 class StoredMap(NDArrayOperatorsMixin):
@@ -82,7 +83,7 @@ class StoredMap(NDArrayOperatorsMixin):
         return getattr(ufunc, method)(*read, **options)
 
     def __repr__(self) -> str:
-        return f"{self._kind.name} {' x '.join(map(str, self.shape))}, {self.dtype}, on disk"
+        return f"{self._kind.name} {times(self.shape)}, {self.dtype}, on disk"
 
     def _read(self, volume: Volume, index: Sequence[int | slice]) -> Any:
         """Read a part of one file; a scalar where no axis is left."""

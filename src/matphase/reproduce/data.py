@@ -180,7 +180,7 @@ def _pool(source: Source, scale: IntensityScale, protocol: Protocol) -> Pool:
         raise InputError(
             f"{source.measured.name} has slices in which no pixel is known; leave these out"
         )
-    return Pool.read(source.images, annotations, scale, protocol.settings.slices)
+    return Pool.read(annotations, scale, protocol.settings.slices)
 
 
 def _volume(images: Volume, chosen: NDArray[np.int64]) -> Volume:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
@@ -63,7 +64,7 @@ def check_output(
             raise OutputError(
                 f"{path} is a file, which is not replaced by a folder; choose another name"
             )
-        elif not path.is_file() and path.exists():
+        elif is_special(path):
             raise OutputError(f"{path} is a pipe or a device; choose another name")
     parent = nearest_folder(path.absolute().parent)
     if not parent.is_dir():
@@ -123,6 +124,18 @@ def check_not_input(path: Path, sources: Iterable[Path]) -> None:
             raise OutputError(
                 f"{path} would {what} {source}, which is an input; choose another place"
             )
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is a pipe, a socket or a device: neither a file nor a folder.
+
+    Asks the system once, since readers call it for every part of a file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # missing, or no path; who opens it is told why
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def nearest_folder(path: Path) -> Path:

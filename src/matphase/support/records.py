@@ -17,6 +17,7 @@ from typing import Any
 
 from matphase.support.errors import FormatError
 from matphase.support.files import atomic_write
+from matphase.support.text import shortened
 
 MAX_JSON = 2**24
 """Bytes of a JSON file; scores of 100,000 validation slices with three phases fit."""
@@ -178,8 +179,7 @@ def _too_large(where: object, limit: int) -> RecordError:
 
 
 def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    return shortened(" ".join(str(error).split()), 120)
 
 
 def brief(value: Any) -> str:
@@ -188,7 +188,7 @@ def brief(value: Any) -> str:
         text = repr(value)
     except (RecursionError, ValueError):  # too deep, or a whole number of too many digits
         return f"a {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shortened(text)
 
 
 def text_of(record: Mapping[str, Any], name: str) -> str | None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from matphase.images.arrays import ArrayLike, arranged
-from matphase.images.volume import Volume
+from matphase.images.volume import Volume, check_not_colour
 from matphase.images.voxel_size import checked_voxel_size
 from matphase.support.errors import InputError
+from matphase.support.text import times
 
 UNKNOWN = ""
 """Name of an axis of which a file says nothing."""
@@ -67,18 +68,15 @@ def volume_of(stored: Stored, given: str | None = None) -> Volume:
             f"{stored.name} has {len(shape)} dimensions; give one slice (y, x) or a stack (z, y, x)"
         )
     if 0 in shape:
-        raise InputError(f"{stored.name} is empty (shape {_times(shape)}); give at least one pixel")
+        raise InputError(f"{stored.name} is empty (shape {times(shape)}); give at least one pixel")
     if given is not None:
         names = _matched(stored, _letters(given), given)
     elif stored.axes is not None and any(map(letter_of, stored.axes)):
         names = _recorded(stored)
     else:
         names = unnamed(shape)
-        if len(names) == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4:
-            raise InputError(
-                f"{stored.name} of shape {_times(shape)} looks like an RGB picture; convert it to "
-                "grey, or pass axes='zyx' if it is a stack"
-            )
+        if len(names) == 3:
+            check_not_colour(shape, stored.name)
     new = len(names) > len(shape)  # an axis of one slice that is not stored
     lengths = (1, *shape) if new else shape
     _check(stored, names, lengths)
@@ -191,10 +189,10 @@ def _matched(stored: Stored, letters: str, given: str) -> tuple[str, ...]:
     if not 0 <= too_many <= len(ones):
         longer = len(shape) - len(ones)
         raise InputError(
-            f"axes {given!r} do not fit {stored.name} of shape {_times(shape)}; pass "
+            f"axes {given!r} do not fit {stored.name} of shape {times(shape)}; pass "
             f"{''.join(_SPACE[-longer:])!r}, or the letters in another order"
             if longer in (2, 3)
-            else f"axes {given!r} do not fit {stored.name} of shape {_times(shape)}; give one "
+            else f"axes {given!r} do not fit {stored.name} of shape {times(shape)}; give one "
             "letter per axis"
         )
     left_out = set(ones[:too_many])
@@ -213,7 +211,7 @@ def _recorded(stored: Stored) -> tuple[str, ...]:
     if len(stored.axes) != len(shape):
         listed = ", ".join(one or "?" for one in stored.axes)
         raise InputError(
-            f"{stored.name} of shape {_times(shape)} records {len(stored.axes)} axes ({listed}); "
+            f"{stored.name} of shape {times(shape)} records {len(stored.axes)} axes ({listed}); "
             "say what its axes are with axes="
         )
     letters = [letter_of(name) or name for name in stored.axes]
@@ -262,7 +260,7 @@ def _check(stored: Stored, names: tuple[str, ...], shape: tuple[int, ...]) -> No
     if len(set(space)) < len(space) or len(space) < 2:
         recorded = ", ".join(name or "?" for name in names) or "none"
         raise InputError(
-            f"{stored.name} of shape {_times(shape)} has the axes {recorded}; give one slice "
+            f"{stored.name} of shape {times(shape)} has the axes {recorded}; give one slice "
             "(y, x) or one stack (z, y, x), or say what the axes are with axes="
         )
 
@@ -270,7 +268,7 @@ def _check(stored: Stored, names: tuple[str, ...], shape: tuple[int, ...]) -> No
 def _without_names(name: str, shape: tuple[int, ...]) -> str:
     """Say that an array has too many axes, and what the odd one may be."""
     *others, last = shape
-    text = f"{name} has {len(shape)} axes of {_times(shape)} voxels and does not say what they are"
+    text = f"{name} has {len(shape)} axes of {times(shape)} voxels and does not say what they are"
     if last <= _FEW and last < min(others):
         return (
             f"{text}; if the last are {last} channels, such as the probabilities of {last} phases, "
@@ -303,7 +301,3 @@ def _voxel_size(
         return checked_voxel_size(size, stored.unit, "zyx"[-len(kept) :], stored.name)
     except InputError:
         return None, None
-
-
-def _times(sides: tuple[int, ...]) -> str:
-    return " x ".join(map(str, sides))

@@ -1,5 +1,6 @@
 """Functions for all readers: clear errors for damaged files, and stacks with one file per slice."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from matphase.images.formats._axes import Stored
 from matphase.images.formats._order import in_natural_order
 from matphase.images.voxel_size import VoxelSize
 from matphase.support.errors import FormatError, MatPhaseError
+from matphase.support.files import is_special
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
 
@@ -72,13 +74,50 @@ class MappedFile:
             return np.array(mapped[windows], self.dtype, order="C")
 
 
+def data_file(path: Path, named: Any) -> Path:
+    """The file of the values that a header names.
+
+    Args:
+        path: file of the header.
+        named: what it says: one name, relative to the folder of the header.
+
+    Raises:
+        FormatError: it names several files, or one that is missing.
+    """
+    if not isinstance(named, str) or named.startswith("LIST") or "%" in named:
+        raise FormatError(f"{path} names several data files; save it as one")
+    file = path.parent / named
+    if not file.is_file():
+        raise FormatError(f"{path} names the data file {file}, which is missing; copy it, too")
+    return file
+
+
+def mapped(
+    path: Path,
+    offset: int | None,
+    stored: np.dtype[Any],
+    shape: tuple[int, ...],
+    order: Literal["C", "F"] = "C",
+) -> MappedFile:
+    """Values that lie uncompressed in a file; None as offset: at its end.
+
+    Raises:
+        FormatError: the file is too short for them.
+    """
+    size, needed = path.stat().st_size, math.prod(shape) * stored.itemsize
+    start = size - needed if offset is None else offset
+    if start < 0 or size < start + needed:
+        raise FormatError(f"{path} is truncated; copy or export it again")
+    return MappedFile(path, start, stored, shape, order)
+
+
 def check_regular(path: Path) -> None:
     """Refuse a pipe or a device, which may never end, before anything opens it.
 
     Raises:
         FormatError: it is one.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if is_special(path):
         raise FormatError(f"{path} is not a regular file; give a file")
 
 

@@ -4,7 +4,6 @@ The voxel size is that of `ElementSpacing`, or `ElementSize`, where `DistanceUni
 ITK does not write one, and lengths without a unit are no measurement.
 """
 
-import math
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +12,7 @@ import numpy as np
 from matphase.images.arrays import ArrayLike
 from matphase.images.formats._axes import Stored
 from matphase.images.formats._inflated import Inflated
-from matphase.images.formats._reading import MappedFile, reading
+from matphase.images.formats._reading import data_file, mapped, reading
 from matphase.images.voxel_size import normalised_unit
 from matphase.support.errors import FormatError, InputError
 
@@ -87,21 +86,13 @@ def _array(
 ) -> ArrayLike:
     named, file = header["ElementDataFile"], path
     if named.upper() not in ("LOCAL", "LOCAL_BINARY"):
-        if named.startswith("LIST") or "%" in named:
-            raise FormatError(f"{path} names several data files; save it as one")
-        file, offset = path.parent / named, 0
-        if not file.is_file():
-            raise FormatError(f"{path} names the data file {file}, which is missing; copy it, too")
+        file, offset = data_file(path, named), 0
     if not _yes(header.get("BinaryData", "True")):
         raise FormatError(f"{path} has values as text; save it in binary form")
     skip = int(header.get("HeaderSize", "0"))
     if _yes(header.get("CompressedData", "False")):
         return Inflated(file, offset + max(skip, 0), "zlib", stored, shape)
-    size, needed = file.stat().st_size, math.prod(shape) * stored.itemsize
-    offset = size - needed if skip == -1 else offset + skip
-    if offset < 0 or size < offset + needed:
-        raise FormatError(f"{file} is truncated; copy or export it again")
-    return MappedFile(file, offset, stored, shape)
+    return mapped(file, None if skip == -1 else offset + skip, stored, shape)
 
 
 def _voxel_size(header: dict[str, str]) -> tuple[tuple[float | None, ...] | None, str | None]:

@@ -15,7 +15,7 @@ import numpy as np
 from matphase.images.arrays import ArrayLike
 from matphase.images.formats._axes import Stored, letter_of
 from matphase.images.formats._inflated import Inflated
-from matphase.images.formats._reading import MappedFile, reading
+from matphase.images.formats._reading import data_file, mapped, reading
 from matphase.images.voxel_size import converted, normalised_unit
 from matphase.support.errors import FormatError, InputError
 
@@ -80,16 +80,11 @@ def _array(
     named = header.get("data file", header.get("datafile"))
     file = path
     if named is not None:
-        if str(named).startswith("LIST") or "%" in str(named) or not isinstance(named, str):
-            raise FormatError(f"{path} names several data files; save it as one")
-        file, offset = path.parent / named, 0
-        if not file.is_file():
-            raise FormatError(f"{path} names the data file {file}, which is missing; copy it, too")
+        file, offset = data_file(path, named), 0
     lines, skip = (
         int(header.get(key, header.get(key.replace(" ", "")) or 0) or 0)
         for key in ("line skip", "byte skip")
     )
-    needed = math.prod(shape) * stored.itemsize
     encoding = str(header["encoding"]).lower()
     if lines:
         with file.open("rb") as lined:
@@ -98,10 +93,7 @@ def _array(
                 lined.readline()
             offset = lined.tell()
     if encoding == "raw":
-        offset = file.stat().st_size - needed if skip == -1 else offset + skip
-        if offset < 0 or file.stat().st_size < offset + needed:
-            raise FormatError(f"{file} is truncated; copy or export it again")
-        return MappedFile(file, offset, stored, shape)
+        return mapped(file, None if skip == -1 else offset + skip, stored, shape)
     if encoding not in ("gzip", "gz", "bzip2", "bz2") or skip:
         raise FormatError(f"{path} has values in the encoding {encoding}; save it as raw or gzip")
     codec: Any = "bzip2" if encoding.startswith("bz") else "zlib"

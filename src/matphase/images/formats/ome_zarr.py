@@ -34,6 +34,7 @@ from matphase.images.formats._reading import reading
 from matphase.images.formats._zarr_paths import children, has_metadata, listed, zip_of
 from matphase.images.voxel_size import converted, normalised_unit, spacing_along
 from matphase.support.errors import FormatError, InputError
+from matphase.support.files import is_special
 from matphase.support.records import MAX_JSON
 
 Multiscale: TypeAlias = Multiscale04 | Multiscale05
@@ -129,7 +130,7 @@ class _RegularFiles(LocalStore):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         path = self.root / key
-        if path.exists() and not (path.is_file() or path.is_dir()):
+        if is_special(path):
             raise ValueError(f"{key} is not a regular file")
         if _is_metadata(key) and path.is_file() and path.stat().st_size > MAX_JSON:
             raise ValueError(f"{key} is too large")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from matphase.images.formats._axes import Stored
-from matphase.images.formats._reading import MappedFile, reading
+from matphase.images.formats._reading import MappedFile, mapped, reading
 from matphase.support.errors import FormatError, InputError
+from matphase.support.text import times
 
 SUFFIXES = (".raw", ".bin", ".dat", ".vol", ".img")
 """Usual suffixes of raw data; with a shape, a file may have any."""
@@ -34,10 +35,7 @@ def open_npy(path: Path) -> Stored:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
         if dtype.kind not in "biuf":
             raise InputError(f"{path} holds {dtype} values; give an array of numbers")
-        size = path.stat().st_size - file.tell()
-        if size < math.prod(shape) * dtype.itemsize:
-            raise FormatError(f"{path} is truncated; copy or export it again")
-        array = MappedFile(path, file.tell(), dtype, shape, "F" if fortran else "C")
+        array = mapped(path, file.tell(), dtype, shape, "F" if fortran else "C")
     return Stored(array, str(path))
 
 
@@ -59,10 +57,10 @@ def open_raw(path: Path, shape: Sequence[int], dtype: Any) -> Stored:
         size = path.stat().st_size
     needed = math.prod(sides) * stored.itemsize
     if size != needed:
-        listed = " x ".join(map(str, sides))
         raise FormatError(
-            f"{path} has {size} bytes but {listed} voxels of {stored.name} take {needed}; correct "
-            "shape= or dtype=" + (", or remove the header of the file" if size > needed else "")
+            f"{path} has {size} bytes but {times(sides)} voxels of {stored.name} take {needed}; "
+            "correct shape= or dtype="
+            + (", or remove the header of the file" if size > needed else "")
         )
     return Stored(MappedFile(path, 0, stored, sides), str(path))
 
