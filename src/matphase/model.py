@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from matphase.images import formats
 from matphase.images.annotations import Annotations
 from matphase.images.grey_checks import check_is_grey, warn_of_round_field
-from matphase.images.grey_scale import GreySample, IntensityScale
+from matphase.images.grey_scale import GreySample, IntensityScale, Kind
 from matphase.images.mask import CIRCLE, Mask, masked
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
@@ -310,6 +310,7 @@ class MatPhase:
         probabilities: bool | None = None,
         keep_samples: bool = False,
         mutual_information: bool = False,
+        tta: bool | None = None,
         resample: bool = False,
         workers: int | None = None,
         scheduler: str | None = None,
@@ -339,6 +340,8 @@ class MatPhase:
             keep_samples: keep the labels of each stochastic pass, from which `measure` takes its
                 error bars.
             mutual_information: compute it, too.
+            tta: average the probabilities over the eight flips and quarter turns of the image,
+                which is better and takes up to eight times as long; by default as in the settings.
             resample: bring the volume to the voxel size that the model was trained at, block by
                 block, and the maps back to the volume's own grid. Both voxel sizes must be known.
             workers: number of processes on this machine that compute the blocks; needs `out`.
@@ -376,6 +379,7 @@ class MatPhase:
             mutual_information=mutual_information,
             keep_samples=keep_samples,
             resample=resample,
+            tta=tta,
         )
         reporter = reporter or Silent()
         if out is None:
@@ -503,7 +507,7 @@ def _annotations(
     return annotations
 
 
-def _checked_scale(grey: Volume, mode: Literal["auto", "volume", "slice"]) -> IntensityScale:
+def _checked_scale(grey: Volume, mode: Literal["auto"] | Kind) -> IntensityScale:
     """Intensity scale of training slices, whose grey values are checked."""
     sample = GreySample.of(grey)
     check_is_grey(sample)

@@ -131,9 +131,9 @@ def test_a_dataset_in_a_file(predict: list[str], call: Call, sample: Sample) -> 
 def test_options_reach_the_prediction(
     predict: list[str], call: Call, model: mp.MatPhase, sample: Sample
 ) -> None:
-    words = ["--seed", "3", "--samples", "2", "--intensity", "volume", "--memory", "2MB"]
+    words = ["--seed", "3", "--samples", "2", "--intensity", "volume", "--memory", "2MB", "--tta"]
     assert call(*predict, *words).exit_code == 0
-    expected = model.predict(sample.images, seed=3, samples=2, intensity="volume")
+    expected = model.predict(sample.images, seed=3, samples=2, intensity="volume", tta=True)
     # other batches may change the last bits
     entropy = mp.open("out_entropy.tif").to_array()
     np.testing.assert_allclose(entropy, expected.entropy, atol=1e-5)

@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from matphase.images.grey_checks import check_is_grey, warn_of_drift, warn_of_round_field
-from matphase.images.grey_scale import GreySample, IntensityScale
+from matphase.images.grey_scale import GreySample, IntensityScale, Kind
 from matphase.images.mask import masked, region_of
 from matphase.images.volume import Volume
 from matphase.support.errors import InputError
@@ -85,11 +85,11 @@ def test_a_large_round_field_of_view_is_seen_on_a_part_of_its_pixels() -> None:
 # --- drift ----------------------------------------------------------------------------------------
 
 
-def check_drift(grey: np.ndarray, *, per_slice: bool = False) -> None:
+def check_drift(grey: np.ndarray, kind: Kind = "volume") -> None:
     volume = Volume.from_array(grey, name="scan.tif")
     sample = GreySample.of(volume)
     scale = IntensityScale.of(sample)
-    warn_of_drift(sample, volume, IntensityScale(scale.low, scale.high, per_slice))
+    warn_of_drift(sample, volume, IntensityScale(scale.low, scale.high, kind))
 
 
 def scaled_one_by_one(grey: np.ndarray, seed: int) -> np.ndarray:
@@ -106,7 +106,7 @@ def test_slices_that_were_scaled_one_by_one_are_counted(seed: int) -> None:
     with pytest.warns(MatPhaseWarning, match=r"scan\.tif: in [3-9] of 11 slices .*data\.scale"):
         check_drift(grey)
     with no_warning():  # by a model that does the same
-        check_drift(grey, per_slice=True)
+        check_drift(grey, "slice")
 
 
 def test_a_brightness_that_drifts_far_is_named() -> None:

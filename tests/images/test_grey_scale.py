@@ -62,14 +62,14 @@ def test_a_drifting_stack_is_scaled_slice_by_slice() -> None:
     rng = np.random.default_rng(0)
     stack = rng.normal(100, 10, (8, 40, 40)).astype(np.float32)
     steady = IntensityScale.of(Volume.from_array(stack), "auto")
-    assert not steady.per_slice
+    assert steady.kind == "volume"
     drifting = stack + 10 * np.arange(8, dtype=np.float32)[:, None, None]
     scale = IntensityScale.of(Volume.from_array(drifting), "auto")
-    assert scale.per_slice
+    assert scale.kind == "slice"
     for one, moved in zip(stack, drifting, strict=True):
         np.testing.assert_allclose(scale.apply(moved), scale.apply(one), atol=1e-4)
-    assert not IntensityScale.of(Volume.from_array(drifting), "volume").per_slice
-    assert IntensityScale.of(Volume.from_array(stack), "slice").per_slice
+    for kind in ("volume", "slice", "both"):
+        assert IntensityScale.of(Volume.from_array(drifting), kind).kind == kind
     # an empty slice is no reason to fail, and other grey values are none to refuse
     assert not scale.apply(np.full((40, 40), 5, np.float32)).any()
     scale.check_fits(IntensityScale(-1000, 1000), "other scan")
@@ -79,10 +79,10 @@ def test_scales_of_slices_are_those_of_whole_slices() -> None:
     rng = np.random.default_rng(0)
     stack = (rng.normal(100, 10, (8, 40, 40)) + 10 * np.arange(8)[:, None, None]).astype(np.float32)
     volume = Volume.from_array(stack)
-    fixed, own = IntensityScale(3, 8), IntensityScale(3, 8, per_slice=True)
-    np.testing.assert_array_equal(fixed.of_slices(volume), np.tile([3.0, 8.0], (8, 1)))
+    fixed, own = IntensityScale(3, 8), IntensityScale(3, 8, "slice")
+    np.testing.assert_array_equal(fixed.of_slices(volume), np.tile([3.0, 8.0], (8, 1, 1)))
     ends = own.of_slices(volume)
-    for plane, (low, high) in zip(stack, ends, strict=True):
+    for plane, ((low, high),) in zip(stack, ends, strict=True):
         np.testing.assert_array_equal(scaled(plane, low, high), own.apply(plane))
         # and a part of a slice is scaled as the slice is
         np.testing.assert_array_equal(scaled(plane[:9], low, high), own.apply(plane)[:9])
@@ -91,6 +91,8 @@ def test_scales_of_slices_are_those_of_whole_slices() -> None:
     known = [0, 1, 4, 5, 6]
     np.testing.assert_array_equal(some[known], ends[known])
     assert np.isnan(some[[2, 3, 7]]).all()
+    both = IntensityScale(3, 8, "both").of_slices(volume)
+    np.testing.assert_array_equal(both, np.concatenate([fixed.of_slices(volume), ends], axis=1))
 
 
 def test_outside_is_no_part_of_the_scale() -> None:
@@ -105,7 +107,7 @@ def test_outside_is_no_part_of_the_scale() -> None:
         ends = IntensityScale.of(volume, "slice").of_slices(volume)
         assert np.isnan(ends[3]).all()
         assert (ends[[0, 8]] > 30).all()
-        assert not IntensityScale.of(volume, "auto").per_slice
+        assert IntensityScale.of(volume, "auto").kind == "volume"
 
 
 def test_a_region_between_the_slices_that_are_looked_at_is_found() -> None:

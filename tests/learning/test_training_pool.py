@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from matphase.images.annotations import Annotations
-from matphase.images.grey_scale import IntensityScale
+from matphase.images.grey_scale import IntensityScale, Kind
 from matphase.images.mask import masked
 from matphase.images.phases import IGNORE_INDEX, PhaseTable
 from matphase.images.volume import Volume
@@ -57,14 +57,14 @@ def test_single_slices_are_pools_too(sample: Sample) -> None:
     assert read(sample.images[0], sample.labels[0]).images.shape == (1, 1, 48, 56)
 
 
-@pytest.mark.parametrize("per_slice", [False, True])
+@pytest.mark.parametrize("kind", ["volume", "slice"])
 @pytest.mark.parametrize("at_once", [56, 5 * 56, 10**9])
 def test_slices_read_in_tiles_equal_whole_ones(
-    sample: Sample, monkeypatch: pytest.MonkeyPatch, at_once: int, per_slice: bool
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, at_once: int, kind: Kind
 ) -> None:
     """From one row to a whole slice at a time, with neighbours, at both ends of the stack."""
     monkeypatch.setattr(pools, "PIXELS_PER_READ", at_once)
-    scale = IntensityScale(0, 100, per_slice)
+    scale = IntensityScale(0, 100, kind)
     pool = read(sample.images, sample.labels[[0, 2, 5]], scale, 3, [0, 2, 5])
     planes = [scale.apply(one) for one in sample.images]
     for found, seen in zip(pool.images, ((0, 0, 1), (1, 2, 3), (4, 5, 5)), strict=True):

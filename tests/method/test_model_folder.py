@@ -165,6 +165,7 @@ def test_a_newer_format(copied: Path) -> None:
         {"settings": {"ugsm": {"epochs": -1}}},
         {"settings": {"unheard": {}}},
         {"intensity": {"low": 0.0}},
+        {"intensity": {"low": 0.0, "high": 1.0, "kind": "best"}},
         {"seed": "first"},
     ],
 )
@@ -291,6 +292,12 @@ def test_a_grey_scale_that_is_not_finite(copied: Path, ends: dict[str, object]) 
     change(copied, intensity=config["intensity"] | ends)
     with pytest.raises(ModelError, match="does not describe a model"):
         mp.load(copied)
+
+
+@pytest.mark.parametrize(("per_slice", "kind"), [(True, "slice"), (False, "volume")])
+def test_a_grey_scale_of_the_version_before(copied: Path, per_slice: bool, kind: str) -> None:
+    change(copied, intensity={"low": 1.0, "high": 2.0, "per_slice": per_slice})
+    assert folders.read(copied).scale == IntensityScale(1, 2, kind)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", [2**63, 1.5, True, "7"])

@@ -121,6 +121,7 @@ def test_a_pool_is_predicted_tile_by_tile_as_whole_slices_are(memory: str) -> No
         settings.model_copy(update={"slices": 3}),
         3,
         precision="float32",
+        channels=3,
     )
     images = np.random.default_rng(0).uniform(-1, 1, (3, 3, 97, 131)).astype(np.float32)
     pool = pool_of(images, np.zeros((3, 97, 131), np.uint8))

@@ -44,9 +44,10 @@ def model_of(**sections: Any) -> Model:
     phases = PhaseTable.from_mapping({"pore": 0, "carbon": 128, "nickel": 255})
     torch.manual_seed(3)
     made_of = registry.composition(settings.model)
-    network = registry.segmenter(made_of.segmenter, settings.ugsm.slices, 3, settings.ugsm).eval()
+    network = registry.segmenter(made_of.segmenter, settings.channels, 3, settings.ugsm).eval()
     speaking_of_all_phases(network)
-    scale = IntensityScale(-10, 90, per_slice=sections.get("data", {}).get("scale") == "slice")
+    kind = settings.data.scale
+    scale = IntensityScale(-10, 90, "volume" if kind == "auto" else kind)
     segmenter = segmenter_of(network, 3, settings)
 
     def made(settings: Settings, refiner: HCL | None) -> Model:
@@ -134,7 +135,18 @@ KINDS: dict[str, dict[str, Any]] = {
     "matphase that sees neighbouring slices": {"ugsm": {"slices": 3}, "lcgar": {"slices": 3}},
     "matphase with channel dropout": {"ugsm": {"dropout_kind": "channel"}},
     "matphase on scales of slices": {"data": {"scale": "slice"}},
+    "matphase on both scales": {
+        "data": {"scale": "both"},
+        "ugsm": {"slices": 3},
+        "lcgar": {"slices": 3},
+    },
     "ugsm": {"model": "ugsm"},
+    "ugsm, flipped and turned": {"model": "ugsm", "ugsm": {"tta": True, "samples": 9}},
+    "unet on both scales, flipped and turned": {
+        "model": "unet",
+        "data": {"scale": "both"},
+        "ugsm": {"tta": True},
+    },
     "mcd_unet": {"model": "mcd_unet"},
     "unet": {"model": "unet"},
     "local_unet": {"model": "local_unet"},
@@ -145,7 +157,7 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_blocks_equal_the_whole(kind: str) -> None:
     model = model_of(**KINDS[kind])
-    samples = 1 if kind == "unet" else 2
+    samples = 1 if model.settings.model == "unet" else 2
     wanted = {"mutual_information": True, "keep_samples": samples > 1}
     expected = whole(model, **wanted)
     assert len(np.unique(expected["labels"])) > 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from matphase.support.errors import OutputError
-from matphase.support.scratch import DiskArray, Subset, as_array, gather
+from matphase.support.scratch import DiskArray, EveryChannel, Subset, as_array, gather
 from matphase.support.seeds import fingerprint
 
 VALUES = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
@@ -116,3 +116,13 @@ def test_a_fingerprint_is_of_shape_type_and_content_wherever_it_lies(stored: Dis
     others = [changed, VALUES.reshape(4, 6, 5), VALUES.astype(np.float64), VALUES[:3]]
     assert len({one, *(fingerprint(other) for other in others)}) == 5
     assert fingerprint(VALUES, changed) != fingerprint(changed, VALUES)
+
+
+@pytest.mark.parametrize(
+    "key", [0, (1, 2), (slice(1, 3), slice(None), slice(2, 4)), (2, slice(1, 3)), (3, -1, 5)]
+)
+def test_every_second_channel_reads_as_of_an_array(stored: DiskArray, key: object) -> None:
+    shown = EveryChannel(stored, 2)
+    assert (shown.shape, shown.dtype, len(shown)) == ((4, 3, 6), np.float32, 4)
+    np.testing.assert_array_equal(shown[key], VALUES[:, ::2][key])
+    np.testing.assert_array_equal(np.stack(list(shown)), VALUES[:, ::2])

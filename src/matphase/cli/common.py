@@ -60,6 +60,14 @@ Memory = Annotated[
         help="Most memory that a prediction may use besides the program itself, such as 2GB."
     ),
 ]
+Tta = Annotated[
+    bool | None,
+    typer.Option(
+        "--tta/--no-tta",
+        help="Average over flips and quarter turns of the image: better, and up to eight times as "
+        "long. By default as the model's settings say.",
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(metavar="FILE.toml", help="TOML file with settings that replace the preset's."),

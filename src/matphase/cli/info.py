@@ -11,6 +11,7 @@ from matphase.cli.common import (
     MaskOption,
     Memory,
     Quiet,
+    Tta,
     Unit,
     VoxelSize,
     reports_errors,
@@ -35,6 +36,7 @@ def info(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Stochastic passes T of that prediction.")
     ] = None,
+    tta: Tta = None,
     intensity: Annotated[
         Literal["model", "volume"],
         typer.Option(help="Scale of grey values, as in `matphase predict`."),
@@ -80,7 +82,11 @@ def info(
 
         trained = read(model)
         task = task_of(
-            trained, seen, samples=samples, intensity=intensity, memory=parse_memory(memory)
+            *(trained, seen),
+            samples=samples,
+            intensity=intensity,
+            memory=parse_memory(memory),
+            tta=tta,
         )
         facts["prediction"] = asdict(estimate(trained, seen, task))
     write_json(facts, json)

@@ -10,6 +10,7 @@ from matphase.cli.common import (
     Memory,
     Overwrite,
     Quiet,
+    Tta,
     Unit,
     VoxelSize,
     one_or_many,
@@ -62,6 +63,7 @@ def predict(
             help="Also write the part of the uncertainty that more training data would remove.",
         ),
     ] = False,
+    tta: Tta = None,
     memory: Memory = "2GB",
     resample: Annotated[
         bool,
@@ -126,6 +128,7 @@ def predict(
             probabilities=probabilities,
             keep_samples=keep_samples,
             mutual_information=mutual_information,
+            tta=tta,
             resample=resample,
             workers=workers,
             scheduler=scheduler,

@@ -82,7 +82,7 @@ def warn_of_drift(sample: GreySample, volume: Volume, scale: IntensityScale) -> 
         volume: grey values.
         scale: the scale that is used.
     """
-    if scale.per_slice or volume.n_slices < 2 or scale.low >= scale.high:
+    if scale.kind != "volume" or volume.n_slices < 2 or scale.low >= scale.high:
         return
     span = scale.high - scale.low
     for misfits in (_steps(volume) > span, _shifts(sample) > MAX_SHIFT * span):

@@ -3,13 +3,17 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matphase.images.volume import Volume, checked_slice, checked_slices
 from matphase.support.errors import InputError
+
+Kind: TypeAlias = Literal["volume", "slice", "both"]
+"""What a grey scale is measured on: the whole volume, each slice by itself, or both, side by side.
+"""
 
 SLICES_TO_SAMPLE = 64
 PIXELS_TO_SAMPLE = 250_000
@@ -75,30 +79,38 @@ class IntensityScale:
 
     One scale for the whole volume is best if a material has the same grey value everywhere, since
     it does not depend on the phase fractions of a slice. If the brightness drifts along the stack,
-    each slice is scaled by its own percentiles.
+    each slice is scaled by its own percentiles. With both scales, networks see each slice twice, as
+    two channels, and learn which one to trust.
 
     Attributes:
         low: grey value at the low percentile of the volume.
         high: grey value at the high percentile of the volume.
-        per_slice: scale each slice by its own percentiles instead.
+        kind: scale all slices by these percentiles (`volume`), each slice by its own (`slice`), or
+            give both, the volume's first.
     """
 
     low: float
     high: float
-    per_slice: bool = False
+    kind: Kind = "volume"
+
+    @property
+    def channels(self) -> int:
+        """Number of images of each slice."""
+        return 2 if self.kind == "both" else 1
 
     @classmethod
     def of(
         cls,
         volume: Volume | GreySample,
-        mode: Literal["auto", "volume", "slice"] = "volume",
+        mode: Literal["auto"] | Kind = "volume",
     ) -> "IntensityScale":
         """Measure the scale on up to 64 evenly spaced slices, outside of the sample aside.
 
         Args:
             volume: grey values, or a sample of them.
-            mode: one scale per `volume`, or per `slice`; `auto`: per slice if the standard
-                deviation of the slices' own percentiles is more than 5 % of the volume's scale.
+            mode: one scale per `volume`, per `slice`, or `both`; `auto`: per slice if the standard
+                deviation of the slices' own percentiles is more than 5 % of the volume's scale,
+                else per volume.
 
         Raises:
             InputError: a pixel is infinite, a slice is smaller than 32 px, all pixels have one
@@ -111,19 +123,22 @@ class IntensityScale:
                 f"{sample.name}: all pixels have the value {low:g}, so phases cannot be "
                 "distinguished; check that this is the image"
             )
-        per_slice = mode == "slice"
         if mode == "auto":
-            per_slice = drift(sample.planes, low, high) > MAX_DRIFT
-        return cls(low, high, per_slice)
+            mode = "slice" if drift(sample.planes, low, high) > MAX_DRIFT else "volume"
+        return cls(low, high, mode)
 
     def apply(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scale a slice (height, width) to [-1, 1]; values beyond the percentiles are clipped."""
-        return scaled(image, *(percentiles(image) if self.per_slice else (self.low, self.high)))
+        """Scale a slice (height, width) to [-1, 1]; values beyond the percentiles are clipped.
+
+        With both scales this is the first channel, that of the volume.
+        """
+        own = self.kind == "slice"
+        return scaled(image, *(percentiles(image) if own else (self.low, self.high)))
 
     def of_slices(
         self, volume: Volume, numbers: NDArray[np.int64] | None = None, neighbours: int = 1
     ) -> NDArray[np.float64]:
-        """Grey values that map to -1 and 1 in each slice, (n_slices, 2).
+        """Grey values that map to -1 and 1 in each slice, (n_slices, channels, 2).
 
         Parts of a slice are scaled like the whole slice, so with a scale per slice the slices are
         read once here.
@@ -137,15 +152,18 @@ class IntensityScale:
         Raises:
             InputError: a slice cannot be used.
         """
-        if not self.per_slice:
-            return np.full((volume.n_slices, 2), (self.low, self.high))
+        fixed = np.full((volume.n_slices, 1, 2), (self.low, self.high))
+        if self.kind == "volume":
+            return fixed
         if numbers is None:
-            return np.array([percentiles(plane) for plane in checked_slices(volume)])
-        ends = np.full((volume.n_slices, 2), np.nan)
-        around = numbers[:, None] + np.arange(neighbours) - neighbours // 2
-        for z in np.unique(np.clip(around, 0, volume.n_slices - 1)):
-            ends[z] = percentiles(checked_slice(volume, int(z)))
-        return ends
+            own = np.array([percentiles(plane) for plane in checked_slices(volume)])
+        else:
+            own = np.full((volume.n_slices, 2), np.nan)
+            around = numbers[:, None] + np.arange(neighbours) - neighbours // 2
+            for z in np.unique(np.clip(around, 0, volume.n_slices - 1)):
+                own[z] = percentiles(checked_slice(volume, int(z)))
+        own = own[:, np.newaxis]
+        return own if self.kind == "slice" else np.concatenate([fixed, own], axis=1)
 
     def check_fits(self, other: "IntensityScale", name: str) -> None:
         """Refuse a volume whose grey values are far from those of the training slices.
@@ -155,7 +173,7 @@ class IntensityScale:
                 scale.
         """
         span = self.high - self.low
-        if self.per_slice:
+        if self.kind == "slice":
             return
         if abs(other.low - self.low) > span / 2 or abs(other.high - self.high) > span / 2:
             raise InputError(

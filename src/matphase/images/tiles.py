@@ -101,8 +101,8 @@ class TileImages:
     """What networks see of a tile.
 
     Attributes:
-        images: (dz, slices, dy, dx) float32 in [-1, 1]: each slice of the core in the middle of
-            its neighbours; 0 outside of the sample.
+        images: (dz, slices * channels, dy, dx) float32 in [-1, 1]: each slice of the core in the
+            middle of its neighbours, the channels of a slice side by side; 0 outside of the sample.
         outside: (dz, dy, dx) pixels of the slices of the core that are outside of the sample;
             None if there are none.
         own_outside: the same for the core on the volume's own grid, if the images are resampled.
@@ -178,7 +178,8 @@ def read_tile(volume: Volume, ends: NDArray[np.float64], tile: Tile, slices: int
 
     Args:
         volume: grey values; NaN is outside of the sample.
-        ends: (n_slices, 2) grey values that map to -1 and 1 (`IntensityScale.of_slices`).
+        ends: (n_slices, channels, 2) grey values that map to -1 and 1
+            (`IntensityScale.of_slices`).
         tile: tile whose window is read; beyond the ends of the volume its last slice is repeated.
         slices: number of slices that a network sees at once, odd.
 
@@ -193,13 +194,17 @@ def read_tile(volume: Volume, ends: NDArray[np.float64], tile: Tile, slices: int
         raise ValueError(f"{tile} has no halo for {slices} slices")
     stack = checked_block(volume, *tile.window)
     outside = np.isnan(stack) if volume.dtype.kind == "f" else None
-    for plane, (low, high) in zip(stack, ends[window], strict=True):
-        plane[...] = scaled(plane, low, high)
+    images = np.empty((len(stack), ends.shape[1], *stack.shape[1:]), np.float32)
+    for image, plane, scales in zip(images, stack, ends[window], strict=True):
+        for channel, (low, high) in zip(image, scales, strict=True):
+            channel[...] = scaled(plane, low, high)
     if outside is not None:
-        stack[outside] = 0
+        images[np.broadcast_to(outside[:, np.newaxis], images.shape)] = 0
         own = outside[core.start - window.start : core.stop - window.start]
         outside = own if own.any() else None
-    return TileImages(stack[:, np.newaxis] if slices == 1 else stack[seen], outside)
+    if slices > 1:
+        images = images[seen].reshape(len(seen), -1, *stack.shape[1:])
+    return TileImages(images, outside)
 
 
 def plan_tiles(

@@ -15,18 +15,27 @@ class TileSampler:
     """Sampler of whole slices, or of random crops that contain a known pixel.
 
     Args:
-        images: (n, more slices, height, width) float32.
+        images: (n, more channels, height, width) float32.
         labels: (n, height, width) uint8; `IGNORE_INDEX` where not known.
         crop: side of the square crops in pixels, limited by the slice; 0: whole slices.
         flips: flip at random, and rotate squares by 90 degrees.
-        slices: number of slices in the middle of each image that become channels; None: all.
+        channels: number of channels in the middle of each image that are used; None: all.
+        scale_dropout: where every other channel shows another grey scale, the share of examples
+            without the first scale, and the same share without the second.
     """
 
     def __init__(
-        self, images: Stack, labels: Stack, crop: int, flips: bool, slices: int | None = None
+        self,
+        images: Stack,
+        labels: Stack,
+        crop: int,
+        flips: bool,
+        channels: int | None = None,
+        scale_dropout: float = 0.0,
     ) -> None:
         self._images = images
-        self._slices = middle(images.shape[1], slices or images.shape[1])
+        self._channels = middle(images.shape[1], channels or images.shape[1])
+        self._scale_dropout = scale_dropout
         self._labels = labels
         height, width = images.shape[-2:]
         self._rows = min(crop or height, height)
@@ -58,7 +67,7 @@ class TileSampler:
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         top, left = self._corner(number, rng)
         rows, columns = slice(top, top + self._rows), slice(left, left + self._columns)
-        image = self._images[number, self._slices, rows, columns]
+        image = self._images[number, self._channels, rows, columns]
         label = self._labels[number, rows, columns]
         if self._flips:
             upside_down, mirrored, turned = rng.integers(2, size=3)
@@ -66,6 +75,11 @@ class TileSampler:
             image, label = image[steps], label[steps]
             if turned and self._rows == self._columns:
                 image, label = image.swapaxes(-1, -2), label.T
+        if self._scale_dropout:
+            scale = int(rng.random() / self._scale_dropout)
+            if scale < 2:
+                image = image.copy()
+                image[scale::2] = 0
         return image, label
 
     def _corner(self, number: int, rng: np.random.Generator) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from matphase.images.volume import check_not_constant
 from matphase.learning.augment import row_removal
 from matphase.learning.smoothing import LabelChanges, changes_from_counts, smooth_labels
 from matphase.settings import DataSettings
-from matphase.support.scratch import Stack, Subset, WritableStack, room_for
+from matphase.support.scratch import EveryChannel, Stack, Subset, WritableStack, room_for
 
 PIXELS_PER_READ = 2**22
 """Maximum number of pixels of a slice, with its neighbours, that are read at once."""
@@ -27,8 +27,8 @@ class Pool:
     """Images X and labels Y of a data set D (paper problem 2.1).
 
     Attributes:
-        images: (n, slices, height, width) float32, scaled to [-1, 1]: each annotated slice in the
-            middle of its neighbours.
+        images: (n, slices * channels, height, width) float32, scaled to [-1, 1]: each annotated
+            slice in the middle of its neighbours, the channels of a slice side by side.
         labels: (n, height, width) uint8 phase indices, `IGNORE_INDEX` where not known.
         source: (n,) number of the annotated slice that each image was made from.
         phases: meaning of the indices.
@@ -69,7 +69,7 @@ class Pool:
             check_not_constant(images, int(z))
         check_neighbours(images, annotations.z, slices)
         n, (height, width) = len(annotations), images.shape[-2:]
-        grey = room_for((n, slices, height, width), np.float32, folder)
+        grey = room_for((n, slices * scale.channels, height, width), np.float32, folder)
         known = room_for((n, height, width), np.uint8, folder)
         outside: WritableStack | None = None
         ends = scale.of_slices(images, annotations.z, slices)
@@ -167,6 +167,12 @@ class Pool:
         if limit == 0 or limit >= len(self):
             return self
         return self.take(np.linspace(0, len(self) - 1, limit).round().astype(np.int64))
+
+    def first_channels(self, channels: int) -> "Pool":
+        """Pool that shows the first of so many channels of each slice, without copying."""
+        if channels == 1:
+            return self
+        return replace(self, images=EveryChannel(self.images, channels))
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Pool":
         """Select images by mask or by number, without copying."""

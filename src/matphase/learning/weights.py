@@ -1,6 +1,7 @@
 """Weights of the loss that compensate for unequal phase fractions."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +28,17 @@ def phase_fractions(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def phase_weights(
-    counts: NDArray[np.int64], names: Sequence[str] | None = None
+    counts: NDArray[np.int64],
+    names: Sequence[str] | None = None,
+    *,
+    kind: Literal["inverse", "none"] = "inverse",
 ) -> NDArray[np.float32]:
     """Weights of the cross-entropy: inverse phase frequencies, scaled to mean 1 (appendix 6.3).
 
     Args:
         counts: (phases,) number of known training pixels of each phase.
         names: names of the phases for messages; their indices by default.
+        kind: `none`: all weights are 1.
 
     Returns:
         (phases,) float32.
@@ -51,6 +56,8 @@ def phase_weights(
             f"the training labels have no pixel of phase {listed}; add slices that contain it, or "
             "remove it from the phases"
         )
+    if kind == "none":
+        return np.ones(len(fractions), np.float32)
     inverse = 1 / fractions
     weights: NDArray[np.float32] = (inverse / inverse.mean()).astype(np.float32)
     return weights

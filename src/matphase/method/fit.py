@@ -90,7 +90,8 @@ def fit_model(
         if held_out is not None and settings.idk.tune_recall:
             settings = _tune_threshold(held_out, segmenter, classifier, stage)
         folds = fold_numbers(pool, chosen, max(1, settings.idk.folds))
-        refiner = hcl.fit(chosen, known, classifier, folds, settings, run)
+        shown = chosen.first_channels(settings.data.channels)
+        refiner = hcl.fit(shown, known, classifier, folds, settings, run)
     model = Model(
         settings, annotated.phases, scale, run.seed, segmenter, refiner, Calibrator(), record
     )
@@ -117,7 +118,8 @@ def refit_local(model: Model, annotated: Pool, run: Run) -> Model:
         pool, _ = annotated.prepared(settings.data)
     chosen, known = stage.training_predictions(pool, model.segmenter)
     folds = fold_numbers(pool, chosen, max(1, settings.idk.folds))
-    refiner = model.refiner.refitted(chosen, known, folds, settings, run)
+    shown = chosen.first_channels(settings.data.channels)
+    refiner = model.refiner.refitted(shown, known, folds, settings, run)
     return replace(model, refiner=refiner, calibrator=Calibrator(), validation=None)
 
 
@@ -236,7 +238,9 @@ class Stage:
 def segmenter_of(network: nn.Module, n_phases: int, settings: Settings) -> NetworkSegmenter:
     """Wrap a trained network as the segmenter of `settings.model`."""
     average = registry.composition(settings.model).average
-    return NetworkSegmenter(network, settings.ugsm, n_phases, average, settings.precision)
+    return NetworkSegmenter(
+        network, settings.ugsm, n_phases, average, settings.precision, settings.channels
+    )
 
 
 def _predict(segmenter: Segmenter, pool: Pool, run: Run, passes: Passes = Passes()) -> GlobalStack:

@@ -145,14 +145,15 @@ class Model:
         """Memory that the arrays of all stages take per pixel of a window, in bytes.
 
         F, two softmaxes and two copies of the features take 20 bytes per phase; an image 4 bytes
-        per slice; codes, entropy, scores and positions about 56 bytes; each kept sample its logits
-        twice (2 bytes each per phase) and a label.
+        per slice and grey scale; grey values, codes, entropy, scores and positions about 60 bytes;
+        each kept sample its logits twice (2 bytes each per phase) and a label.
 
         Args:
             samples: number of kept samples.
         """
         n_phases = len(self.phases)
-        return 56 + 4 * self.settings.slices + 20 * n_phases + samples * (4 * n_phases + 1)
+        images = self.settings.slices * self.settings.data.channels
+        return 60 + 4 * images + 20 * n_phases + samples * (4 * n_phases + 1)
 
     def answer(
         self,
@@ -166,7 +167,7 @@ class Model:
         """Predict the maps of a window: segmenter, then refiner, then calibrator.
 
         Args:
-            images: (n, slices, height, width), scaled to [-1, 1].
+            images: (n, slices * channels, height, width), scaled to [-1, 1].
             passes: number, seed and memory of the passes, and what is kept of them.
             origin: row and column of the slice at which the images begin.
             inner: rows and columns of the images to return; all by default.
@@ -187,7 +188,8 @@ class Model:
             known = known.window(*inner)
             refined = _unrefined(known)
         else:
-            refined = self.refiner.refine(images, known, inner, passes.memory, outside)
+            shown = images[:, :: self.settings.data.channels]
+            refined = self.refiner.refine(shown, known, inner, passes.memory, outside)
             known = known.window(*inner)
         labels, probabilities, trusted = self.calibrator.apply(
             refined.labels, refined.probabilities

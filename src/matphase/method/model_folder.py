@@ -20,12 +20,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import tomli_w
 import torch
 
-from matphase.images.grey_scale import IntensityScale
+from matphase.images.grey_scale import IntensityScale, Kind
 from matphase.images.phases import PhaseTable
 from matphase.learning.trainer import load_weights, save_weights
 from matphase.learning.weight_header import check_header
@@ -116,7 +116,7 @@ def read(folder: Path) -> Model:
         registry.composition(settings.model)  # raises for an unknown model
         phases = PhaseTable.from_json(read_json(folder / "phases.json"))
         ends = config["intensity"]
-        scale = IntensityScale(float(ends["low"]), float(ends["high"]), bool(ends["per_slice"]))
+        scale = IntensityScale(float(ends["low"]), float(ends["high"]), _kind(ends))
         if not (math.isfinite(scale.low) and math.isfinite(scale.high)):
             raise ValueError("its grey scale is not finite")
         seed, record = checked_seed(config["seed"]), dict(config["training"])
@@ -161,11 +161,19 @@ def _part(path: Path, parse: Callable[[Any], Part]) -> Part | None:
 def _untrained(settings: Settings, n_phases: int) -> tuple[NetworkSegmenter, HCL | None]:
     """Untrained segmenter and refiner, whose weights are loaded next."""
     composition = registry.composition(settings.model)
-    network = registry.segmenter(
-        composition.segmenter, settings.ugsm.slices, n_phases, settings.ugsm
-    )
+    network = registry.segmenter(composition.segmenter, settings.channels, n_phases, settings.ugsm)
     refiner = None if composition.local is None else HCL.untrained(n_phases, settings)
     return segmenter_of(network, n_phases, settings), refiner
+
+
+def _kind(intensity: Mapping[str, Any]) -> Kind:
+    """What the grey scale is measured on; MatPhase 0.1 only noted whether it is each slice."""
+    if "per_slice" in intensity:
+        return "slice" if intensity["per_slice"] else "volume"
+    kind: Kind = intensity["kind"]
+    if kind not in get_args(Kind):
+        raise ValueError(f"its grey scale is of the unknown kind {brief(kind)}")
+    return kind
 
 
 def _guarantee_file(folder: Path) -> Path:

@@ -17,6 +17,7 @@ class Passes:
         memory: bytes that the passes may take, which limits the batches.
         mutual_information: also compute the mutual information.
         keep_samples: also keep the result of each sample.
+        tta: average over flips and quarter turns; None: as in the settings.
     """
 
     samples: int | None = None
@@ -24,3 +25,4 @@ class Passes:
     memory: int = DEFAULT_MEMORY
     mutual_information: bool = False
     keep_samples: bool = False
+    tta: bool | None = None

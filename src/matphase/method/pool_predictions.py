@@ -29,10 +29,10 @@ def predict_pool(
         InputError: no tile fits into the memory.
     """
     images, n_phases = pool.images, len(pool.phases)
-    n, slices, height, width = images.shape
+    n, channels, height, width = images.shape
     found = GlobalStack.empty(n, n_phases, (height, width), pool.folder)
     halo = halo_of(segmenter.reach)
-    each = 20 * n_phases + 4 * slices + 16
+    each = 20 * n_phases + 4 * channels + 16
     for tile in _tiles((n, height, width), halo, segmenter.pass_bytes, each, passes.memory):
         z, rows, columns = tile.core
         seen = images[(z, slice(None), *tile.window[1:])]

@@ -23,7 +23,9 @@ from matphase.method.passes import Passes
 from matphase.method.results import GlobalPrediction
 from matphase.networks import cost, registry
 from matphase.networks.dropout import MCDropout, dropout_samples
+from matphase.networks.padding import mirrored
 from matphase.networks.reach import Reach, reach_of
+from matphase.networks.turned import TURNS, Turn
 from matphase.settings import DataSettings, UGSMSettings
 from matphase.support.device import PrecisionSetting, running
 from matphase.support.errors import InputError
@@ -45,7 +47,7 @@ def fit(
     """Train UGSM, or another network that segments whole images, by weighted cross-entropy.
 
     Args:
-        pool: images and labels; the network sees the middle `settings.slices` of each image.
+        pool: images and labels; the network sees the middle `settings.slices` slices of each.
         settings: settings of the network and its training.
         data: crops and flips.
         run: seed, precision, folder, reporter.
@@ -59,12 +61,20 @@ def fit(
         Interrupted: the user stopped it.
     """
     torch.manual_seed(mix(run.seed, name, "weights"))
-    module = registry.segmenter(network, settings.slices, len(pool.phases), settings)
+    channels = settings.slices * data.channels
+    module = registry.segmenter(network, channels, len(pool.phases), settings)
     if start is not None:
         module.load_state_dict(start.state_dict())
-    weights = phase_weights(pool.counts())
+    weights = phase_weights(pool.counts(), kind=settings.phase_weights)
     least = registry.SEGMENTERS[network].min_examples
-    examples = TileSampler(pool.images, pool.labels, data.crop, data.flips, settings.slices)
+    examples = TileSampler(
+        pool.images,
+        pool.labels,
+        data.crop,
+        data.flips,
+        channels,
+        scale_dropout=data.scale_dropout if data.channels > 1 else 0,
+    )
     if len(examples) < least:
         raise InputError(
             f"{network} needs at least {least} training examples, got {len(examples)}; give more "
@@ -121,12 +131,14 @@ class NetworkSegmenter:
     """Segmenter made of a trained network that segments whole images.
 
     Attributes:
-        network: maps (n, slices, h, w) to logits (n, phases, h, w).
-        settings: number of samples, kind of uncertainty, number of input slices.
+        network: maps (n, channels, h, w) to logits (n, phases, h, w).
+        settings: number of samples, kind of uncertainty, flips and turns.
         n_phases: logits per pixel.
         average: what is averaged over samples; with `softmax`, as is usual for Monte-Carlo
             dropout, F is the logarithm of the mean softmax.
         precision: see `Settings.precision`.
+        channels: images that the network sees: of the slice and its neighbours, at each grey scale.
+        name: of the file of its weights.
     """
 
     network: nn.Module
@@ -134,11 +146,13 @@ class NetworkSegmenter:
     n_phases: int
     average: Literal["logits", "softmax"] = "logits"
     precision: PrecisionSetting = "auto"
+    channels: int = 1
+    name: str = "ugsm"
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
         """Its network, by the name of its file."""
-        return {"ugsm": self.network}
+        return {self.name: self.network}
 
     @property
     def reach(self) -> Reach | None:
@@ -170,8 +184,11 @@ class NetworkSegmenter:
         or of the mean softmax, depending on `settings.uncertainty`. Sample t uses the same dropout
         masks for every slice, so the result of a slice does not depend on the others in the batch.
 
+        With flips and turns (`tta`), sample t sees the images turned in the (t modulo 8)-th of
+        eight ways, and probabilities are averaged; a network without dropout passes eight times.
+
         Args:
-            images: (n, slices, height, width) grey values scaled to [-1, 1].
+            images: (n, slices * channels, height, width) grey values scaled to [-1, 1].
             passes: number, seed and memory of the passes, and what is kept of them; of each sample
                 the difference between its logits and F.
             origin: row and column of the slice at which the images begin.
@@ -179,26 +196,41 @@ class NetworkSegmenter:
         Raises:
             InputError: the memory is too little for one pass over one slice.
         """
-        images = central(images, self.settings.slices)
-        drawn = (passes.samples or self.settings.samples) if self.draws_samples else 1
+        images = central(images, self.channels)
+        turned = self.settings.tta if passes.tta is None else passes.tta
+        drawn = TURNS if turned else 1
+        if self.draws_samples:
+            drawn = passes.samples or self.settings.samples
         seeds = [mix(passes.seed, "sample", number) for number in range(drawn)]
+        turns = [Turn(number) for number in range(TURNS if turned else 1)]
         batch = self._batch_size(images.shape[-2:], len(images), drawn, passes.memory)
+        average = "softmax" if turned else self.average
         parts = []
         with running(self.network, self.precision) as device:
             for first in range(0, len(images), batch.slices):
                 stack = torch.from_numpy(images[first : first + batch.slices]).to(device)
                 tally = _SampleSums(keep=passes.keep_samples)
-                for number in range(0, drawn, batch.samples):
-                    chosen = seeds[number : number + batch.samples]
-                    with dropout_samples(self.network, chosen, origin):
-                        several = self.network(stack.repeat(len(chosen), 1, 1, 1)).float()
-                    for logits in torch.split(several, len(stack)):
-                        tally.add(logits)
+                for turn in turns:
+                    alike = seeds[turn.number :: len(turns)]
+                    for number in range(0, len(alike), batch.samples):
+                        chosen = alike[number : number + batch.samples]
+                        several = self._pass(stack, chosen, turn, origin)
+                        for logits in torch.split(several, len(stack)):
+                            tally.add(logits)
                 information = passes.mutual_information
-                parts.append(
-                    tally.summary(self.settings, self.average, mutual_information=information)
-                )
+                parts.append(tally.summary(self.settings, average, mutual_information=information))
         return _concatenate(parts)
+
+    def _pass(self, stack: Tensor, seeds: list[int], turn: Turn, origin: tuple[int, int]) -> Tensor:
+        """Logits (seeds * n, phases, h, w) of images (n, channels, h, w) that are turned."""
+        height, width = stack.shape[-2:]
+        if turn.number and self.reach is not None:
+            stack = mirrored(stack, self.reach.multiple)
+        place = turn.origin(origin, *stack.shape[-2:])
+        seen = turn.apply(stack).contiguous()
+        with dropout_samples(self.network, seeds, place):
+            logits = self.network(seen.repeat(len(seeds), 1, 1, 1)).float()
+        return turn.undo(logits)[..., :height, :width]
 
     def _batch_size(
         self, shape: tuple[int, ...], slices: int, samples: int, memory: int

@@ -61,12 +61,13 @@ class Task:
     Attributes:
         samples: number of stochastic passes T.
         seed: random seed of the dropout masks.
-        ends: (n_slices, 2) grey values that map to -1 and 1 in each slice.
+        ends: (n_slices, channels, 2) grey values that map to -1 and 1 in each slice.
         memory: bytes that a block may take.
         keep_samples: also compute the labels of each sample.
         mutual_information: also compute the mutual information.
         resampling: how the volume is brought to the model's voxel size; None: it is not. `ends` are
             then those of the resampled slices.
+        tta: average over flips and quarter turns.
     """
 
     samples: int
@@ -76,6 +77,7 @@ class Task:
     keep_samples: bool = False
     mutual_information: bool = False
     resampling: Resampling | None = None
+    tta: bool = False
 
     @property
     def kept(self) -> int:
@@ -94,6 +96,7 @@ def task_of(
     mutual_information: bool = False,
     keep_samples: bool = False,
     resample: bool = False,
+    tta: bool | None = None,
 ) -> Task:
     """Check the arguments of `MatPhase.predict`, and measure the grey scale of the volume.
 
@@ -127,13 +130,14 @@ def task_of(
         volume = resampled(volume, resampling.factors)
         sample = GreySample.of(volume)
     check_neighbours(volume, range(volume.n_slices), model.settings.slices)
-    own = replace(IntensityScale.of(sample), per_slice=model.scale.per_slice)
+    own = replace(IntensityScale.of(sample), kind=model.scale.kind)
     if intensity == "model":
         model.scale.check_fits(own, volume.name)
     scale = model.scale if intensity == "model" else own
     warn_of_drift(sample, volume, scale)
     ends = scale.of_slices(volume)
-    return Task(number, seed, ends, memory, keep_samples, mutual_information, resampling)
+    turned = model.settings.ugsm.tta if tta is None else tta
+    return Task(number, seed, ends, memory, keep_samples, mutual_information, resampling, turned)
 
 
 def map_names(model: Model, task: Task, *, probabilities: bool, in_memory: bool) -> frozenset[str]:
@@ -253,7 +257,9 @@ def _tile_maps(model: Model, seen: TileImages, block: Tile, task: Task) -> Maps:
         return _blank_maps(model, block.shape, task)
     rows, columns = seen.images.shape[-2:]
     left = task.memory - len(seen.images) * rows * columns * model.pixel_bytes(task.kept)
-    passes = Passes(task.samples, task.seed, left, task.mutual_information, task.keep_samples)
+    passes = Passes(
+        task.samples, task.seed, left, task.mutual_information, task.keep_samples, task.tta
+    )
     maps = model.answer(
         seen.images, passes, origin=block.origin, inner=block.inner, outside=seen.outside
     )

@@ -56,7 +56,7 @@ from matphase.support.progress import Reporter
 from matphase.support.rooms import working_room
 from matphase.support.seeds import fingerprint
 
-LAYOUT = 3
+LAYOUT = 4
 """Version of the layout of working folders; predictions with another version are not continued."""
 
 
@@ -331,6 +331,7 @@ def _identity(
         "mask": mask_checksum(volume),
         "resampling": task.resampling and list(task.resampling.factors),
         "number of samples": task.samples,
+        "choice of flips and turns": task.tta,
         "seed": task.seed,
         "set of maps": {layer.name: str(layer.kind.stored_dtype(model.phases)) for layer in layers},
         "memory limit": list(first.shape),

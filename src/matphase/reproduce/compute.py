@@ -191,7 +191,7 @@ class _Work:
             labels=known.labels,
             probabilities=known.probabilities,
             parameters=cost.parameters(network),
-            macs_per_pixel=passes * self.stages.macs_per_pixel(network, settings.slices),
+            macs_per_pixel=passes * self.stages.macs_per_pixel(network, segmenter.channels),
             seconds_per_pixel=seconds,
             extra=extra,
         )

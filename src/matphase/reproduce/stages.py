@@ -76,7 +76,8 @@ class Stages(Stage):
     def load_segmenter(self, weights: Path) -> NetworkSegmenter:
         """The segmenter of the model, with the weights in a file."""
         name, settings = registry.composition(self.settings.model).segmenter, self.settings.ugsm
-        network = registry.segmenter(name, settings.slices, len(self.data.phases), settings)
+        channels = self.settings.channels
+        network = registry.segmenter(name, channels, len(self.data.phases), settings)
         load_weights(network, weights)
         return segmenter_of(network, len(self.data.phases), self.settings)
 

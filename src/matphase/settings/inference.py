@@ -15,6 +15,8 @@ class SamplingSettings(CheckedSettings):
     """Stochastic passes T."""
     uncertainty: Literal["mean_logits", "mean_softmax"] = "mean_logits"
     """Uncertainty is the entropy of softmax(mean logits), or of the mean softmax."""
+    tta: bool = False
+    """Average the probabilities over the eight flips and quarter turns of the image."""
 
 
 class ThresholdSettings(CheckedSettings):
@@ -30,6 +32,16 @@ class AggregatorSettings(CheckedSettings):
     fusion: Literal["replace", "soft"] = "replace"
     """Replace UGSM's probabilities by LCGAR's (the paper), or average both, weighted by the
     score."""
+
+
+class CombinationSettings(CheckedSettings):
+    """Several segmenters whose probabilities are averaged; the paper has none."""
+
+    networks: Annotated[int, Field(ge=1, le=8)] = 1
+    """Networks that differ in their random seed."""
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Weight of the networks together; the classical features have the rest. With 1 there are
+    none of these, with 0 there is no network."""
 
 
 class CalibrationSettings(CheckedSettings):

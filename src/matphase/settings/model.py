@@ -35,6 +35,9 @@ class UGSMSettings(UNetSettings, TrainingSettings, SamplingSettings):
     batch_size: BatchSize = 20
     max_steps: Steps = 0
     """Most optimiser steps, whatever the epochs; 0: no limit."""
+    phase_weights: Literal["inverse", "none"] = "inverse"
+    """Weigh the loss of each phase by its inverse frequency (the paper), or not. Without weights,
+    probabilities are those of the phases, and rare phases do not grow."""
 
 
 class IDKSettings(ClassifierSettings, IDKTrainingSettings, ThresholdSettings):
@@ -66,6 +69,11 @@ class Settings(CheckedSettings):
     calibration: CalibrationSettings = CalibrationSettings()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the convolutions; auto: bfloat16 where the CPU or GPU supports it."""
+
+    @property
+    def channels(self) -> int:
+        """Number of images that the network of the segmenter sees at once."""
+        return self.ugsm.slices * self.data.channels
 
     @property
     def slices(self) -> int:

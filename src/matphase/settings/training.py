@@ -39,15 +39,23 @@ class DataSettings(CheckedSettings):
     """Phases that smoothing leaves as they are; a name that the labels lack is ignored."""
     neighbors: Literal[4, 8, 12, 20, 24] = 8
     """Number of nearest pixels that vote in the smoothing."""
-    scale: Literal["auto", "volume", "slice"] = "auto"
-    """Normalise grey values over the whole volume or over each slice; auto: over each slice if the
-    brightness drifts."""
+    scale: Literal["auto", "volume", "slice", "both"] = "auto"
+    """Normalise grey values over the whole volume, over each slice, or in both ways, as two
+    channels; auto: over each slice if the brightness drifts, else over the volume."""
+    scale_dropout: Annotated[float, Field(ge=0, le=0.5)] = 0.25
+    """Where both scales are channels: share of the training examples that lack the volume's, and
+    the same share that lack the slice's, so that a network can do with either."""
     crop: Amount = 0
     """Side of the random squares that UGSM trains on, at least 32 px; 0: whole slices."""
     flips: bool = False
     """Random flips, and quarter turns of squares, during the training of UGSM."""
     local_images: Amount = 0
     """Most images that HCL-IDK and the local model train on, evenly spaced; 0: no limit."""
+
+    @property
+    def channels(self) -> int:
+        """Number of images of each slice, by the grey scale."""
+        return 2 if self.scale == "both" else 1
 
     @field_validator("crop")
     @classmethod
@@ -105,3 +113,12 @@ class USISettings(CheckedSettings):
     """Fraction of the pixels in use at the first step."""
     full_at: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Fraction of the training after which all pixels are in use."""
+
+
+class SearchSettings(CheckedSettings):
+    """Self-configuration by labelled slices that are left out; the paper has none."""
+
+    is_on: bool = False
+    """Choose grey scale, features, network and their weights before the training."""
+    minutes: Annotated[float, Field(ge=0, le=10**5)] = 0.0
+    """Most minutes that search and training take together; 0: no limit."""

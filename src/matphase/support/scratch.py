@@ -177,6 +177,45 @@ class Subset:
         return (self[number] for number in range(len(self)))
 
 
+class EveryChannel:
+    """Every n-th entry along the second axis of a stack, without a copy.
+
+    Args:
+        stack: stack to select from.
+        step: n.
+    """
+
+    def __init__(self, stack: Stack, step: int) -> None:
+        self._stack = stack
+        self._step = step
+        self._numbers = range(0, stack.shape[1], step)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, as of an array."""
+        n, _, *rest = self._stack.shape
+        return (n, len(self._numbers), *rest)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self._stack.dtype
+
+    def __len__(self) -> int:
+        return len(self._stack)
+
+    def __getitem__(self, key: Any) -> Any:
+        keys = key if isinstance(key, tuple) else (key,)
+        first, channel, *rest = keys if len(keys) > 1 else (key, slice(None))
+        chosen = self._numbers[channel]
+        if isinstance(chosen, range):
+            chosen = slice(chosen.start, chosen.stop, chosen.step)
+        return self._stack[(first, chosen, *rest)]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[number] for number in range(len(self)))
+
+
 def gather(stack: Stack, numbers: NDArray[np.int64], *rest: Any) -> NDArray[Any]:
     """Read `stack[numbers, *rest]` without reading other entries.
 
