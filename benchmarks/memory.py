@@ -37,9 +37,9 @@ from matphase.images.phases import PhaseTable
 from matphase.images.tiles import Maps, Tile, least_core, window_side
 from matphase.images.volume import Volume
 from matphase.method.calibrator import Calibrator
-from matphase.method.fit import segmenter_of
 from matphase.method.hcl import HCL
 from matphase.method.model import Model
+from matphase.method.ugsm import segmenter_of
 from matphase.networks import registry
 from matphase.prediction.blocks import (
     Task,

@@ -17,10 +17,9 @@ from matphase.images.grey_scale import IntensityScale
 from matphase.images.mask import masked
 from matphase.images.phases import PhaseTable
 from matphase.images.tiles import Halo, Maps, Shape, Tile, tiles
-from matphase.method import deferral
+from matphase.method import deferral, segmenters
 from matphase.method.calibrator import Calibrator
 from matphase.method.conformal import RiskGuarantee
-from matphase.method.fit import segmenter_of
 from matphase.method.hcl import HCL
 from matphase.method.model import Model
 from matphase.method.scaling import Scaling
@@ -44,11 +43,11 @@ def model_of(**sections: Any) -> Model:
     phases = PhaseTable.from_mapping({"pore": 0, "carbon": 128, "nickel": 255})
     torch.manual_seed(3)
     made_of = registry.composition(settings.model)
-    network = registry.segmenter(made_of.segmenter, settings.channels, 3, settings.ugsm).eval()
-    speaking_of_all_phases(network)
+    segmenter = segmenters.kind(settings).untrained(3, settings)
+    for network in segmenter.networks.values():
+        speaking_of_all_phases(network.eval())
     kind = settings.data.scale
     scale = IntensityScale(-10, 90, "volume" if kind == "auto" else kind)
-    segmenter = segmenter_of(network, 3, settings)
 
     def made(settings: Settings, refiner: HCL | None) -> Model:
         return Model(settings, phases, scale, 0, segmenter, refiner, Calibrator(), {})
@@ -140,6 +139,11 @@ KINDS: dict[str, dict[str, Any]] = {
         "ugsm": {"slices": 3},
         "lcgar": {"slices": 3},
     },
+    "two networks combined": {
+        "model": "combined",
+        "combination": {"networks": 2, "weight": 1.0},
+        "ugsm": {"dropout": 0.3},
+    },
     "ugsm": {"model": "ugsm"},
     "ugsm, flipped and turned": {"model": "ugsm", "ugsm": {"tta": True, "samples": 9}},
     "unet on both scales, flipped and turned": {
@@ -157,7 +161,7 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_blocks_equal_the_whole(kind: str) -> None:
     model = model_of(**KINDS[kind])
-    samples = 1 if model.settings.model == "unet" else 2
+    samples = 2 if model.segmenter.draws_samples else 1
     wanted = {"mutual_information": True, "keep_samples": samples > 1}
     expected = whole(model, **wanted)
     assert len(np.unique(expected["labels"])) > 1
@@ -278,7 +282,6 @@ import matphase as mp
 from matphase.images.grey_scale import IntensityScale
 from matphase.prediction.blocks import block_images, block_maps, blocks_of, task_of
 from matphase.method.calibrator import Calibrator
-from matphase.method.fit import segmenter_of
 from matphase.method.hcl import HCL
 from matphase.method.model import Model
 from matphase.networks import registry

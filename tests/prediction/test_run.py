@@ -25,9 +25,9 @@ from matphase.images.grey_scale import IntensityScale
 from matphase.images.mask import masked, region_of
 from matphase.images.phases import PhaseTable
 from matphase.method.calibrator import Calibrator
-from matphase.method.fit import segmenter_of
 from matphase.method.model import Model
 from matphase.method.model_folder import read, write
+from matphase.method.ugsm import segmenter_of
 from matphase.networks import registry
 from matphase.prediction import files, run
 from matphase.prediction.blocks import blocks_of, task_of

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import IGNORE_INDEX
@@ -21,15 +20,14 @@ from matphase.method import (
     hcl,
     hcl_idk,
     scaling,
+    segmenters,
     training_folder,
-    ugsm,
 )
 from matphase.method.calibrator import Calibrator
 from matphase.method.model import Model, Segmenter
 from matphase.method.passes import Passes
 from matphase.method.pool_predictions import answer_pool, predict_pool
 from matphase.method.results import GlobalStack
-from matphase.method.ugsm import NetworkSegmenter
 from matphase.networks import registry
 from matphase.settings import CalibrationSettings, Settings
 from matphase.support.device import arithmetic
@@ -167,23 +165,12 @@ class Stage:
         pool: Pool,
         *,
         name: str = "ugsm",
-        start: NetworkSegmenter | None = None,
+        start: Segmenter | None = None,
         share: float = 1.0,
-    ) -> NetworkSegmenter:
-        """Train the segmenter of `settings.model`, or continue its training; see `ugsm.fit`."""
-        settings = self.settings
-        composition = registry.composition(settings.model)
-        network = ugsm.fit(
-            pool,
-            settings.ugsm,
-            settings.data,
-            self.run,
-            network=composition.segmenter,
-            name=name,
-            start=None if start is None else start.network,
-            share=share,
-        )
-        return segmenter_of(network, len(pool.phases), settings)
+    ) -> Segmenter:
+        """Train the segmenter of `settings.model`, or continue its training; see `Kind.train`."""
+        train = segmenters.kind(self.settings).train
+        return train(pool, self.settings, self.run, name=name, start=start, share=share)
 
     def aligned(self, annotated: Pool, segmenter: Segmenter) -> tuple[Pool, align.Alignment]:
         """Training pool whose labels are aligned with the segmenter's probabilities."""
@@ -233,14 +220,6 @@ class Stage:
                 for place, part in zip(unseen.tolist(), parts, strict=True):
                     found.put(place, part)
         return chosen, found
-
-
-def segmenter_of(network: nn.Module, n_phases: int, settings: Settings) -> NetworkSegmenter:
-    """Wrap a trained network as the segmenter of `settings.model`."""
-    average = registry.composition(settings.model).average
-    return NetworkSegmenter(
-        network, settings.ugsm, n_phases, average, settings.precision, settings.channels
-    )
 
 
 def _predict(segmenter: Segmenter, pool: Pool, run: Run, passes: Passes = Passes()) -> GlobalStack:

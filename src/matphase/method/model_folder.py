@@ -29,13 +29,12 @@ from matphase.images.grey_scale import IntensityScale, Kind
 from matphase.images.phases import PhaseTable
 from matphase.learning.trainer import load_weights, save_weights
 from matphase.learning.weight_header import check_header
+from matphase.method import segmenters
 from matphase.method.calibrator import Calibrator
 from matphase.method.conformal import RiskGuarantee
-from matphase.method.fit import segmenter_of
 from matphase.method.hcl import HCL
-from matphase.method.model import Model
+from matphase.method.model import Model, Segmenter
 from matphase.method.scaling import Scaling
-from matphase.method.ugsm import NetworkSegmenter
 from matphase.networks import registry
 from matphase.scores.validation import Validation
 from matphase.settings import Settings
@@ -158,12 +157,11 @@ def _part(path: Path, parse: Callable[[Any], Part]) -> Part | None:
     return parse(read_json(path)) if path.exists() else None
 
 
-def _untrained(settings: Settings, n_phases: int) -> tuple[NetworkSegmenter, HCL | None]:
+def _untrained(settings: Settings, n_phases: int) -> tuple[Segmenter, HCL | None]:
     """Untrained segmenter and refiner, whose weights are loaded next."""
     composition = registry.composition(settings.model)
-    network = registry.segmenter(composition.segmenter, settings.channels, n_phases, settings.ugsm)
     refiner = None if composition.local is None else HCL.untrained(n_phases, settings)
-    return segmenter_of(network, n_phases, settings), refiner
+    return segmenters.kind(settings).untrained(n_phases, settings), refiner
 
 
 def _kind(intensity: Mapping[str, Any]) -> Kind:

@@ -14,11 +14,13 @@ from scipy.special import entr, softmax
 from torch import Tensor, nn
 
 from matphase.images.neighbours import central
+from matphase.learning import trainer
 from matphase.learning.loss import weighted_cross_entropy
 from matphase.learning.sampler import TileSampler
-from matphase.learning.trainer import Run, Shuffled, epochs_needed, train
+from matphase.learning.trainer import Run, Shuffled, epochs_needed
 from matphase.learning.training_pool import Pool
 from matphase.learning.weights import phase_weights
+from matphase.method.model import Segmenter
 from matphase.method.passes import Passes
 from matphase.method.results import GlobalPrediction
 from matphase.networks import cost, registry
@@ -26,7 +28,7 @@ from matphase.networks.dropout import MCDropout, dropout_samples
 from matphase.networks.padding import mirrored
 from matphase.networks.reach import Reach, reach_of
 from matphase.networks.turned import TURNS, Turn
-from matphase.settings import DataSettings, UGSMSettings
+from matphase.settings import DataSettings, Settings, UGSMSettings
 from matphase.support.device import PrecisionSetting, running
 from matphase.support.errors import InputError
 from matphase.support.memory import amount_text
@@ -113,7 +115,7 @@ def fit_segmenter(
     planned = epochs * order.steps_per_epoch
     if settings.max_steps:
         planned = min(planned, settings.max_steps)
-    train(
+    trainer.train(
         network,
         examples,
         order,
@@ -123,6 +125,49 @@ def fit_segmenter(
         learning_rate=settings.learning_rate,
         run=run,
         max_steps=max(1, round(share * planned)),
+    )
+
+
+def train(
+    pool: Pool,
+    settings: Settings,
+    run: Run,
+    *,
+    name: str = "ugsm",
+    start: Segmenter | None = None,
+    share: float = 1.0,
+) -> "NetworkSegmenter":
+    """Train the network of `settings.model`; see `segmenters.Kind`."""
+    made_of = registry.composition(settings.model)
+    assert made_of.segmenter is not None
+    network = fit(
+        pool,
+        settings.ugsm,
+        settings.data,
+        run,
+        network=made_of.segmenter,
+        name=name,
+        start=start.network if isinstance(start, NetworkSegmenter) else None,
+        share=share,
+    )
+    return segmenter_of(network, len(pool.phases), settings)
+
+
+def untrained(n_phases: int, settings: Settings, name: str = "ugsm") -> "NetworkSegmenter":
+    """Build the network of `settings.model`, whose weights are then loaded from a file."""
+    made_of = registry.composition(settings.model)
+    assert made_of.segmenter is not None
+    network = registry.segmenter(made_of.segmenter, settings.channels, n_phases, settings.ugsm)
+    return segmenter_of(network, n_phases, settings, name)
+
+
+def segmenter_of(
+    network: nn.Module, n_phases: int, settings: Settings, name: str = "ugsm"
+) -> "NetworkSegmenter":
+    """Wrap a network as the segmenter of `settings.model`; `name` is that of its file."""
+    average = registry.composition(settings.model).average
+    return NetworkSegmenter(
+        network, settings.ugsm, n_phases, average, settings.precision, settings.channels, name
     )
 
 

@@ -76,17 +76,19 @@ class Composition:
     """Composition of a model.
 
     Attributes:
-        segmenter: name in `SEGMENTERS`.
+        segmenter: name in `SEGMENTERS`; None where no network segments.
         local: local network of the refiner: name in `PATCH_CLASSIFIERS`, or in `SEGMENTERS` for one
             that sees whole slices; None: no refiner.
         everywhere: the local network predicts every pixel instead of the IDK set.
         average: what is averaged over dropout samples.
+        kind: what segments: a network, classical features, or both combined.
     """
 
-    segmenter: str
+    segmenter: str | None
     local: str | None = None
     everywhere: bool = False
     average: Literal["logits", "softmax"] = "logits"
+    kind: Literal["network", "classical", "combined"] = "network"
 
     @property
     def by_patches(self) -> bool:
@@ -112,6 +114,7 @@ MODELS = {
         if name != "lcgar"
     },
     "adapted_lcgar": Composition("mcd_unet", local="lcgar", everywhere=True),
+    "combined": Composition("mcd_unet", average="softmax", kind="combined"),
 }
 """All models by the names used in settings and on the command line."""
 

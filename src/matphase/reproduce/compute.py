@@ -140,14 +140,14 @@ class _Work:
 
     def plain(self, name: str) -> Answer:
         """A network without a local part."""
-        segmenter = self.stages.of_model(name).fit_segmenter(self.data.pool)
+        segmenter = self.stages.of_model(name).fit_network(self.data.pool)
         known, seconds = self.stages.predict(segmenter)
         return self._of_whole_images(segmenter, known, seconds, {})
 
     def ugsm(self) -> Answer:
         """UGSM and HCL-IDK, and all that the units which build on them need."""
         stages = self.stages
-        segmenter, chosen = stages.fit_segmenter(self.data.pool), stages.chosen()
+        segmenter, chosen = stages.fit_network(self.data.pool), stages.chosen()
         learned, _ = stages.predict(segmenter, chosen.images)
         known, seconds = stages.predict(segmenter)
         classifier, split = stages.fit_idk(chosen, GlobalStack.of(learned))

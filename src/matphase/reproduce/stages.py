@@ -13,9 +13,9 @@ from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.trainer import load_weights
 from matphase.learning.training_pool import Pool
 from matphase.learning.weights import phase_weights
-from matphase.method import hcl, hcl_idk, local, local_segmenter
+from matphase.method import hcl, hcl_idk, local, local_segmenter, ugsm
 from matphase.method.aggregate import aggregate
-from matphase.method.fit import Stage, segmenter_of
+from matphase.method.fit import Stage
 from matphase.method.model import Segmenter
 from matphase.method.passes import Passes
 from matphase.method.results import (
@@ -73,13 +73,15 @@ class Stages(Stage):
         """The same for another model, by its name in `networks.registry`."""
         return self.with_settings(self.settings.updated({"model": name}))
 
+    def fit_network(self, pool: Pool) -> NetworkSegmenter:
+        """Train the network of the model, which segments whole images."""
+        return ugsm.train(pool, self.settings, self.run)
+
     def load_segmenter(self, weights: Path) -> NetworkSegmenter:
         """The segmenter of the model, with the weights in a file."""
-        name, settings = registry.composition(self.settings.model).segmenter, self.settings.ugsm
-        channels = self.settings.channels
-        network = registry.segmenter(name, channels, len(self.data.phases), settings)
-        load_weights(network, weights)
-        return segmenter_of(network, len(self.data.phases), self.settings)
+        segmenter = ugsm.untrained(len(self.data.phases), self.settings)
+        load_weights(segmenter.network, weights)
+        return segmenter
 
     def predict(
         self, segmenter: Segmenter, images: Stack | None = None

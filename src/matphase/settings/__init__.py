@@ -6,6 +6,7 @@ Each kind has a module; `model` joins them into the sections of a model's TOML f
 from matphase.settings.inference import (
     AggregatorSettings,
     CalibrationSettings,
+    CombinationSettings,
     SamplingSettings,
     ThresholdSettings,
 )
@@ -22,6 +23,7 @@ from matphase.settings.training import (
     DataSettings,
     IDKTrainingSettings,
     PixelTrainingSettings,
+    SearchSettings,
     TrainingSettings,
     USISettings,
 )
@@ -31,6 +33,7 @@ __all__ = [
     "AlignSettings",
     "CalibrationSettings",
     "ClassifierSettings",
+    "CombinationSettings",
     "DataSettings",
     "IDKSettings",
     "IDKTrainingSettings",
@@ -39,6 +42,7 @@ __all__ = [
     "PixelTrainingSettings",
     "PresetName",
     "SamplingSettings",
+    "SearchSettings",
     "Settings",
     "Slices",
     "ThresholdSettings",

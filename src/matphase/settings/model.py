@@ -9,6 +9,7 @@ from matphase.settings.bounds import BatchSize, Epochs, Steps
 from matphase.settings.inference import (
     AggregatorSettings,
     CalibrationSettings,
+    CombinationSettings,
     SamplingSettings,
     ThresholdSettings,
 )
@@ -18,6 +19,7 @@ from matphase.settings.training import (
     DataSettings,
     IDKTrainingSettings,
     PixelTrainingSettings,
+    SearchSettings,
     TrainingSettings,
     USISettings,
 )
@@ -66,6 +68,8 @@ class Settings(CheckedSettings):
     usi: USISettings = USISettings()
     lcgar: LCGARSettings = LCGARSettings()
     aggregator: AggregatorSettings = AggregatorSettings()
+    combination: CombinationSettings = CombinationSettings()
+    search: SearchSettings = SearchSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the convolutions; auto: bfloat16 where the CPU or GPU supports it."""
