@@ -30,8 +30,8 @@ from matphase.learning.trainer import Run
 from matphase.method import deferral, hcl, hcl_idk, local, scaling
 from matphase.method.aggregate import aggregate
 from matphase.method.fit import fold_numbers
-from matphase.method.model import Segmenter
 from matphase.method.results import GlobalPrediction, LocalPrediction, Partition
+from matphase.method.segmenter import Segmenter
 from matphase.networks.idk import IDKClassifier
 from matphase.reproduce.conditions import claim, source_of
 from matphase.reproduce.data import SplitData, split_data

@@ -132,18 +132,6 @@ def test_a_worker_that_is_killed_costs_only_time(
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_blocks_that_end_workers_are_given_up(
-    model_folder: Path, scan: Path, tmp_path: Path
-) -> None:
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        cluster.local_cluster(1) as weak,
-    ):
-        crew, killing = cluster.Cluster(weak, model_folder), Killing(weak)
-        with pytest.raises(MatPhaseError, match=r"several workers died at block \d+"):
-            predicted(model_folder, scan, tmp_path / "out.tif", crew, killing)
-
-
 @pytest.mark.slow
 def test_a_scheduler_that_goes_while_blocks_are_predicted(
     model_folder: Path, scan: Path, tmp_path: Path, undisturbed: list[np.ndarray]
@@ -162,9 +150,15 @@ def test_a_scheduler_that_goes_while_blocks_are_predicted(
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_what_a_worker_refuses_is_told_here(model_folder: Path, scan: Path, tmp_path: Path) -> None:
-    with cluster.local_cluster(1) as client:
-        crew = cluster.Cluster(client, model_folder)
+def test_what_a_worker_refuses_is_told_here_and_blocks_that_end_workers_are_given_up(
+    model_folder: Path, scan: Path, tmp_path: Path
+) -> None:
+    """One worker for both, since a process takes long to start."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        cluster.local_cluster(1) as client,
+    ):
+        crew, killing = cluster.Cluster(client, model_folder), Killing(client)
 
         def unseen(job: run.Job, todo: Any) -> Any:
             elsewhere = replace(job.store, folder=Path("/where/no/worker/looks"))
@@ -175,7 +169,10 @@ def test_what_a_worker_refuses_is_told_here(model_folder: Path, scan: Path, tmp_
         client.run(setattr, cluster, "version", str)
         with pytest.raises(InputError, match=r"a Dask worker has MatPhase matphase, but this is"):
             predicted(model_folder, scan, tmp_path / "out.tif", crew)
-    assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.iterdir()) == []
+        client.run(setattr, cluster, "version", version)
+        with pytest.raises(MatPhaseError, match=r"several workers died at block \d+"):
+            predicted(model_folder, scan, tmp_path / "out.tif", crew, killing)
 
 
 @contextmanager

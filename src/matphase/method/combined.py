@@ -17,9 +17,9 @@ from torch import nn
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
 from matphase.method import ugsm
-from matphase.method.model import Segmenter
 from matphase.method.passes import Passes
 from matphase.method.results import GlobalPrediction
+from matphase.method.segmenter import Segmenter
 from matphase.networks.reach import Reach
 from matphase.settings import Settings
 

@@ -24,10 +24,11 @@ from matphase.method import (
     training_folder,
 )
 from matphase.method.calibrator import Calibrator
-from matphase.method.model import Model, Segmenter
+from matphase.method.model import Model
 from matphase.method.passes import Passes
 from matphase.method.pool_predictions import answer_pool, predict_pool
 from matphase.method.results import GlobalStack
+from matphase.method.segmenter import Segmenter
 from matphase.networks import registry
 from matphase.settings import CalibrationSettings, Settings
 from matphase.support.device import arithmetic

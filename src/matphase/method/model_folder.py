@@ -33,8 +33,9 @@ from matphase.method import segmenters
 from matphase.method.calibrator import Calibrator
 from matphase.method.conformal import RiskGuarantee
 from matphase.method.hcl import HCL
-from matphase.method.model import Model, Segmenter
+from matphase.method.model import Model
 from matphase.method.scaling import Scaling
+from matphase.method.segmenter import Segmenter
 from matphase.networks import registry
 from matphase.scores.validation import Validation
 from matphase.settings import Settings

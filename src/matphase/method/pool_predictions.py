@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from matphase.images.tiles import Halo, Tile, plan_tiles
 from matphase.learning.training_pool import Pool
-from matphase.method.model import Model, Segmenter, halo_of
+from matphase.method.model import Model, halo_of
 from matphase.method.passes import Passes
 from matphase.method.results import GlobalStack
+from matphase.method.segmenter import Segmenter
 from matphase.support.progress import Reporter
 
 

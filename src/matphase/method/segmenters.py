@@ -5,7 +5,7 @@ from typing import Protocol
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
 from matphase.method import combined, ugsm
-from matphase.method.model import Segmenter
+from matphase.method.segmenter import Segmenter
 from matphase.networks import registry
 from matphase.settings import Settings
 

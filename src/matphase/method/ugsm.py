@@ -20,9 +20,9 @@ from matphase.learning.sampler import TileSampler
 from matphase.learning.trainer import Run, Shuffled, epochs_needed
 from matphase.learning.training_pool import Pool
 from matphase.learning.weights import phase_weights
-from matphase.method.model import Segmenter
 from matphase.method.passes import Passes
 from matphase.method.results import GlobalPrediction
+from matphase.method.segmenter import Segmenter
 from matphase.networks import cost, registry
 from matphase.networks.dropout import MCDropout, dropout_samples
 from matphase.networks.padding import mirrored

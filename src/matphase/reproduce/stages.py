@@ -16,7 +16,6 @@ from matphase.learning.weights import phase_weights
 from matphase.method import hcl, hcl_idk, local, local_segmenter, ugsm
 from matphase.method.aggregate import aggregate
 from matphase.method.fit import Stage
-from matphase.method.model import Segmenter
 from matphase.method.passes import Passes
 from matphase.method.results import (
     GlobalPrediction,
@@ -26,6 +25,7 @@ from matphase.method.results import (
     Partition,
     PartitionStack,
 )
+from matphase.method.segmenter import Segmenter
 from matphase.method.ugsm import NetworkSegmenter
 from matphase.networks import cost, registry
 from matphase.networks.dense_lcgar import costs
