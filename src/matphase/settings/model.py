@@ -27,7 +27,7 @@ from matphase.support.checked import CheckedSettings, merged, read_toml
 from matphase.support.errors import InputError
 from matphase.support.records import parse_toml
 
-PresetName = Literal["quick", "small", "best", "paper"]
+PresetName = Literal["auto", "quick", "small", "best", "paper"]
 
 
 class UGSMSettings(UNetSettings, TrainingSettings, SamplingSettings):
@@ -86,7 +86,7 @@ class Settings(CheckedSettings):
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """Settings of the preset `quick`, `small`, `best` or `paper`.
+        """Settings of the preset `auto`, `quick`, `small`, `best` or `paper`.
 
         Raises:
             InputError: there is no preset of that name.
