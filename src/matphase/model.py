@@ -81,7 +81,8 @@ class MatPhase:
     """Learns to name the phase of every voxel from a few labelled slices.
 
     Args:
-        preset: `quick`, `small`, `best` or `paper`.
+        preset: `auto`, which chooses its settings on labelled slices that it leaves out; `quick`,
+            `small`, `best` or `paper`. After `fit`, `settings` are those that were chosen.
         settings: all settings, instead of a preset; or a mapping of those that differ from it, such
             as {"ugsm": {"width": 32}}.
         seed: random seed; the same seed, data, settings and number of threads give the same model
@@ -150,6 +151,12 @@ class MatPhase:
     def validation(self) -> Validation | None:
         """Scores of the model on its validation slices; None where it was given none."""
         return self._model.validation
+
+    @property
+    def decisions(self) -> dict[str, str]:
+        """What preset `auto` chose and why, by what it decided; empty for other presets."""
+        found: dict[str, str] = self._model.record.get("search", {}).get("decisions", {})
+        return dict(found)
 
     @property
     def scaling(self) -> Scaling | None:

@@ -38,7 +38,7 @@ MISREGISTERED = 0.4
 the image itself move by 0.2 to 0.3 px (`benchmarks/results/lrcs.md`), which changes nothing."""
 SLICES = 5
 """Neighbouring slices that a network sees, where the images have them."""
-MAX_FOLDS = 4
+MAX_FOLDS = 2
 """Folds on which classical features are scored at most."""
 SLICES_PER_LENGTH = 6
 """Labelled slices from which a network learns for as long as the preset says; more slices make the

@@ -94,7 +94,7 @@ def kept(folder: Path | None, choose: Callable[[], Plan]) -> Plan:
     if known and all(isinstance(value, int) for value in before.values()):
         return Plan(**before)
     plan = choose()
-    write_json(folder / FILE, plan.to_json())
+    write_json(folder / FILE, plan.to_json(), overwrite=True)
     return plan
 
 
@@ -119,6 +119,6 @@ def step_seconds(shape: tuple[int, int], n_phases: int, settings: Settings) -> f
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             logits = network(images.contiguous(memory_format=torch.channels_last))
         F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
-        float(logits.sum())  # waits for the device
+        float(logits.detach().sum())  # waits for the device
         times.append(time.monotonic() - began)
     return float(np.median(times[1:]))

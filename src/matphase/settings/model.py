@@ -5,6 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from pydantic import model_validator
+
 from matphase.settings.bounds import BatchSize, Epochs, Steps
 from matphase.settings.inference import (
     AggregatorSettings,
@@ -73,6 +75,15 @@ class Settings(CheckedSettings):
     calibration: CalibrationSettings = CalibrationSettings()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the convolutions; auto: bfloat16 where the CPU or GPU supports it."""
+
+    @model_validator(mode="after")
+    def _search_chooses_the_model(self) -> Self:
+        if self.search.is_on and self.model != "combined":
+            raise ValueError(
+                f"search.is_on chooses the model, but model is {self.model!r}; leave out one of "
+                "them (preset small, say, trains the model that you name)"
+            )
+        return self
 
     @property
     def channels(self) -> int:
