@@ -199,6 +199,30 @@ def test_a_refitted_model_shares_all_but_the_local_network(
     assert model.settings.usi.order == "rising"
 
 
+def test_two_grey_scales_and_turns_from_training_to_files(
+    sample: Sample, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    settings = tiny_settings.updated(
+        {"data": {"scale": "both"}, "ugsm": {"tta": True, "slices": 3}, "lcgar": {"slices": 3}}
+    )
+    model = mp.MatPhase(settings=settings).fit(sample.images, sample.labels, NAMES)
+    model.save(tmp_path / "model")
+    written = tomllib.loads((tmp_path / "model" / "config.toml").read_text("utf-8"))
+    assert written["intensity"]["kind"] == "both"
+    outside = np.zeros(sample.images.shape, np.bool_)
+    outside[:, :5] = True
+    volume = mp.Volume.from_array(np.where(outside, np.float32(np.nan), sample.images))
+    expected = model.predict(volume)
+    loaded = mp.load(tmp_path / "model")
+    found = loaded.predict(volume, memory=8 * 10**6, out=tmp_path / "out.tif")
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    ignored = expected.phases.ignore
+    assert ((np.asarray(found.labels) == ignored) == outside).all()
+    # what is learned again is learned from the same images
+    again = loaded.refit_local(sample.images, sample.labels)
+    np.testing.assert_array_equal(again.predict(volume).labels, expected.labels)
+
+
 # --- progress and stopping ------------------------------------------------------------------------
 
 

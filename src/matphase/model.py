@@ -340,8 +340,9 @@ class MatPhase:
             keep_samples: keep the labels of each stochastic pass, from which `measure` takes its
                 error bars.
             mutual_information: compute it, too.
-            tta: average the probabilities over the eight flips and quarter turns of the image,
-                which is better and takes up to eight times as long; by default as in the settings.
+            tta: average over the eight flips and quarter turns of the image, which is better. A
+                network without dropout takes eight times as long; with dropout, each sample sees
+                the next turn. By default as in the settings.
             resample: bring the volume to the voxel size that the model was trained at, block by
                 block, and the maps back to the volume's own grid. Both voxel sizes must be known.
             workers: number of processes on this machine that compute the blocks; needs `out`.

@@ -1,13 +1,11 @@
 """Tiles cover a volume once, and see what they need; over all shapes, cores and halos."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matphase.images.grey_scale import IntensityScale, Kind
+from matphase.images.grey_scale import IntensityScale, Kind, scaled
 from matphase.images.tiles import Halo, Tile, plan_tiles, read_tile, tiles, window_side
 from matphase.images.volume import Volume
 from matphase.support.errors import InputError
@@ -136,13 +134,13 @@ def test_tiles_read_what_the_whole_volume_shows_there(
     rng = np.random.default_rng(0)
     grey = rng.normal(0, 1 + np.arange(depth)[:, None, None], (depth, 33, 35)).astype(np.float32)
     volume, scale = Volume.from_array(grey), IntensityScale(-1.5, 2, kind)
-    scales = [
-        replace(scale, kind=one) for one in (("volume", "slice") if kind == "both" else (kind,))
-    ]
-    planes = np.stack([[one.apply(plane) for one in scales] for plane in grey])
+    ends = scale.of_slices(volume)
+    planes = np.stack(
+        [[scaled(plane, *one) for one in own] for plane, own in zip(grey, ends, strict=True)]
+    )
     halo = Halo(3, slices=slices // 2)
     for one in tiles((depth, 33, 35), cores, halo):
-        found = read_tile(volume, scale.of_slices(volume), one, slices).images
+        found = read_tile(volume, ends, one, slices).images
         assert found.dtype == np.float32
         for z, images in zip(range(one.core[0].start, one.core[0].stop), found, strict=True):
             around = np.clip(np.arange(slices) - slices // 2 + z, 0, depth - 1)

@@ -166,6 +166,7 @@ def test_a_newer_format(copied: Path) -> None:
         {"settings": {"unheard": {}}},
         {"intensity": {"low": 0.0}},
         {"intensity": {"low": 0.0, "high": 1.0, "kind": "best"}},
+        {"intensity": {"low": 0.0, "high": 1.0, "kind": "both"}},  # a network of one channel
         {"seed": "first"},
     ],
 )

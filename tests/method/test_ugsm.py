@@ -72,6 +72,72 @@ def test_answer_of_the_mean_softmax(network: UNet, images: np.ndarray) -> None:
     np.testing.assert_allclose(result.entropy, entr(mean).sum(1), atol=1e-5)
 
 
+@pytest.mark.parametrize("average", ["logits", "softmax"])
+@pytest.mark.parametrize("tta", [False, True])
+def test_kept_samples_are_those_of_the_single_passes(
+    network: UNet, images: np.ndarray, average: str, tta: bool
+) -> None:
+    result = ready(network, average=average).predict(images, Passes(keep_samples=True, tta=tta))
+    assert result.samples is not None
+    found = softmax(result.logits + result.samples, axis=2)
+    if not tta:
+        np.testing.assert_allclose(found, softmax(passes(network, images), axis=2), atol=2e-3)
+    if average == "softmax":
+        np.testing.assert_allclose(found.mean(0), result.probabilities, atol=2e-3)
+    else:
+        assert np.abs(result.samples.astype(np.float32).mean(0)).max() < 2e-3
+
+
+@pytest.mark.parametrize("average", ["logits", "softmax"])
+def test_flips_and_turns_are_averaged_as_samples_are(images: np.ndarray, average: str) -> None:
+    settings = SETTINGS.model_copy(update={"tta": True})
+    torch.manual_seed(0)
+    plain = registry.segmenter("unet", 1, 3, settings).eval()
+    segmenter = ready(plain, settings, average)
+    seen = images[..., :36, :44]  # on the grid of the network, so nothing is padded
+    logits = []
+    for k in range(4):
+        for axes in ((), (3,)):
+            turned = np.flip(np.rot90(seen, k, (2, 3)), axes)
+            with torch.no_grad():
+                said = plain(torch.from_numpy(turned.copy())).numpy()
+            logits.append(np.rot90(np.flip(said, axes), -k, (2, 3)))
+    expected = (
+        softmax(np.mean(logits, axis=0), axis=1)
+        if average == "logits"
+        else softmax(logits, axis=2).mean(0)
+    )
+    np.testing.assert_allclose(segmenter.predict(seen).probabilities, expected, atol=1e-5)
+    # of any size, a turned image has the turned prediction, but for where it is padded
+    known = segmenter.predict(seen[..., ::-1, :].swapaxes(2, 3).copy()).probabilities
+    np.testing.assert_allclose(known, expected[..., ::-1, :].swapaxes(2, 3), atol=1e-5)
+    once = segmenter.predict(seen, Passes(tta=False))
+    with torch.no_grad():
+        np.testing.assert_allclose(
+            once.probabilities, plain(torch.from_numpy(seen)).softmax(1).numpy(), atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "number"),
+    [
+        ("unet", Passes(), 1),
+        ("unet", Passes(tta=True, samples=3), 8),
+        ("mcd_unet", Passes(), 5),
+        ("mcd_unet", Passes(tta=True), 5),
+        ("mcd_unet", Passes(tta=True, samples=11), 11),
+    ],
+)
+def test_the_number_of_passes_is_known_beforehand(
+    images: np.ndarray, name: str, asked: Passes, number: int
+) -> None:
+    segmenter = ready(registry.segmenter(name, 1, 3, SETTINGS).eval())
+    passed = []
+    segmenter.network.register_forward_hook(lambda _n, seen, _o: passed.append(len(seen[0])))
+    segmenter.predict(images[:1], asked)
+    assert segmenter.passes_over_a_slice(asked) == sum(passed) == number
+
+
 def test_entropy_lies_between_zero_and_log_phases(network: UNet, images: np.ndarray) -> None:
     result = NetworkSegmenter(network, SETTINGS, 3).predict(images)
     assert result.entropy.min() >= 0

@@ -1,5 +1,6 @@
 """Blocks answer as the whole does, whatever their size, for every kind of model."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -146,6 +147,10 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "ugsm": {"model": "ugsm"},
     "ugsm, flipped and turned": {"model": "ugsm", "ugsm": {"tta": True, "samples": 9}},
+    "matphase, flipped and turned": {
+        "data": {"scale": "both"},
+        "ugsm": {"tta": True, "dropout_kind": "channel"},
+    },
     "unet on both scales, flipped and turned": {
         "model": "unet",
         "data": {"scale": "both"},
@@ -170,6 +175,16 @@ def test_blocks_equal_the_whole(kind: str) -> None:
         assert (expected["probabilities"] != expected["global_probabilities"]).any()
     for block in BLOCKS[1:2] if "adapted" in kind else BLOCKS:
         assert_same(in_blocks(model, cut(model, block), **wanted), expected)
+
+
+def test_flips_and_turns_are_those_of_the_settings_unless_asked_otherwise() -> None:
+    plain, turned = (model_of(model="unet", ugsm={"tta": tta}) for tta in (False, True))
+    for model, expected in ((plain, False), (turned, True)):
+        assert task(model).tta is expected
+        assert task(model, tta=not expected).tta is not expected
+    first, second = whole(plain, tta=True), whole(turned)
+    np.testing.assert_array_equal(first["probabilities"], second["probabilities"])
+    assert (first["probabilities"] != whole(plain)["probabilities"]).any()
 
 
 @pytest.mark.parametrize("scaling", ["temperature", "vector"])
@@ -274,6 +289,7 @@ def test_blocks_take_no_more_than_the_memory(memory: int) -> None:
 
 
 PEAK = """
+import json
 import sys
 from pathlib import Path
 import numpy as np
@@ -281,10 +297,10 @@ import torch
 import matphase as mp
 from matphase.images.grey_scale import IntensityScale
 from matphase.prediction.blocks import block_images, block_maps, blocks_of, task_of
+from matphase.method import ugsm
 from matphase.method.calibrator import Calibrator
 from matphase.method.hcl import HCL
 from matphase.method.model import Model
-from matphase.networks import registry
 from matphase.images.phases import PhaseTable
 from matphase.settings import Settings
 
@@ -296,13 +312,14 @@ torch.set_num_threads(1)
 limit, kept = int(sys.argv[1]), int(sys.argv[2])
 settings = Settings.from_mapping(
     {"ugsm": {"width": 8, "samples": 6}, "idk": {"threshold": 0.0}, "precision": "float32"}
-)
+).updated(json.loads(sys.argv[3]))
 phases = PhaseTable.from_names(["pore", "carbon", "nickel"])
-network = registry.segmenter("mcd_unet", 1, 3, settings.ugsm).eval()
-refiner = HCL.untrained(3, settings)
+segmenter, refiner = ugsm.untrained(3, settings), HCL.untrained(3, settings)
+segmenter.network.eval()
 refiner.local.eval()
-model = Model(settings, phases, IntensityScale(0, 255), 0, segmenter_of(network, 3, settings),
-              refiner, Calibrator(), {})
+kind = "both" if settings.data.channels == 2 else "volume"
+model = Model(settings, phases, IntensityScale(0, 255, kind), 0, segmenter, refiner,
+              Calibrator(), {})
 noise = np.random.default_rng(0).integers(0, 255, (4, 400, 400)).astype(np.uint8)
 volume = mp.Volume.from_array(noise)
 small = mp.Volume.from_array(noise[:1, :40, :40])
@@ -320,10 +337,15 @@ print(memory("VmHWM") - before)
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="not Linux")
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("limit", [6 * 10**7, 10**8])
-def test_a_block_keeps_to_its_memory(limit: int, kept: bool) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"data": {"scale": "both"}, "ugsm": {"tta": True, "slices": 7}}],
+    ids=["one scale", "both scales, turned"],
+)
+def test_a_block_keeps_to_its_memory(limit: int, kept: bool, changed: dict[str, Any]) -> None:
     """Of the process as a whole, also where LCGAR answers for every pixel."""
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(limit), str(int(kept))],
+        [sys.executable, "-c", PEAK, str(limit), str(int(kept)), json.dumps(changed)],
         capture_output=True,
         text=True,
         check=True,
@@ -374,10 +396,19 @@ def inside_of_each_slice() -> np.ndarray:
     return np.stack([rows + columns < 150, (rows < 70) & (columns > 3)])
 
 
-@pytest.mark.parametrize("kind", ["matphase", "matphase that sees neighbouring slices", "ugsm"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "matphase",
+        "matphase that sees neighbouring slices",
+        "matphase on both scales",
+        "ugsm",
+        "unet on both scales, flipped and turned",
+    ],
+)
 def test_grey_values_outside_change_nothing_inside(kind: str) -> None:
     model, inside = model_of(**KINDS[kind]), inside_of_each_slice()
-    wanted = {"mutual_information": True, "keep_samples": True}
+    wanted = {"mutual_information": True, "keep_samples": model.segmenter.draws_samples}
     (only,) = tiles(SHAPE, SHAPE)
     found = []
     for outside in (0, 1e4):
@@ -427,7 +458,9 @@ def test_a_block_that_is_wholly_outside_is_not_given_to_a_network(
 
 
 @pytest.mark.parametrize("size", [(1, 0.5, 0.5), (0.5, 1.6, 1.3)])
-@pytest.mark.parametrize("kind", ["matphase", "matphase that sees neighbouring slices"])
+@pytest.mark.parametrize(
+    "kind", ["matphase", "matphase that sees neighbouring slices", "matphase, flipped and turned"]
+)
 def test_blocks_of_a_resampled_volume_equal_the_whole(kind: str, size: tuple[float, ...]) -> None:
     trained = model_of(**KINDS[kind])
     model = replace(trained, record={"voxel_size": {"z": 1.0, "y": 1.0, "x": 1.0, "unit": "um"}})

@@ -73,13 +73,14 @@ def predicted(
     memory: int = SMALL,
     seed: int = 0,
     keep_samples: bool = False,
+    tta: bool | None = None,
     probabilities: bool = False,
     restart: bool = False,
     reporter: Any = None,
     crew: run.Crew | None = None,
 ) -> dict[str, Any]:
     model = read(folder)
-    task = task_of(model, volume, memory=memory, seed=seed, keep_samples=keep_samples)
+    task = task_of(model, volume, memory=memory, seed=seed, keep_samples=keep_samples, tta=tta)
     result = run.predict_to_files(
         model,
         volume,
@@ -379,6 +380,7 @@ def test_an_unfinished_prediction_of_something_else_is_refused(
     for says, call in {
         "another seed;": lambda: predicted(quick_folder, volume, out, seed=1),
         "another memory limit": lambda: predicted(quick_folder, volume, out, memory=10**7),
+        "another choice of flips and turns": lambda: predicted(quick_folder, volume, out, tta=True),
         "another set of maps": lambda: predicted(quick_folder, volume, out, probabilities=True),
         "another voxel size": lambda: predicted(quick_folder, coarser, out),
         "another model": lambda: predicted(other, volume, out),

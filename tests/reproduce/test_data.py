@@ -6,8 +6,11 @@ import pytest
 import matphase as mp
 from matphase.images.phases import PhaseTable
 from matphase.learning.splits import blocked_split
+from matphase.learning.trainer import Run
+from matphase.method.results import GlobalStack, Partition
 from matphase.reproduce.data import COPIES, Source, UserSlices, check_source, split_data
 from matphase.reproduce.protocol import Protocol
+from matphase.reproduce.stages import Stages
 from matphase.support.errors import InputError
 
 PHASES = PhaseTable.from_names(("pore", "carbon", "nickel"))
@@ -41,6 +44,27 @@ def test_blocked_keeps_every_second_slice_of_the_test_block(protocol: Protocol) 
     # scaled by the training slices alone: what is brighter than all of them is clipped
     assert data.images.max() == 1
     assert data.pool.images[:].min() == -1
+
+
+def test_local_networks_and_figures_see_the_first_of_two_scales(protocol: Protocol) -> None:
+    deep = protocol.settings.updated({"data": {"scale": "both"}, "ugsm": {"slices": 3}})
+    data = split_data(numbered(), "blocked", 0, protocol.updated(settings=deep))
+    one = split_data(
+        numbered(),
+        "blocked",
+        0,
+        protocol.updated(settings=deep.updated({"data": {"scale": "volume"}})),
+    )
+    assert data.images.shape[1] == 6
+    np.testing.assert_array_equal(data.first_channels, one.images)
+    stages = Stages(deep, Run(), data)
+    n, (height, width) = len(data.pool), data.pool.shape
+    split = Partition(
+        np.ones((n, height, width), np.bool_), np.ones((n, height, width), np.float32)
+    )
+    learned = GlobalStack.empty(n, 3, (height, width), None)
+    learns = stages.local_pool(data.pool, learned, split).pool
+    np.testing.assert_array_equal(learns.images[:], one.pool.images[:])
 
 
 def test_blocked_is_the_same_for_every_seed(protocol: Protocol) -> None:

@@ -35,6 +35,7 @@ def make_data(n_phases: int = 3, exact: bool = True) -> SplitData:
         truth if exact else None,
         phases,
         groups=1,
+        channels=1,
     )
 
 

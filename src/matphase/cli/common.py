@@ -64,8 +64,8 @@ Tta = Annotated[
     bool | None,
     typer.Option(
         "--tta/--no-tta",
-        help="Average over flips and quarter turns of the image: better, and up to eight times as "
-        "long. By default as the model's settings say.",
+        help="Average over flips and quarter turns of the image: better, and eight times as long "
+        "for a network without dropout. By default as the model's settings say.",
     ),
 ]
 Config = Annotated[

@@ -156,14 +156,22 @@ class IntensityScale:
         if self.kind == "volume":
             return fixed
         if numbers is None:
-            own = np.array([percentiles(plane) for plane in checked_slices(volume)])
+            own = np.array([self._own(plane) for plane in checked_slices(volume)])
         else:
             own = np.full((volume.n_slices, 2), np.nan)
             around = numbers[:, None] + np.arange(neighbours) - neighbours // 2
             for z in np.unique(np.clip(around, 0, volume.n_slices - 1)):
-                own[z] = percentiles(checked_slice(volume, int(z)))
+                own[z] = self._own(checked_slice(volume, int(z)))
         own = own[:, np.newaxis]
         return own if self.kind == "slice" else np.concatenate([fixed, own], axis=1)
+
+    def _own(self, plane: NDArray[np.float32]) -> tuple[float, float]:
+        """Grey values of a slice (height, width) that map to -1 and 1 where it is scaled by itself.
+
+        Beside the scale of the volume it is that of mean and standard deviation, which varies less
+        with the few brightest and darkest pixels.
+        """
+        return percentiles(plane) if self.kind == "slice" else deviations(plane)
 
     def check_fits(self, other: "IntensityScale", name: str) -> None:
         """Refuse a volume whose grey values are far from those of the training slices.
@@ -226,3 +234,12 @@ def percentiles(values: NDArray[np.float32]) -> tuple[float, float]:
     if low == high:
         low, high = values.min(), values.max()
     return float(low), float(high)
+
+
+def deviations(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Mean -+ three standard deviations of the values that are not NaN; both NaN without any."""
+    inside = values[~np.isnan(values)]
+    if not inside.size:
+        return math.nan, math.nan
+    mean, reach = float(inside.mean(dtype=np.float64)), 3 * float(inside.std(dtype=np.float64))
+    return mean - reach, mean + reach

@@ -119,6 +119,11 @@ def read(folder: Path) -> Model:
         scale = IntensityScale(float(ends["low"]), float(ends["high"]), _kind(ends))
         if not (math.isfinite(scale.low) and math.isfinite(scale.high)):
             raise ValueError("its grey scale is not finite")
+        if scale.channels != settings.data.channels:
+            raise ValueError(
+                f"its grey scale is of the kind {scale.kind}, but its settings have data.scale = "
+                f"{settings.data.scale}"
+            )
         seed, record = checked_seed(config["seed"]), dict(config["training"])
         n_phases = len(phases)
         validation = _part(folder / VALIDATION, lambda json: Validation.from_json(json, n_phases))

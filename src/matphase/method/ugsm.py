@@ -216,6 +216,15 @@ class NetworkSegmenter:
         """Maximum memory of one pass over one slice, in bytes."""
         return cost.pass_bytes(self.network, height, width)
 
+    def passes_over_a_slice(self, passes: Passes = Passes()) -> int:
+        """Number of passes for the prediction of a slice: one for each sample, or each turn."""
+        if self.draws_samples:
+            return passes.samples or self.settings.samples
+        return TURNS if self._is_turned(passes) else 1
+
+    def _is_turned(self, passes: Passes) -> bool:
+        return self.settings.tta if passes.tta is None else passes.tta
+
     def predict(
         self,
         images: NDArray[np.float32],
@@ -230,7 +239,8 @@ class NetworkSegmenter:
         masks for every slice, so the result of a slice does not depend on the others in the batch.
 
         With flips and turns (`tta`), sample t sees the images turned in the (t modulo 8)-th of
-        eight ways, and probabilities are averaged; a network without dropout passes eight times.
+        eight ways; a network without dropout passes eight times. What is averaged stays the same,
+        since the refiner and the calibrator learned from that.
 
         Args:
             images: (n, slices * channels, height, width) grey values scaled to [-1, 1].
@@ -242,19 +252,15 @@ class NetworkSegmenter:
             InputError: the memory is too little for one pass over one slice.
         """
         images = central(images, self.channels)
-        turned = self.settings.tta if passes.tta is None else passes.tta
-        drawn = TURNS if turned else 1
-        if self.draws_samples:
-            drawn = passes.samples or self.settings.samples
+        drawn = self.passes_over_a_slice(passes)
         seeds = [mix(passes.seed, "sample", number) for number in range(drawn)]
-        turns = [Turn(number) for number in range(TURNS if turned else 1)]
+        turns = [Turn(number) for number in range(TURNS if self._is_turned(passes) else 1)]
         batch = self._batch_size(images.shape[-2:], len(images), drawn, passes.memory)
-        average = "softmax" if turned else self.average
         parts = []
         with running(self.network, self.precision) as device:
             for first in range(0, len(images), batch.slices):
                 stack = torch.from_numpy(images[first : first + batch.slices]).to(device)
-                tally = _SampleSums(keep=passes.keep_samples)
+                tally = _SampleSums(self.average, keep=passes.keep_samples)
                 for turn in turns:
                     alike = seeds[turn.number :: len(turns)]
                     for number in range(0, len(alike), batch.samples):
@@ -263,7 +269,7 @@ class NetworkSegmenter:
                         for logits in torch.split(several, len(stack)):
                             tally.add(logits)
                 information = passes.mutual_information
-                parts.append(tally.summary(self.settings, average, mutual_information=information))
+                parts.append(tally.summary(self.settings, mutual_information=information))
         return _concatenate(parts)
 
     def _pass(self, stack: Tensor, seeds: list[int], turn: Turn, origin: tuple[int, int]) -> Tensor:
@@ -302,7 +308,8 @@ class _BatchSize:
 class _SampleSums:
     """Running sums over samples; memory grows with their number only if they are kept."""
 
-    def __init__(self, *, keep: bool) -> None:
+    def __init__(self, average: Literal["logits", "softmax"], *, keep: bool) -> None:
+        self._average = average
         self._count = 0
         self._kept: list[NDArray[np.float16]] | None = [] if keep else None
         self._logits: Tensor | None = None
@@ -319,27 +326,23 @@ class _SampleSums:
             self._softmax += probabilities
             self._entropy += entropy
         if self._kept is not None:
-            self._kept.append(logits.cpu().numpy().astype(np.float16))
+            # F is then a logarithm of probabilities, too
+            shown = logits if self._average == "logits" else logits.log_softmax(dim=1)
+            self._kept.append(shown.cpu().numpy().astype(np.float16))
         self._count += 1
 
-    def summary(
-        self,
-        settings: UGSMSettings,
-        average: Literal["logits", "softmax"],
-        *,
-        mutual_information: bool,
-    ) -> GlobalPrediction:
+    def summary(self, settings: UGSMSettings, *, mutual_information: bool) -> GlobalPrediction:
         assert self._logits is not None
         assert self._softmax is not None
         assert self._entropy is not None
         logits = (self._logits / self._count).cpu().numpy()
+        mean_softmax = (self._softmax / self._count).cpu().numpy()
+        if self._average == "softmax":
+            # probabilities may be rounded to 0, whose logarithm would be infinite
+            logits = np.log(np.maximum(mean_softmax, np.finfo(np.float32).tiny))
         samples = None
         if self._kept is not None:
             samples = np.stack([(one - logits).astype(np.float16) for one in self._kept])
-        mean_softmax = (self._softmax / self._count).cpu().numpy()
-        if average == "softmax":
-            # probabilities may be rounded to 0, whose logarithm would be infinite
-            logits = np.log(np.maximum(mean_softmax, np.finfo(np.float32).tiny))
         of_mean = entr(mean_softmax).sum(axis=1)
         information = None
         if mutual_information:

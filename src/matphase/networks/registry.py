@@ -80,7 +80,7 @@ class Composition:
         local: local network of the refiner: name in `PATCH_CLASSIFIERS`, or in `SEGMENTERS` for one
             that sees whole slices; None: no refiner.
         everywhere: the local network predicts every pixel instead of the IDK set.
-        average: what is averaged over dropout samples.
+        average: what is averaged over dropout samples, and over flips and turns.
         kind: what segments: a network, classical features, or both combined.
     """
 
@@ -105,8 +105,7 @@ class Composition:
 MODELS = {
     MATPHASE: Composition("mcd_unet", local="lcgar"),
     "ugsm": Composition("mcd_unet"),
-    **{name: Composition(name) for name in SEGMENTERS},
-    "mcd_unet": Composition("mcd_unet", average="softmax"),
+    **{name: Composition(name, average="softmax") for name in SEGMENTERS},
     "local_unet": Composition("mcd_unet", local="unet"),
     **{
         name: Composition("mcd_unet", local=name, everywhere=True)

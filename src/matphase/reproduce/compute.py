@@ -184,9 +184,8 @@ class _Work:
         seconds: float,
         extra: dict[str, Any],
     ) -> Answer:
-        network, settings = segmenter.network, segmenter.settings
-        # a prediction runs the network once for each dropout sample
-        passes = settings.samples if segmenter.draws_samples else 1
+        network = segmenter.network
+        passes = segmenter.passes_over_a_slice()
         return Answer(
             labels=known.labels,
             probabilities=known.probabilities,

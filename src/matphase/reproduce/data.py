@@ -78,11 +78,12 @@ class SplitData:
 
     Attributes:
         pool: training images and labels, prepared.
-        images: (n, slices, height, width) float32, test images scaled to [-1, 1].
+        images: (n, slices * channels, height, width) float32, test images scaled to [-1, 1].
         measured: (n, height, width) uint8, their labels as measured.
         exact: the same as they are; none for real slices.
         phases: names of the phases.
         groups: slices of the stack of test images that the bootstrap draws together.
+        channels: images of each slice, by the grey scale.
     """
 
     pool: Pool
@@ -91,6 +92,12 @@ class SplitData:
     exact: NDArray[np.uint8] | None
     phases: PhaseTable
     groups: int
+    channels: int
+
+    @property
+    def first_channels(self) -> NDArray[np.float32]:
+        """View (n, slices, height, width) of the test images that local networks see."""
+        return self.images[:, :: self.channels]
 
     @property
     def truths(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -156,7 +163,7 @@ def split_data(source: Source, split: SplitName, seed: int, protocol: Protocol) 
         groups = COPIES
     pool.require_every_phase(f"{source.measured.name}, training part of {split}")
     images, labels = test.images[:], test.labels[:]
-    return SplitData(pool, images, labels, exact, source.phases, groups)
+    return SplitData(pool, images, labels, exact, source.phases, groups, data.channels)
 
 
 def check_source(source: Source) -> None:

@@ -55,7 +55,7 @@ def write_figures(
         InputError: U-Net, UGSM or MatPhase is not done for the first seed; nothing is written.
         OutputError: a figure cannot be written.
     """
-    shown = Volume.from_array(central(data.images, 1)[:, 0], None, voxel_size, unit)
+    shown = Volume.from_array(central(data.first_channels, 1)[:, 0], None, voxel_size, unit)
     view = _View.read(out, seeds[0], data, shown)
     done = list(_done(out, seeds))
     ugsm, matphase = [pair[0] for pair in done], [pair[1] for pair in done]
@@ -135,7 +135,7 @@ class _View:
         return cls(
             volume,
             data.phases,
-            central(data.images, 1)[z, 0],
+            central(data.first_channels, 1)[z, 0],
             {name: truth[z] for name, truth in data.truths},
             unet=labels["unet"],
             matphase=labels[MATPHASE],

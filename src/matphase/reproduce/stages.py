@@ -105,7 +105,8 @@ class Stages(Stage):
     def local_pool(self, chosen: Pool, learned: GlobalStack, split: Partition) -> LocalPool:
         """What a local network learns from; the weights are those of all training images."""
         weights = phase_weights(self.data.pool.counts())
-        return LocalPool(chosen, learned, PartitionStack.of(split), weights)
+        shown = chosen.first_channels(self.settings.data.channels)
+        return LocalPool(shown, learned, PartitionStack.of(split), weights)
 
     def predict_local(
         self,
@@ -124,7 +125,7 @@ class Stages(Stage):
         """
         began = time.monotonic()
         asked, answers = local.predict(
-            network, self.data.images, known, split, self.settings, where=where
+            network, self.data.first_channels, known, split, self.settings, where=where
         )
         labels, probabilities = aggregate(known, asked, answers)
         seconds = (time.monotonic() - began) / max(1, int(asked.idk.sum()))

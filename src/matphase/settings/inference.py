@@ -16,7 +16,8 @@ class SamplingSettings(CheckedSettings):
     uncertainty: Literal["mean_logits", "mean_softmax"] = "mean_logits"
     """Uncertainty is the entropy of softmax(mean logits), or of the mean softmax."""
     tta: bool = False
-    """Average the probabilities over the eight flips and quarter turns of the image."""
+    """Average over the eight flips and quarter turns of the image. Without dropout the network
+    passes eight times; with it, each sample sees the next turn."""
 
 
 class ThresholdSettings(CheckedSettings):
