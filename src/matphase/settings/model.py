@@ -15,11 +15,17 @@ from matphase.settings.inference import (
     SamplingSettings,
     ThresholdSettings,
 )
-from matphase.settings.network import ClassifierSettings, PatchSettings, UNetSettings
+from matphase.settings.network import (
+    ClassifierSettings,
+    PatchSettings,
+    PixelClassifierSettings,
+    UNetSettings,
+)
 from matphase.settings.training import (
     AlignSettings,
     DataSettings,
     IDKTrainingSettings,
+    PixelSampleSettings,
     PixelTrainingSettings,
     SearchSettings,
     TrainingSettings,
@@ -44,6 +50,10 @@ class UGSMSettings(UNetSettings, TrainingSettings, SamplingSettings):
     probabilities are those of the phases, and rare phases do not grow."""
 
 
+class ClassicalSettings(PixelClassifierSettings, PixelSampleSettings):
+    """Section `classical`: classical features and a classifier of pixels; the paper has none."""
+
+
 class IDKSettings(ClassifierSettings, IDKTrainingSettings, ThresholdSettings):
     """Section `idk`: the "I don't know" classifier of the coarse curriculum (paper section 3.2)."""
 
@@ -66,6 +76,7 @@ class Settings(CheckedSettings):
     data: DataSettings = DataSettings()
     align: AlignSettings = AlignSettings()
     ugsm: UGSMSettings = UGSMSettings()
+    classical: ClassicalSettings = ClassicalSettings()
     idk: IDKSettings = IDKSettings()
     usi: USISettings = USISettings()
     lcgar: LCGARSettings = LCGARSettings()
