@@ -16,8 +16,9 @@ from matphase.learning.trainer import Run
 from matphase.method import align as align_module
 from matphase.method import scaling
 from matphase.method.align import Alignment, _field_by_tiles, _warp_labels, align
-from matphase.method.fit import align_labels, segmenter_of
+from matphase.method.fit import align_labels
 from matphase.method.scaling import Scaling
+from matphase.method.ugsm import segmenter_of
 from matphase.networks import registry
 from matphase.networks.dropout import dropout_samples
 from matphase.settings import AlignSettings, Settings

@@ -1,6 +1,6 @@
 """Self-configuration: settings chosen on slices that are left out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def test_the_card_tells_what_was_tried_and_why(fitted: mp.MatPhase) -> None:
     assert fitted._trained is not None
     card = fitted._trained.record["search"]
     tried = {one["candidate"]: one for one in card["candidates"]}
-    assert {"forest_both", "linear_slice", "network", "both_0.5"} <= tried.keys()
+    assert {"forest_both", "forest_slice", "network", "both_0.5"} <= tried.keys()
     assert tried["forest_both"]["left_out"] == ["slice_2", "slice_0"]
     assert tried["network"]["left_out"] == ["slice_2", "slice_0"]
     assert all(0 <= one["miu"] <= 1 for one in tried.values())
@@ -164,26 +164,49 @@ def _unread(_: Settings) -> Pool:
     raise AssertionError("nothing is read")
 
 
-def test_a_candidate_has_to_be_better_beyond_chance() -> None:
-    judge, trials = judged({"first": 0.8, "as good": 0.801, "better": 0.85})
-    assert not judge.better(trials["as good"], trials["first"])
-    assert not judge.better(trials["first"], trials["as good"])
+def test_a_candidate_has_to_be_better_by_a_margin() -> None:
+    judge, trials = judged({"first": 0.8, "as good": 0.801, "a little": 0.82, "better": 0.87})
+    for name in ("first", "as good", "a little"):
+        assert not judge.better(trials[name], trials["first"])
     assert judge.better(trials["better"], trials["first"])
+    assert not judge.better(trials["first"], trials["better"])
+
+
+def test_a_candidate_has_to_be_better_on_every_slice_that_is_left_out() -> None:
+    judge, trials = judged({"first": 0.6, "much better": 0.9, "a little worse": 0.59})
+    judge.truth["other"] = judge.truth["fold"]
+
+    def on_both(fold: str, other: str) -> Trial:
+        answers = {
+            name: trials[one].answers["fold"] for name, one in (("fold", fold), ("other", other))
+        }
+        return judge.kept(f"{fold}, {other}", CHOSEN, answers)
+
+    first = on_both("first", "first")
+    assert judge.better(on_both("much better", "much better"), first)
+    assert not judge.better(on_both("much better", "a little worse"), first)
+
+
+def combined(network: float, classical: float) -> Settings:
+    """What becomes of a network and classical features with such shares of right pixels."""
+    judge, trials = judged({"network": network, "classical": classical})
+    plan = auto.auto_plan.plans(8, 0, 2)[0]
+    beside = replace(trials["classical"], settings=CHOSEN.updated({"model": "classical"}))
+    return auto._combined(judge, beside, trials["network"], CHOSEN, plan).settings
 
 
 @pytest.mark.parametrize(
-    ("network", "classical", "weight"), [(0.9, 0.5, 1.0), (0.8, 0.8, 0.5), (0.5, 0.9, 0.0)]
+    ("network", "classical", "weight"), [(0.9, 0.5, 0.7), (0.8, 0.8, 0.5), (0.5, 0.9, 0.3)]
 )
 def test_what_errs_in_different_places_is_combined(
     network: float, classical: float, weight: float
 ) -> None:
-    judge, trials = judged({"network": network, "classical": classical})
-    plan = auto.auto_plan.plans(8, 0, 2)[0]
-    classical_settings = CHOSEN.updated({"model": "classical"})
-    beside = auto.replace(trials["classical"], settings=classical_settings)
-    found = auto._combined(judge, beside, trials["network"], CHOSEN, plan)
-    if weight == 0:
-        assert found.settings.model == "classical"
-    else:
-        assert found.settings.model == "combined"
-        assert found.settings.combination.weight == weight
+    found = combined(network, classical)
+    assert (found.model, found.combination.weight) == ("combined", weight)
+
+
+def test_one_alone_where_the_other_does_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "WEIGHTS", (0.5,))
+    assert combined(0.5, 0.9).model == "classical"
+    found = combined(0.9, 0.5)
+    assert (found.model, found.combination.weight) == ("combined", 1.0)

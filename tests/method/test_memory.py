@@ -13,11 +13,11 @@ from stages import PHASES
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
 from matphase.method import fit, hcl, hcl_idk, ugsm
-from matphase.method.fit import align_labels, segmenter_of
+from matphase.method.fit import align_labels
 from matphase.method.passes import Passes
 from matphase.method.pool_predictions import predict_pool
 from matphase.method.results import GlobalPrediction, GlobalStack
-from matphase.method.ugsm import NetworkSegmenter
+from matphase.method.ugsm import NetworkSegmenter, segmenter_of
 from matphase.networks import registry
 from matphase.settings import DataSettings, Settings
 from matphase.support.scratch import DiskArray

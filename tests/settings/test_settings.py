@@ -18,9 +18,11 @@ from matphase.support.checked import CheckedSettings
 from matphase.support.errors import InputError
 
 
-@pytest.mark.parametrize("name", ["quick", "small", "best", "paper"])
+@pytest.mark.parametrize("name", ["auto", "quick", "small", "best", "paper"])
 def test_presets_load_and_are_unlike(name: str) -> None:
-    others = [Settings.preset(other) for other in {"quick", "small", "best", "paper"} - {name}]
+    others = [
+        Settings.preset(other) for other in {"auto", "quick", "small", "best", "paper"} - {name}
+    ]
     assert Settings.preset(name) not in others
 
 
@@ -47,11 +49,11 @@ def test_best_is_small_but_for_what_goes_beyond_the_paper() -> None:
 
 @pytest.mark.parametrize("name", ["", "fast", "../quick", "quick.toml", "Paper"])
 def test_a_preset_that_there_is_not(name: str) -> None:
-    with pytest.raises(InputError, match="choose quick, small, best or paper"):
+    with pytest.raises(InputError, match="choose auto, quick, small, best or paper"):
         Settings.preset(name)
 
 
-@pytest.mark.parametrize("name", ["quick", "small", "best", "paper"])
+@pytest.mark.parametrize("name", ["auto", "quick", "small", "best", "paper"])
 def test_settings_survive_a_file(tmp_path: Path, name: str) -> None:
     settings = Settings.preset(name).updated({"idk": {"tune_recall": 0.9, "folds": 3}})
     path = tmp_path / "settings.toml"
