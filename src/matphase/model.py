@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,13 +18,15 @@ from matphase.images.annotations import Annotations
 from matphase.images.grey_checks import check_is_grey, warn_of_round_field
 from matphase.images.grey_scale import GreySample, IntensityScale, Kind
 from matphase.images.mask import CIRCLE, Mask, masked
+from matphase.images.neighbours import have_neighbours
 from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
 from matphase.images.voxel_checks import voxel_record, warn_of_contradiction, warn_of_other_size
 from matphase.learning.distributed import SingleProcess, Team, join
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
-from matphase.method import model_folder
+from matphase.method import auto, model_folder, training_folder
+from matphase.method.calibrator import Calibrator
 from matphase.method.conformal import RiskGuarantee
 from matphase.method.fit import align_labels, fit_model, refit_local
 from matphase.method.model import Model
@@ -79,7 +81,8 @@ class MatPhase:
     """Learns to name the phase of every voxel from a few labelled slices.
 
     Args:
-        preset: `quick`, `small`, `best` or `paper`.
+        preset: `auto`, which chooses its settings on labelled slices that it leaves out; `quick`,
+            `small`, `best` or `paper`. After `fit`, `settings` are those that were chosen.
         settings: all settings, instead of a preset; or a mapping of those that differ from it, such
             as {"ugsm": {"width": 32}}.
         seed: random seed; the same seed, data, settings and number of threads give the same model
@@ -150,6 +153,12 @@ class MatPhase:
         return self._model.validation
 
     @property
+    def decisions(self) -> dict[str, str]:
+        """What preset `auto` chose and why, by what it decided; empty for other presets."""
+        found: dict[str, str] = self._model.record.get("search", {}).get("decisions", {})
+        return dict(found)
+
+    @property
     def scaling(self) -> Scaling | None:
         """How the answer's probabilities are scaled; None where they are not."""
         return self._model.calibrator.scaling
@@ -218,7 +227,6 @@ class MatPhase:
         grey, known = formats.open(images, name="images"), formats.open(labels, name="labels")
         annotations = _annotations(grey, known, table, label_slices, mask)
         annotations.require_every_phase()
-        scale = _checked_scale(annotations.images, self.settings.data.scale)
         unseen = None
         if validation is not None:
             with _naming_validation():
@@ -230,8 +238,8 @@ class MatPhase:
                     mask if validation_mask is None else validation_mask,
                 )
         folder = None if folder is None else Path(folder)
-        pool = self._pool(annotations, scale, folder)
-        held_out = None if unseen is None else self._pool(unseen, scale, folder)
+        labelled = _Labelled(annotations, folder)
+        pool = labelled.pool(self.settings)
         # what cannot be used is found before others wait for this process
         self.team = join(devices, nodes)
         run = Run(
@@ -243,11 +251,29 @@ class MatPhase:
             restart=restart,
             team=self.team,
         )
-        trained, answers = fit_model(pool, held_out, self.settings, scale, run)
+        settings, found = self.settings, None
+        if settings.search.is_on:
+            run.team.first(lambda: training_folder.claim(run, settings, pool))
+            run = replace(run, restart=False)
+            beside = have_neighbours(annotations.images, annotations.z, auto.SLICES)
+            found = auto.configure(labelled.pool, settings, run, neighbours=beside)
+            settings = found.settings
+        pool, scale = labelled.pool(settings), labelled.scale(settings)
+        held_out = None
+        if unseen is not None:
+            scratch = None if folder is None else nearest_folder(folder)
+            held_out = Pool.read(unseen, scale, settings.slices, scratch)
+        trained, answers = fit_model(
+            pool, held_out, settings, scale, run, claimed=found is not None
+        )
         trained = replace(trained, record={**trained.record, **voxel_record(grey)})
+        if found is not None:
+            trained = replace(trained, record={**trained.record, "search": found.card})
         if held_out is not None and answers is not None:
             trained = replace(trained, validation=_validation(held_out, answers))
-        self._trained = trained
+        elif found is not None:
+            trained = replace(trained, calibrator=Calibrator(found.scaling))
+        self._trained, self.settings = trained, trained.settings
         return self
 
     def refit_local(
@@ -506,6 +532,32 @@ def _annotations(
     annotations = Annotations.of(masked(grey, mask), known, phases, label_slices)
     warn_of_contradiction(grey, known)
     return annotations
+
+
+@dataclass(frozen=True, eq=False)
+class _Labelled:
+    """Annotated slices, read as the settings of a candidate need them, each way once."""
+
+    annotations: Annotations
+    folder: Path | None
+    scales: dict[str, IntensityScale] = field(default_factory=dict)
+    pools: dict[tuple[str, int], Pool] = field(default_factory=dict)
+
+    def scale(self, settings: Settings) -> IntensityScale:
+        """Their intensity scale."""
+        mode = settings.data.scale
+        if mode not in self.scales:
+            self.scales[mode] = _checked_scale(self.annotations.images, mode)
+        return self.scales[mode]
+
+    def pool(self, settings: Settings) -> Pool:
+        """The slices, each with as many neighbours as the networks see."""
+        key = settings.data.scale, settings.slices
+        if key not in self.pools:
+            scratch = None if self.folder is None else nearest_folder(self.folder)
+            scale = self.scale(settings)
+            self.pools[key] = Pool.read(self.annotations, scale, settings.slices, scratch)
+        return self.pools[key]
 
 
 def _checked_scale(grey: Volume, mode: Literal["auto"] | Kind) -> IntensityScale:

@@ -8,6 +8,7 @@ from matphase.cli.parsing import (
     parse_crop,
     parse_list,
     parse_memory,
+    parse_minutes,
     parse_numbers,
     parse_pairs,
     parse_settings,
@@ -152,3 +153,19 @@ def test_settings(texts: list[str], settings: dict[str, Any]) -> None:
 def test_what_is_no_setting(texts: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_settings(texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"), [("10min", 10), ("90s", 1.5), ("2h", 120), ("0.5 h", 30), ("1d", 1440)]
+)
+def test_a_time(text: str, minutes: float) -> None:
+    assert parse_minutes(text) == pytest.approx(minutes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "10", "min", "-5min", "0s", "1e9h", "nan min", "ten min", "10 parsecs", "9" * 400 + "s"],
+)
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(InputError, match=r"--time '.{0,24}' is not a time; write it like 10min"):
+        parse_minutes(text)

@@ -55,6 +55,40 @@ def write_stack(name: str, array: np.ndarray) -> None:
 # --- it works -------------------------------------------------------------------------------------
 
 
+def test_preset_auto_says_what_it_chose(work: Path, call: Call) -> None:
+    small = (
+        *("data.crop=32", "ugsm.width=2", "ugsm.depth=1", "ugsm.min_steps=4"),
+        *("classical.trees=3", "classical.depth=3", "classical.pixels=300"),
+    )
+    words = [word for one in small for word in ("--set", one)]
+    auto = ["train", *DATA, "--preset", "auto", *words, "--out", "model", "--time", "1h"]
+    result = call(*auto)
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines[:5]] == [
+        *("grey scale", "classical features", "network", "labels", "model")
+    ]
+    assert all("mIU of left-out slices" in lines[number] for number in (0, 1, 2, 4))
+    assert lines[-1] == "model written to model"
+    assert set(work.glob("model*")) == {work / "model"}
+    assert mp.load("model").decisions["network"] in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--preset", "quick", "--time", "10min"], "give --preset auto, too"),
+        (["--preset", "auto", "--time", "soon"], "--time 'soon' is not a time"),
+        (["--preset", "auto", "--time", "0.001s"], "too short: one candidate takes"),
+        (["--preset", "auto", "--model", "unet"], "search.is_on chooses the model"),
+    ],
+)
+def test_options_of_preset_auto_that_do_not_fit(
+    refused: Refused, words: list[str], message: str
+) -> None:
+    refused("train", *DATA, *words, "--out", "model", says=[message], new="model.partial")
+
+
 def test_a_training_leaves_a_model_and_nothing_else(work: Path, call: Call) -> None:
     before = set(work.iterdir())
     result = call(*TRAIN)

@@ -24,6 +24,7 @@ LEAST = {
     "ugsm": {"width": 2, "depth": 1, "epochs": 1, "samples": 2, "batch_size": 2, "max_steps": 2},
     "idk": {"pixels_per_image": 40, "batch_size": 40},
     "lcgar": {"h": 5, "pixels_per_image": 40, "batch_size": 40},
+    "classical": {"trees": 3, "depth": 4},
     "precision": "float32",
 }
 MADE = striped(2, 35, 41)
@@ -98,11 +99,8 @@ DEEPER = ("resnet34", "resnet50")
 )
 def test_every_model(name: str, tiny_settings: Settings, tmp_path: Path) -> None:
     made_of = registry.MODELS[name]
-    for part in (
-        registry.SEGMENTERS[made_of.segmenter],
-        registry.PATCH_CLASSIFIERS.get(made_of.local or ""),
-    ):
-        if part is not None and part.package is not None:
+    for part in made_of.networks:
+        if part.package is not None:
             pytest.importorskip(part.package)
     first = trained(name, tiny_settings)
     again = trained(name, tiny_settings)

@@ -7,6 +7,9 @@ from typing import Any
 from matphase.support.errors import InputError
 from matphase.support.records import MAX_DEPTH, RecordError, parse_toml
 
+MOST_MINUTES = 10**5
+"""Two months."""
+
 
 def parse_list(text: str) -> list[str]:
     """`a,b,c` as a list of texts.
@@ -222,3 +225,19 @@ def parse_memory(text: str) -> int:
             text = f"{text[:20]}..."
         raise InputError(f"--memory {text!r} is not an amount of memory; write it like 2GB")
     return int(amount)
+
+
+def parse_minutes(text: str) -> float:
+    """`10min`, `90s` or `2h` as minutes.
+
+    Raises:
+        InputError: it is not a time above zero, or more than two months.
+    """
+    units = {"s": 1 / 60, "min": 1.0, "h": 60.0, "d": 1440.0}
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?(s|min|h|d)", text.strip(), re.ASCII)
+    minutes = float(found[1]) * units[found[2]] if found else 0
+    if not 0 < minutes <= MOST_MINUTES:
+        if len(text) > 20:
+            text = f"{text[:20]}..."
+        raise InputError(f"--time {text!r} is not a time; write it like 10min, 90s or 2h")
+    return minutes

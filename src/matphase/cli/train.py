@@ -33,7 +33,7 @@ from matphase.cli.opening import (
     label_layout,
     open_pair,
 )
-from matphase.cli.parsing import parse_settings, parse_slices
+from matphase.cli.parsing import parse_minutes, parse_settings, parse_slices
 from matphase.networks import registry
 
 if TYPE_CHECKING:
@@ -92,7 +92,16 @@ def train(
     label_dtype: LabelDtype = None,
     label_slices: LabelSlices = None,
     mask: MaskOption = None,
-    preset: Annotated[str, typer.Option(help="quick, small, best or paper.")] = "small",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="auto (settings chosen on slices that it leaves out), quick, small, best or paper."
+        ),
+    ] = "small",
+    time: Annotated[
+        str | None,
+        typer.Option(help="Most time that preset auto may take, such as 10min, 90s or 2h."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help=f"What to train: {', '.join(registry.names())}.")
     ] = None,
@@ -162,6 +171,10 @@ def train(
     if model is not None:
         chosen = chosen.updated({"model": model})
     chosen = chosen.updated(parse_settings(settings or ()), where="--set")
+    if time is not None:
+        if not chosen.search.is_on:
+            raise InputError("--time bounds the search of preset auto; give --preset auto, too")
+        chosen = chosen.updated({"search": {"minutes": parse_minutes(time)}}, where="--time")
     registry.composition(chosen.model)
     if bool(validation_images) != bool(validation_labels):
         raise InputError(
@@ -234,6 +247,8 @@ def train(
             + lack,
             quiet=quiet,
         )
+    for decided, text in trained.decisions.items():
+        say(f"{decided}: {text}", quiet=quiet)
     for part in (trained.scaling, trained.guarantee):
         if part is not None:
             say(part.text(), quiet=quiet)

@@ -54,6 +54,25 @@ def check_neighbours(
         )
 
 
+def have_neighbours(
+    volume: Volume, numbers: Sequence[int] | NDArray[np.int64], slices: int
+) -> bool:
+    """Whether slices surely lie between others of the volume, as `check_neighbours` asks.
+
+    Args:
+        volume: grey values.
+        numbers: numbers of the slices that will be used, from 0.
+        slices: number of slices per image.
+    """
+    if volume.n_slices < slices or min(volume.shape[-2:]) < MIN_SIDE:
+        return False
+    try:
+        check_neighbours(volume, numbers, slices)
+    except InputError:
+        return False
+    return True
+
+
 def _correlation(volume: Volume, z: int) -> float:
     """Correlation of the details of a slice and the next one; 1 without details.
 

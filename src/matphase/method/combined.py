@@ -16,7 +16,7 @@ from torch import nn
 
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
-from matphase.method import ugsm
+from matphase.method import classical, ugsm
 from matphase.method.passes import Passes
 from matphase.method.results import GlobalPrediction
 from matphase.method.segmenter import Segmenter
@@ -49,13 +49,19 @@ def train(
             share=share,
         )
         members.append(replace(member, name=_numbered("ugsm", number)))
+    if settings.combination.weight < 1:
+        members.append(classical.train(pool, settings, run, name=name))
     return _joined(members, settings)
 
 
 def untrained(n_phases: int, settings: Settings) -> "CombinedSegmenter":
     """Build the members, whose weights are then loaded from files."""
     numbers = range(_networks(settings))
-    members = [ugsm.untrained(n_phases, settings, _numbered("ugsm", one)) for one in numbers]
+    members: list[Segmenter] = [
+        ugsm.untrained(n_phases, settings, _numbered("ugsm", one)) for one in numbers
+    ]
+    if settings.combination.weight < 1:
+        members.append(classical.untrained(n_phases, settings))
     return _joined(members, settings)
 
 
@@ -72,7 +78,8 @@ def _numbered(name: str, number: int) -> str:
 def _joined(members: Sequence[Segmenter], settings: Settings) -> "CombinedSegmenter":
     """The networks share their weight; the classical features have the rest."""
     weight = settings.combination.weight
-    weights = [weight / len(members)] * len(members)
+    n = _networks(settings)
+    weights = [weight / n] * n + [1 - weight] * (weight < 1)
     return CombinedSegmenter(tuple(members), tuple(weights))
 
 

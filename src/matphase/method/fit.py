@@ -37,7 +37,13 @@ from matphase.support.scratch import Stack
 
 
 def fit_model(
-    annotated: Pool, held_out: Pool | None, settings: Settings, scale: IntensityScale, run: Run
+    annotated: Pool,
+    held_out: Pool | None,
+    settings: Settings,
+    scale: IntensityScale,
+    run: Run,
+    *,
+    claimed: bool = False,
 ) -> tuple[Model, Stack | None]:
     """Train the segmenter, then the refiner on its errors, then the calibrator.
 
@@ -50,6 +56,7 @@ def fit_model(
         settings: settings of all stages.
         scale: intensity scale of the images.
         run: seed, precision, folder, reporter.
+        claimed: self-configuration has claimed the run folder already.
 
     Returns:
         the model, and its labels (n, height, width) of the validation slices.
@@ -62,7 +69,8 @@ def fit_model(
     composition = registry.composition(settings.model)
     settings = _resolve_settings(settings, held_out)
     registry.check_installed(settings.model)
-    run.team.first(lambda: training_folder.claim(run, settings, annotated))
+    if not claimed:
+        run.team.first(lambda: training_folder.claim(run, settings, annotated))
     stage = Stage(settings, run)
     pool, changes = annotated.prepared(settings.data)
     pool.require_every_phase("the training labels, smoothed,")
@@ -179,6 +187,12 @@ class Stage:
         pool, _ = annotated.with_labels(alignment.labels).prepared(self.settings.data)
         pool.require_every_phase("the training labels, aligned,")
         return pool, alignment
+
+    def predictions(
+        self, segmenter: Segmenter, pool: Pool, passes: Passes = Passes()
+    ) -> GlobalStack:
+        """Predictions of the images of a pool."""
+        return _predict(segmenter, pool, self.run, passes)
 
     def training_predictions(self, pool: Pool, segmenter: Segmenter) -> tuple[Pool, GlobalStack]:
         """Training images of the refiner, and the segmenter's predictions of them.

@@ -34,7 +34,7 @@ def predict_pool(
     found = GlobalStack.empty(n, n_phases, (height, width), pool.folder)
     halo = halo_of(segmenter.reach)
     each = 20 * n_phases + 4 * channels + 16
-    for tile in _tiles((n, height, width), halo, segmenter.pass_bytes, each, passes.memory):
+    for tile in pool_tiles((n, height, width), halo, segmenter.pass_bytes, each, passes.memory):
         z, rows, columns = tile.core
         seen = images[(z, slice(None), *tile.window[1:])]
         known = segmenter.predict(seen, passes, origin=tile.origin)
@@ -59,7 +59,7 @@ def answer_pool(
     """
     shape = (1, *pool.shape)
     halo = replace(model.halo, slices=0)  # the images of a pool have their neighbours already
-    cut = _tiles(shape, halo, model.pass_bytes, model.pixel_bytes(0), passes.memory)
+    cut = pool_tiles(shape, halo, model.pass_bytes, model.pixel_bytes(0), passes.memory)
     for number in range(len(pool)):
         labels = np.empty(shape, np.uint8)
         probabilities = np.empty((len(model.phases), *shape), np.float32)
@@ -71,7 +71,7 @@ def answer_pool(
         yield labels[0], probabilities[:, 0]
 
 
-def _tiles(
+def pool_tiles(
     shape: tuple[int, int, int],
     halo: Halo,
     pass_bytes: Callable[[int, int], int],

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
-from matphase.method import combined, ugsm
+from matphase.method import classical, combined, ugsm
 from matphase.method.segmenter import Segmenter
 from matphase.networks import registry
 from matphase.settings import Settings
@@ -44,5 +44,5 @@ class Kind(Protocol):
 
 def kind(settings: Settings) -> Kind:
     """Kind of the segmenter of `settings.model`."""
-    kinds: dict[str, Kind] = {"network": ugsm, "combined": combined}
+    kinds: dict[str, Kind] = {"network": ugsm, "classical": classical, "combined": combined}
     return kinds[registry.composition(settings.model).kind]

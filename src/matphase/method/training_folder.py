@@ -15,7 +15,7 @@ from matphase.support.seeds import fingerprint
 from matphase.support.text import one_line
 
 RECORD = "run.json"
-_OWN = re.compile(rf"run\.json|\w+\.(safetensors|ckpt)|{re.escape(UNFINISHED)}.*")
+_OWN = re.compile(rf"(run|plan)\.json|\w+\.(safetensors|ckpt)|{re.escape(UNFINISHED)}.*")
 """Names of the files in a run folder."""
 
 

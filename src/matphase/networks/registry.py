@@ -113,6 +113,8 @@ MODELS = {
         if name != "lcgar"
     },
     "adapted_lcgar": Composition("mcd_unet", local="lcgar", everywhere=True),
+    "classical": Composition(None, kind="classical"),
+    "classical_lcgar": Composition(None, local="lcgar", kind="classical"),
     "combined": Composition("mcd_unet", average="softmax", kind="combined"),
 }
 """All models by the names used in settings and on the command line."""

@@ -11,17 +11,25 @@ from matphase.settings.inference import (
     ThresholdSettings,
 )
 from matphase.settings.model import (
+    ClassicalSettings,
     IDKSettings,
     LCGARSettings,
     PresetName,
     Settings,
     UGSMSettings,
 )
-from matphase.settings.network import ClassifierSettings, PatchSettings, Slices, UNetSettings
+from matphase.settings.network import (
+    ClassifierSettings,
+    PatchSettings,
+    PixelClassifierSettings,
+    Slices,
+    UNetSettings,
+)
 from matphase.settings.training import (
     AlignSettings,
     DataSettings,
     IDKTrainingSettings,
+    PixelSampleSettings,
     PixelTrainingSettings,
     SearchSettings,
     TrainingSettings,
@@ -32,6 +40,7 @@ __all__ = [
     "AggregatorSettings",
     "AlignSettings",
     "CalibrationSettings",
+    "ClassicalSettings",
     "ClassifierSettings",
     "CombinationSettings",
     "DataSettings",
@@ -39,6 +48,8 @@ __all__ = [
     "IDKTrainingSettings",
     "LCGARSettings",
     "PatchSettings",
+    "PixelClassifierSettings",
+    "PixelSampleSettings",
     "PixelTrainingSettings",
     "PresetName",
     "SamplingSettings",

@@ -5,6 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from pydantic import model_validator
+
 from matphase.settings.bounds import BatchSize, Epochs, Steps
 from matphase.settings.inference import (
     AggregatorSettings,
@@ -13,11 +15,17 @@ from matphase.settings.inference import (
     SamplingSettings,
     ThresholdSettings,
 )
-from matphase.settings.network import ClassifierSettings, PatchSettings, UNetSettings
+from matphase.settings.network import (
+    ClassifierSettings,
+    PatchSettings,
+    PixelClassifierSettings,
+    UNetSettings,
+)
 from matphase.settings.training import (
     AlignSettings,
     DataSettings,
     IDKTrainingSettings,
+    PixelSampleSettings,
     PixelTrainingSettings,
     SearchSettings,
     TrainingSettings,
@@ -27,7 +35,7 @@ from matphase.support.checked import CheckedSettings, merged, read_toml
 from matphase.support.errors import InputError
 from matphase.support.records import parse_toml
 
-PresetName = Literal["quick", "small", "best", "paper"]
+PresetName = Literal["auto", "quick", "small", "best", "paper"]
 
 
 class UGSMSettings(UNetSettings, TrainingSettings, SamplingSettings):
@@ -40,6 +48,10 @@ class UGSMSettings(UNetSettings, TrainingSettings, SamplingSettings):
     phase_weights: Literal["inverse", "none"] = "inverse"
     """Weigh the loss of each phase by its inverse frequency (the paper), or not. Without weights,
     probabilities are those of the phases, and rare phases do not grow."""
+
+
+class ClassicalSettings(PixelClassifierSettings, PixelSampleSettings):
+    """Section `classical`: classical features and a classifier of pixels; the paper has none."""
 
 
 class IDKSettings(ClassifierSettings, IDKTrainingSettings, ThresholdSettings):
@@ -64,6 +76,7 @@ class Settings(CheckedSettings):
     data: DataSettings = DataSettings()
     align: AlignSettings = AlignSettings()
     ugsm: UGSMSettings = UGSMSettings()
+    classical: ClassicalSettings = ClassicalSettings()
     idk: IDKSettings = IDKSettings()
     usi: USISettings = USISettings()
     lcgar: LCGARSettings = LCGARSettings()
@@ -73,6 +86,15 @@ class Settings(CheckedSettings):
     calibration: CalibrationSettings = CalibrationSettings()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the convolutions; auto: bfloat16 where the CPU or GPU supports it."""
+
+    @model_validator(mode="after")
+    def _search_chooses_the_model(self) -> Self:
+        if self.search.is_on and self.model != "combined":
+            raise ValueError(
+                f"search.is_on chooses the model, but model is {self.model!r}; leave out one of "
+                "them (preset small, say, trains the model that you name)"
+            )
+        return self
 
     @property
     def channels(self) -> int:
@@ -86,7 +108,7 @@ class Settings(CheckedSettings):
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """Settings of the preset `quick`, `small`, `best` or `paper`.
+        """Settings of the preset `auto`, `quick`, `small`, `best` or `paper`.
 
         Raises:
             InputError: there is no preset of that name.

@@ -29,6 +29,17 @@ class UNetSettings(CheckedSettings):
     more."""
 
 
+class PixelClassifierSettings(CheckedSettings):
+    """Classifier of pixels by multiscale features."""
+
+    classifier: Literal["forest", "linear"] = "forest"
+    """Extremely randomised trees, or logistic regression, which is faster and needs few labels."""
+    trees: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Trees of the forest."""
+    depth: Annotated[int, Field(ge=1, le=14)] = 12
+    """Most decisions of a tree between its root and a leaf."""
+
+
 class ClassifierSettings(CheckedSettings):
     """Network of HCL-IDK, which decides where the label is uncertain (paper section 3.2)."""
 

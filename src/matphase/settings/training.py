@@ -28,6 +28,13 @@ class PixelTrainingSettings(TrainingSettings):
     """Most pixels of one image to train on; 0: no limit."""
 
 
+class PixelSampleSettings(CheckedSettings):
+    """Training of a classifier of pixels on a sample of them."""
+
+    pixels: Amount = 40_000
+    """Most known pixels to train on; 0: no limit."""
+
+
 class DataSettings(CheckedSettings):
     """Preparation of the training slices (paper section 4)."""
 

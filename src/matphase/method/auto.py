@@ -1,0 +1,380 @@
+"""Self-configuration: settings chosen on labelled slices that are left out (beyond the paper).
+
+Grey values, labels and contrast differ from scan to scan, and no fixed choice is best on all of
+them (`benchmarks/real_slices.py`). So a few candidates are trained on a part of the labelled slices
+and scored on the rest. The slices at the ends of the stack are left out first, since new slices lie
+beyond them. A candidate replaces the one before it only if its mIU is higher by more than the
+uncertainty of the difference, so that chance does not choose; networks and classical features,
+which err in different places, are averaged unless one alone is as good. The result is an ordinary
+`Settings` object, with which `fit_model` trains on all slices.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matphase.learning.trainer import Run
+from matphase.learning.training_pool import Pool
+from matphase.method import auto_plan, scaling
+from matphase.method.auto_plan import Plan
+from matphase.method.fit import Stage, align_labels
+from matphase.method.folds import Fold, folds_of
+from matphase.method.scaling import Scaling
+from matphase.method.segmenter import Segmenter
+from matphase.scores.bootstrap import paired_difference
+from matphase.scores.metrics.confusion import block_confusions, mean_iou
+from matphase.settings import Settings
+from matphase.support.errors import InputError
+
+BLOCK = (1, 64, 64)
+"""Pixels (slices, y, x) whose errors are assumed to depend on each other."""
+MISREGISTERED = 0.4
+"""Mean displacement of the labels in pixels above which they are aligned. Labels that were made on
+the image itself move by 0.2 to 0.3 px (`benchmarks/results/lrcs.md`), which changes nothing."""
+SLICES = 5
+"""Neighbouring slices that a network sees, where the images have them."""
+MAX_FOLDS = 2
+"""Folds on which classical features are scored at most."""
+SLICES_PER_LENGTH = 6
+"""Labelled slices from which a network learns for as long as the preset says; more slices make the
+training longer in proportion, up to `MAX_LENGTH` times."""
+MAX_LENGTH = 3
+AS_GOOD = 0.001
+"""Difference of mIU below which the simpler of two models is taken."""
+WEIGHTS = (0.5, 0.3, 0.7)
+"""Weights of the networks beside classical features that are tried."""
+
+Answers = NDArray[np.float32]
+"""Probabilities (slices, phases, height, width) of left-out slices."""
+Reader = Callable[[Settings], Pool]
+"""Function that reads the labelled slices as these settings need them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A candidate that was trained on a part of the slices and scored on the rest.
+
+    Attributes:
+        name: what the card calls it.
+        settings: of the candidate.
+        answers: by name of the fold, its probabilities of the left-out slices.
+        confusions: by name of the fold, (blocks, phases, phases).
+        seconds: that its trainings and predictions took.
+    """
+
+    name: str
+    settings: Settings
+    answers: Mapping[str, Answers]
+    confusions: Mapping[str, NDArray[np.int64]]
+    seconds: float = 0.0
+
+    @property
+    def score(self) -> float:
+        """MIU over all left-out pixels."""
+        return float(mean_iou(self.blocks(self.confusions).sum(axis=0)))
+
+    def blocks(self, folds: Iterable[str]) -> NDArray[np.int64]:
+        """Confusions (blocks, phases, phases) on some of its folds."""
+        return np.concatenate([self.confusions[name] for name in folds])
+
+    def on(self, folds: Iterable[str]) -> "Trial":
+        """The trial on some of its folds."""
+        names = list(folds)
+        return replace(
+            self,
+            answers={name: self.answers[name] for name in names},
+            confusions={name: self.confusions[name] for name in names},
+        )
+
+    def joined(self, other: "Trial") -> "Trial":
+        """The same candidate, scored on further folds."""
+        return replace(
+            self,
+            answers={**self.answers, **other.answers},
+            confusions={**self.confusions, **other.confusions},
+            seconds=self.seconds + other.seconds,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Entry of the card."""
+        return {
+            "candidate": self.name,
+            "miu": round(self.score, 4),
+            "left_out": list(self.answers),
+            "seconds": round(self.seconds, 1),
+        }
+
+
+@dataclass(frozen=True)
+class Configured:
+    """What self-configuration found.
+
+    Attributes:
+        settings: with which the model is trained on all slices.
+        scaling: of the probabilities, fitted to left-out slices.
+        card: candidates with their scores, the decisions, and the plan, for the model's record.
+    """
+
+    settings: Settings
+    scaling: Scaling
+    card: dict[str, Any]
+
+
+def configure(read: Reader, settings: Settings, run: Run, *, neighbours: bool) -> Configured:
+    """Choose the settings of a training, and fit the scaling of its probabilities.
+
+    Args:
+        read: reads the labelled slices.
+        settings: of the preset, with what the user changed; `search.minutes` bounds the time.
+        run: seed, precision, folder, reporter.
+        neighbours: whether the images have the slices next to the labelled ones.
+
+    Raises:
+        InputError: no slice, nor half of one, can be left out, or the time limit is too short for
+            a single candidate.
+        Interrupted: the user stopped it.
+    """
+    clock = _Clock(60 * settings.search.minutes or None)
+    settings = settings.updated({"search": {"is_on": False}})
+    pool = read(settings)
+    folds = folds_of(pool)
+    judge = _Judge(read, run)
+    classical = _classical(judge, settings, folds[:MAX_FOLDS], clock)
+    settings = settings.updated(
+        {
+            "data": {"scale": classical.settings.data.scale},
+            "classical": {"classifier": classical.settings.classical.classifier},
+        }
+    )
+    plan = _plan(pool, settings, len(folds), run, clock, neighbours=neighbours)
+    network = None
+    if plan.trial_steps:
+        network = _network(judge, settings, folds, plan)
+        settings = _with_alignment(judge, network, folds[0], run)
+    best = _combined(judge, classical, network, settings, plan)
+    truth = np.concatenate([judge.truth[name] for name in best.answers])
+    shown = [plane for said in best.answers.values() for plane in said]
+    card = {
+        "candidates": [trial.to_json() for trial in judge.trials],
+        "decisions": judge.decisions,
+        "plan": plan.to_json(),
+    }
+    return Configured(best.settings, scaling.fit(shown, truth, "temperature", run.seed), card)
+
+
+@dataclass(eq=False)
+class _Clock:
+    """Time since the search began, and what is left of its limit in seconds."""
+
+    limit: float | None
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float | None:
+        return None if self.limit is None else self.limit - (time.monotonic() - self.began)
+
+
+@dataclass(eq=False)
+class _Judge:
+    """Trains candidates and scores them; keeps what the card tells."""
+
+    read: Reader
+    run: Run
+    trials: list[Trial] = field(default_factory=list)
+    decisions: dict[str, str] = field(default_factory=dict)
+    truth: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    """By name of the fold, the labels (slices, height, width) of what is left out there."""
+    segmenters: dict[str, Segmenter] = field(default_factory=dict)
+    """By name of the candidate, what was trained last."""
+
+    def trial(self, name: str, settings: Settings, folds: Sequence[Fold]) -> Trial:
+        """Train a candidate on each fold, and score it on what is left out there."""
+        began = time.monotonic()
+        pool = self.read(settings)
+        stage = Stage(settings, self.run)
+        answers = {}
+        for fold in reversed(folds):
+            segmenter = stage.fit_segmenter(fold.seen(pool), name=f"trial_{name}_{fold.name}")
+            unseen = fold.unseen(pool)
+            said = stage.predictions(segmenter, unseen)
+            answers[fold.name] = np.concatenate([one.probabilities for one in said])
+            self.truth[fold.name] = np.stack(list(unseen.labels))
+            self.segmenters[name] = segmenter
+        return self.kept(name, settings, dict(reversed(answers.items())), time.monotonic() - began)
+
+    def kept(
+        self, name: str, settings: Settings, answers: Mapping[str, Answers], seconds: float = 0.0
+    ) -> Trial:
+        """Score answers, and note them for the card."""
+        confusions = {
+            fold: block_confusions(
+                self.truth[fold], said.argmax(axis=1).astype(np.uint8), said.shape[1], BLOCK
+            )
+            for fold, said in answers.items()
+        }
+        found = Trial(name, settings, answers, confusions, seconds)
+        self.trials.append(found)
+        return found
+
+    def more(self, trial: Trial, folds: Sequence[Fold]) -> Trial:
+        """The trial, scored on further folds."""
+        new = [fold for fold in folds if fold.name not in trial.answers]
+        if not new:
+            return trial
+        joined = trial.joined(self.trial(trial.name, trial.settings, new))
+        self.trials = [one for one in self.trials if one.name != trial.name]
+        self.trials.append(joined)
+        return joined
+
+    def better(self, new: Trial, old: Trial) -> bool:
+        """Whether a candidate is better than another on the folds of both, beyond chance."""
+        common = [name for name in new.answers if name in old.answers]
+        found = paired_difference(
+            [new.blocks(common)], [old.blocks(common)], "mIU", seed=self.run.seed
+        )
+        return found.low > 0
+
+
+def _classical(judge: _Judge, settings: Settings, folds: Sequence[Fold], clock: _Clock) -> Trial:
+    """The best of the classical candidates, and with it the grey scale."""
+    tried: dict[tuple[str, str], Trial] = {}
+    for scale, classifier in itertools.product(("both", "volume", "slice"), ("forest", "linear")):
+        candidate = settings.updated(
+            {
+                "model": "classical",
+                "data": {"scale": scale},
+                "classical": {"classifier": classifier},
+            }
+        )
+        tried[scale, classifier] = judge.trial(f"{classifier}_{scale}", candidate, folds)
+        _check_time(clock, tried[scale, classifier].seconds)
+    best = tried["both", "forest"]
+    for trial in tried.values():
+        if judge.better(trial, best):
+            best = trial
+    scale, classifier = best.settings.data.scale, best.settings.classical.classifier
+    judge.decisions["grey scale"] = f"{scale} (" + _compared(
+        {one: tried[one, classifier] for one in ("both", "volume", "slice")}
+    )
+    judge.decisions["classical features"] = f"{classifier} (" + _compared(
+        {one: tried[scale, one] for one in ("forest", "linear")}
+    )
+    return best
+
+
+def _check_time(clock: _Clock, seconds: float) -> None:
+    """Refuse a time limit that one candidate and its training on all slices would exceed.
+
+    Raises:
+        InputError: the time is too short.
+    """
+    if clock.limit is not None and clock.left is not None and clock.left < seconds:
+        raise InputError(
+            f"a time limit of {clock.limit:.0f} s is too short: one candidate takes "
+            f"{seconds:.0f} s and as long again on all slices; give at least "
+            f"{8 * seconds + 1:.0f} s"
+        )
+
+
+def _plan(
+    pool: Pool, settings: Settings, folds: int, run: Run, clock: _Clock, *, neighbours: bool
+) -> Plan:
+    """Plan of the networks' trainings, which an interrupted run keeps."""
+    longer = min(MAX_LENGTH, max(1, len(pool) / SLICES_PER_LENGTH))
+    every = auto_plan.plans(round(settings.ugsm.min_steps * longer), int(neighbours), folds)
+
+    def choose() -> Plan:
+        return auto_plan.chosen(
+            every,
+            clock.left,
+            lambda: auto_plan.step_seconds(pool.shape, len(pool.phases), settings),
+        )
+
+    return run.team.first(lambda: auto_plan.kept(run.folder, choose))
+
+
+def _network(judge: _Judge, settings: Settings, folds: Sequence[Fold], plan: Plan) -> Trial:
+    """The better network: of one slice, or of several where the images have them."""
+    short = settings.updated(
+        {
+            "model": "mcd_unet",
+            "ugsm": {"min_steps": plan.trial_steps, "max_steps": plan.trial_steps},
+        }
+    )
+    best = judge.trial("network", short, folds[: plan.folds])
+    tried = {"one slice": best}
+    if plan.variants:
+        several = short.updated({"ugsm": {"slices": SLICES}})
+        other = judge.trial(f"network_{SLICES}_slices", several, folds[: plan.folds])
+        tried[f"{SLICES} slices"] = other
+        if judge.better(other, best):
+            best = other
+    judge.decisions["network"] = f"sees {best.settings.ugsm.slices} slice(s) (" + _compared(tried)
+    return best
+
+
+def _with_alignment(judge: _Judge, network: Trial, fold: Fold, run: Run) -> Settings:
+    """Settings of the network, with alignment of the labels where they are misregistered."""
+    pool = fold.seen(judge.read(network.settings))
+    alignment = align_labels(pool, judge.segmenters[network.name], network.settings, run)
+    summary = alignment.summary(pool.labels, pool.phases.names)
+    moved = float(summary["mean_displacement_px"])
+    aligns = moved > MISREGISTERED
+    judge.decisions["labels"] = (
+        f"{'aligned' if aligns else 'as given'} (the network sees them {moved:.2f} px away)"
+    )
+    return network.settings.updated({"align": {"after": 0.5 if aligns else 0.0}})
+
+
+def _combined(
+    judge: _Judge, classical: Trial, network: Trial | None, settings: Settings, plan: Plan
+) -> Trial:
+    """Network and classical features averaged, or one of them alone where that is as good."""
+    if network is None:
+        judge.decisions["model"] = "classical features: the time is too short for a network"
+        return classical
+    alone = classical.on(network.answers)
+    both = {
+        weight: judge.kept(
+            f"both_{weight:g}",
+            settings,
+            {
+                fold: np.float32(weight) * said + np.float32(1 - weight) * classical.answers[fold]
+                for fold, said in network.answers.items()
+            },
+        )
+        for weight in WEIGHTS
+    }
+    weight = WEIGHTS[0]
+    for other in WEIGHTS[1:]:
+        if judge.better(both[other], both[weight]):
+            weight = other
+    best = both[weight]
+    scores = _compared({"network": network, "classical features": alone, "both": best})
+    if alone.score >= max(best.score, network.score) - AS_GOOD:
+        judge.decisions["model"] = f"classical features alone ({scores}"
+        return classical
+    if network.score >= best.score - AS_GOOD:
+        best, weight = network, 1.0
+    judge.decisions["model"] = (
+        f"{plan.networks} network(s)"
+        + ("" if weight == 1 else f" with weight {weight:g} and classical features")
+        + f" ({scores}"
+    )
+    changed = {
+        "model": "combined",
+        "combination": {"networks": plan.networks, "weight": weight},
+        "ugsm": {"min_steps": plan.steps, "max_steps": plan.steps},
+    }
+    return replace(best, settings=settings.updated(changed))
+
+
+def _compared(trials: Mapping[str, Trial]) -> str:
+    """Scores beside each other, such as "both .701, volume .673)"."""
+    scores = ", ".join(f"{name} {trial.score:.3f}" for name, trial in trials.items())
+    return f"mIU of left-out slices: {scores})"

@@ -1,0 +1,189 @@
+"""Self-configuration: settings chosen on slices that are left out."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import matphase as mp
+from matphase.learning.trainer import Run
+from matphase.learning.training_pool import Pool
+from matphase.method import auto
+from matphase.method.auto import Trial
+from matphase.settings import Settings
+from matphase.support.errors import InputError
+from samples import Sample, striped
+
+NAMES = ["pore", "carbon", "nickel"]
+SMALL: dict[str, Any] = {
+    "data": {"crop": 32},
+    "ugsm": {"width": 2, "depth": 1, "min_steps": 8},
+    "classical": {"trees": 5, "depth": 4, "pixels": 600},
+    "precision": "float32",
+}
+SETTINGS = Settings.preset("auto").updated(SMALL)
+CHOSEN = SETTINGS.updated({"search": {"is_on": False}})
+
+
+@dataclass
+class Titles:
+    """Keeps the titles of what is done."""
+
+    said: list[str] = field(default_factory=list)
+
+    def start(self, title: str, total: int, done: int = 0) -> None:
+        self.said.append(title)
+
+    def advance(self, steps: int = 1, note: str = "") -> None: ...
+
+    def finish(self) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def made() -> Sample:
+    return striped(3, 48, 56)
+
+
+@pytest.fixture(scope="module")
+def fitted(made: Sample) -> mp.MatPhase:
+    return mp.MatPhase(settings=SETTINGS).fit(made.images, made.labels, NAMES)
+
+
+def weights(model: mp.MatPhase) -> list[np.ndarray]:
+    assert model._trained is not None
+    networks = model._trained.networks.values()
+    return [part.numpy() for one in networks for part in one.state_dict().values()]
+
+
+def test_the_outcome_is_settings_that_train_the_same_model(
+    fitted: mp.MatPhase, made: Sample
+) -> None:
+    assert not fitted.settings.search.is_on
+    again = mp.MatPhase(settings=fitted.settings).fit(made.images, made.labels, NAMES)
+    for one, other in zip(weights(fitted), weights(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_card_tells_what_was_tried_and_why(fitted: mp.MatPhase) -> None:
+    assert fitted._trained is not None
+    card = fitted._trained.record["search"]
+    tried = {one["candidate"]: one for one in card["candidates"]}
+    assert {"forest_both", "linear_slice", "network", "both_0.5"} <= tried.keys()
+    assert tried["forest_both"]["left_out"] == ["slice_2", "slice_0"]
+    assert tried["network"]["left_out"] == ["slice_2", "slice_0"]
+    assert all(0 <= one["miu"] <= 1 for one in tried.values())
+    assert card["decisions"].keys() == {
+        *("grey scale", "classical features", "network", "labels", "model")
+    }
+    assert fitted.scaling is not None
+    assert fitted.scaling.kind == "temperature"
+
+
+def test_the_card_is_saved(fitted: mp.MatPhase, made: Sample, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model")
+    loaded = mp.load(tmp_path / "model")
+    assert loaded._trained is not None
+    assert fitted._trained is not None
+    assert loaded._trained.record["search"] == fitted._trained.record["search"]
+    np.testing.assert_array_equal(
+        loaded.predict(made.images).labels, fitted.predict(made.images).labels
+    )
+
+
+def test_an_interrupted_search_goes_on(
+    fitted: mp.MatPhase, made: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+
+        def stopped(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(auto, "_with_alignment", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            mp.MatPhase(settings=SETTINGS).fit(made.images, made.labels, NAMES, folder=tmp_path)
+    titles = Titles()
+    model = mp.MatPhase(settings=SETTINGS).fit(
+        made.images, made.labels, NAMES, folder=tmp_path, reporter=titles
+    )
+    assert not [one for one in titles.said if one.startswith("train trial")]
+    for one, other in zip(weights(fitted), weights(model), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_one_slice_is_enough(made: Sample) -> None:
+    model = mp.MatPhase(settings=SETTINGS).fit(made.images[:1], made.labels[:1], NAMES)
+    assert model._trained is not None
+    candidates = model._trained.record["search"]["candidates"]
+    assert {tuple(one["left_out"]) for one in candidates} == {("end", "start")}
+
+
+def test_a_slice_that_cannot_be_split(made: Sample) -> None:
+    labels = made.labels[:1].copy()
+    labels[labels == 1] = 0
+    labels[:, 20:28, 26:30] = 1
+    with pytest.raises(InputError, match="half of the labelled slice the labels lack a phase"):
+        mp.MatPhase(settings=SETTINGS).fit(made.images[:1], labels, NAMES)
+
+
+def test_a_time_limit_that_is_too_short(made: Sample) -> None:
+    settings = SETTINGS.updated({"search": {"minutes": 1e-6}})
+    with pytest.raises(InputError, match=r"time limit of 0 s is too short: .*give at least \d+ s"):
+        mp.MatPhase(settings=settings).fit(made.images, made.labels, NAMES)
+
+
+def test_a_short_time_leaves_networks_out(made: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto.auto_plan, "step_seconds", lambda *_: 1e6)
+    settings = SETTINGS.updated({"search": {"minutes": 60}})
+    model = mp.MatPhase(settings=settings).fit(made.images, made.labels, NAMES)
+    assert model.settings.model == "classical"
+    assert model._trained is not None
+    decisions = model._trained.record["search"]["decisions"]
+    assert decisions["model"] == "classical features: the time is too short for a network"
+
+
+# --- what decides ---------------------------------------------------------------------------------
+
+
+def judged(scores: dict[str, float]) -> tuple[auto._Judge, dict[str, Trial]]:
+    """Trials whose shares of right pixels are `scores`, with errors at random places."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(3, size=(1, 192, 192)).astype(np.uint8)
+    judge = auto._Judge(_unread, Run())
+    judge.truth["fold"] = truth
+    trials = {}
+    for name, score in scores.items():
+        said = np.where(rng.random(truth.shape) < score, truth, (truth + 1) % 3)
+        answers = np.moveaxis(np.eye(3, dtype=np.float32)[said], -1, 1) * 0.8 + 0.2 / 3
+        trials[name] = judge.kept(name, CHOSEN, {"fold": answers})
+    return judge, trials
+
+
+def _unread(_: Settings) -> Pool:
+    raise AssertionError("nothing is read")
+
+
+def test_a_candidate_has_to_be_better_beyond_chance() -> None:
+    judge, trials = judged({"first": 0.8, "as good": 0.801, "better": 0.85})
+    assert not judge.better(trials["as good"], trials["first"])
+    assert not judge.better(trials["first"], trials["as good"])
+    assert judge.better(trials["better"], trials["first"])
+
+
+@pytest.mark.parametrize(
+    ("network", "classical", "weight"), [(0.9, 0.5, 1.0), (0.8, 0.8, 0.5), (0.5, 0.9, 0.0)]
+)
+def test_what_errs_in_different_places_is_combined(
+    network: float, classical: float, weight: float
+) -> None:
+    judge, trials = judged({"network": network, "classical": classical})
+    plan = auto.auto_plan.plans(8, 0, 2)[0]
+    classical_settings = CHOSEN.updated({"model": "classical"})
+    beside = auto.replace(trials["classical"], settings=classical_settings)
+    found = auto._combined(judge, beside, trials["network"], CHOSEN, plan)
+    if weight == 0:
+        assert found.settings.model == "classical"
+    else:
+        assert found.settings.model == "combined"
+        assert found.settings.combination.weight == weight
