@@ -109,6 +109,10 @@ def test_outside_is_no_part_of_the_scale() -> None:
         ends = IntensityScale.of(volume, "slice").of_slices(volume)
         assert np.isnan(ends[3]).all()
         assert (ends[[0, 8]] > 30).all()
+        own = IntensityScale.of(volume, "both").of_slices(volume)[:, 1]
+        assert np.isnan(own[3]).all()
+        mean, reach = grey[0][inside[0]].mean(), 3 * grey[0][inside[0]].std()
+        np.testing.assert_allclose(own[0], [mean - reach, mean + reach], rtol=1e-5)
         assert IntensityScale.of(volume, "auto").kind == "volume"
 
 

@@ -203,7 +203,8 @@ def test_every_model_is_made_of_networks_that_there_are() -> None:
     assert names()[0] == "matphase"
     assert set(names()) == set(MODELS) >= set(SEGMENTERS)
     for made_of in MODELS.values():
-        assert made_of.segmenter in SEGMENTERS or made_of.kind == "classical"
+        assert (made_of.segmenter is None) == (made_of.kind == "classical")
+        assert made_of.segmenter in {None, *SEGMENTERS}
         assert made_of.local in {None, *SEGMENTERS, *PATCH_CLASSIFIERS}
     assert {made_of.segmenter for made_of in MODELS.values()} == {None, *SEGMENTERS}
     assert {made_of.local for made_of in MODELS.values()} >= set(PATCH_CLASSIFIERS)
