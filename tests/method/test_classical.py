@@ -21,6 +21,7 @@ from matphase.networks.linear import Linear
 from matphase.networks.pixel_classifier import PixelClassifier
 from matphase.settings import ClassicalSettings, Settings
 from matphase.support.errors import InputError
+from matphase.support.progress import Silent
 from samples import Sample, striped
 
 NAMES = ["pore", "carbon", "nickel"]
@@ -104,15 +105,19 @@ def test_a_model_depends_on_its_seed_and_not_on_threads(kind: str, tiny_settings
 
 
 @kinds
-def test_tiles_give_what_the_whole_slice_gives(kind: str, tiny_settings: Settings) -> None:
-    made = striped(1, 204, 211)
-    pool = pool_of(made.images / 100, made.labels)
-    segmenter = classical.train(pool, settings_of(kind, tiny_settings), Run())
+@pytest.mark.parametrize("slices", [1, 3])
+def test_tiles_give_what_the_whole_slice_gives(
+    kind: str, slices: int, tiny_settings: Settings
+) -> None:
+    made = striped(slices, 204, 211)
+    pool = pool_of(made.images[np.newaxis] / 100, made.labels[slices // 2 : slices // 2 + 1])
+    settings = settings_of(kind, tiny_settings, ugsm={"slices": slices})
+    segmenter = classical.train(pool, settings, Run())
     whole = predict_pool(segmenter, pool)
     little = segmenter.pass_bytes(110, 110) + 110 * 110 * 80
     assert little < segmenter.pass_bytes(204, 211)
     parts = predict_pool(segmenter, pool, Passes(memory=little))
-    np.testing.assert_array_equal(parts.logits[0], whole.logits[0])
+    np.testing.assert_allclose(parts.logits[0], whole.logits[0], atol=1e-5)
     with pytest.raises(InputError, match="but the memory limit is"):
         segmenter.predict(pool.images, Passes(memory=1000))
 
@@ -181,7 +186,7 @@ def test_sampled_pixels_are_known_ones_with_their_features(balance: float) -> No
         }
     )
     network = classical.untrained(3, settings).network
-    values, found = classical.sample(network.bank, pool, settings, 7, Run())
+    values, found = classical.sample(network, pool, settings.classical, 7, Silent())
     counts = np.bincount(found, minlength=3)
     known = pool.counts()
     assert known[2] < classical.MIN_PIXELS_OF_PHASE
@@ -198,6 +203,21 @@ def test_sampled_pixels_are_known_ones_with_their_features(balance: float) -> No
     assert len(set(chosen)) == len(found)
     np.testing.assert_array_equal(found, labels.ravel()[chosen])
     np.testing.assert_array_equal(values, every[chosen])
+
+
+def test_neighbours_are_seen_as_their_mean() -> None:
+    """Of three slices at two grey scales, the middle one and the mean of all, at each scale."""
+    settings = Settings.from_mapping(
+        {"model": "classical", "data": {"scale": "both"}, "ugsm": {"slices": 3}}
+    )
+    network = classical.untrained(3, settings).network
+    image = torch.rand(6, 40, 36)
+    with torch.inference_mode():
+        values = torch.cat([part for _, part in network.strips(image)], 1)
+        planes = [image[2], image[3], image[0::2].mean(0), image[1::2].mean(0)]
+        expected = [network.bank(plane[None, None])[0].flatten(1) for plane in planes]
+    assert network.features == len(values)
+    torch.testing.assert_close(values, torch.cat(expected))
 
 
 def test_the_first_network_is_kept_for_an_interrupted_training(

@@ -5,7 +5,8 @@ The classifier is fitted by scikit-learn; what it learned is copied into a netwo
 or trees as arrays), which is evaluated and stored as every other network is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,6 @@ from matphase.method.passes import DEFAULT_MEMORY, Passes
 from matphase.method.pool_predictions import pool_tiles
 from matphase.method.results import GlobalPrediction
 from matphase.method.segmenter import Segmenter
-from matphase.networks.features import FeatureBank
 from matphase.networks.forest import NEVER, Forest
 from matphase.networks.linear import Linear
 from matphase.networks.pixel_classifier import PixelClassifier
@@ -33,6 +33,7 @@ from matphase.settings import ClassicalSettings, Settings
 from matphase.support.device import best_device
 from matphase.support.errors import InputError
 from matphase.support.memory import amount_text
+from matphase.support.progress import Reporter
 from matphase.support.seeds import mix
 
 MIN_PIXELS_OF_PHASE = 200
@@ -74,8 +75,8 @@ def train(
             load_weights(network, finished)
             return network.state_dict()
         run.reporter.start(f"train {stage}", len(pool))
-        values, labels = sample(network.bank, pool, settings, mix(run.seed, stage), run)
-        seed = mix(run.seed, stage, "classifier")
+        seed = mix(run.seed, stage)
+        values, labels = sample(network, pool, settings.classical, seed, run.reporter)
         network.classifier = fit(
             values,
             labels,
@@ -90,25 +91,29 @@ def train(
         return network.state_dict()
 
     network.load_state_dict(run.team.first(fitted))
-    return _segmenter_of(network, settings)
+    return ClassicalSegmenter(network.eval())
 
 
 def untrained(n_phases: int, settings: Settings) -> "ClassicalSegmenter":
     """Build the network of `settings.classical`, whose weights are then loaded from a file."""
-    return _segmenter_of(_build(n_phases, settings), settings)
+    return ClassicalSegmenter(_build(n_phases, settings).eval())
 
 
 def sample(
-    bank: FeatureBank, pool: Pool, settings: Settings, seed: int, run: Run
+    network: PixelClassifier,
+    pool: Pool,
+    settings: ClassicalSettings,
+    seed: int,
+    reporter: Reporter,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Features and phases of known pixels of a pool, drawn at random.
 
     Args:
-        bank: computes the features.
+        network: computes the features.
         pool: images and labels.
-        settings: number of pixels, and channels of the images.
+        settings: number of pixels, and shares of the phases.
         seed: random seed.
-        run: its reporter receives progress, in images.
+        reporter: receives progress, in images.
 
     Returns:
         features (pixels, features) and phase indices (pixels,).
@@ -117,29 +122,28 @@ def sample(
         InputError: a phase never occurs in the labels.
     """
     pool.require_every_phase("the training labels")
-    chosen = _drawn(pool, settings.classical, seed)
-    channels = settings.data.channels
-    place = middle(pool.images.shape[1], channels)
+    place = middle(pool.images.shape[1], network.slices * network.channels)
+    tiles = pool_tiles(
+        (1, *pool.shape),
+        halo_of(network.reach),
+        network.pass_bytes,
+        4 * network.slices * network.channels,
+        DEFAULT_MEMORY,
+    )
     values, labels = [], []
-    for number, pixels in enumerate(chosen):
+    for number, pixels in enumerate(_drawn(pool, settings, seed)):
         rows, columns = np.divmod(pixels, pool.shape[1])
-        for tile in pool_tiles(
-            (1, *pool.shape),
-            halo_of(bank.reach),
-            lambda height, width: feature_bytes(bank, channels, height, width),
-            4 * channels,
-            DEFAULT_MEMORY,
-        ):
+        for tile in tiles:
             _, high, wide = tile.core
             here = (rows >= high.start) & (rows < high.stop)
             here &= (columns >= wide.start) & (columns < wide.stop)
             if not here.any():
                 continue
             image = pool.images[(number, place, *tile.window[1:])]
-            at = rows[here] - tile.origin[0], columns[here] - tile.origin[1]
-            values.append(_features_at(bank, image, *at))
+            top, left = tile.origin
+            values.append(_features_at(network, image, rows[here] - top, columns[here] - left))
             labels.append(pool.labels[number][rows[here], columns[here]])
-        run.reporter.advance()
+        reporter.advance()
     return np.concatenate(values), np.concatenate(labels)
 
 
@@ -172,27 +176,35 @@ def _drawn(pool: Pool, settings: ClassicalSettings, seed: int) -> list[NDArray[n
 
 
 def _features_at(
-    bank: FeatureBank,
+    network: PixelClassifier,
     image: NDArray[np.float32],
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Features (pixels, features) of pixels of an image (channels, height, width), rows rising."""
-    device = best_device()
-    bank.to(device)
+    """Features (pixels, features) of pixels of an image (slices * channels, height, width).
+
+    Rows rise.
+    """
+    width = image.shape[-1]
     found = []
-    with torch.inference_mode():
-        for strip, maps in bank.strips(torch.from_numpy(image)[None].to(device)):
+    with _inference(network) as device:
+        for strip, values in network.strips(torch.from_numpy(image).to(device)):
             here = (rows >= strip.start) & (rows < strip.stop)
-            y, x = (torch.from_numpy(part[here]).to(device) for part in (rows, columns))
-            found.append(maps[0][:, y - strip.start, x].T.cpu().numpy())
-    bank.cpu()
+            places = (rows[here] - strip.start) * width + columns[here]
+            found.append(values[:, torch.from_numpy(places).to(device)].T.cpu().numpy())
     return np.concatenate(found)
 
 
-def feature_bytes(bank: FeatureBank, channels: int, height: int, width: int) -> int:
-    """Maximum memory of the features of a slice, which are computed by strips, in bytes."""
-    return PixelClassifier(bank, nn.Identity(), channels, 0).pass_bytes(height, width)
+@contextmanager
+def _inference(network: nn.Module) -> Iterator[torch.device]:
+    """Context manager that moves a network to the best device, for inference in full precision.
+
+    Gives the device.
+    """
+    device = best_device()
+    network.to(device)
+    with torch.inference_mode():
+        yield device
 
 
 def fit(
@@ -324,19 +336,13 @@ def _complete(
 
 def _build(n_phases: int, settings: Settings) -> PixelClassifier:
     """Network of `settings.classical`, untrained."""
-    channels, chosen = settings.data.channels, settings.classical
-    bank = FeatureBank()
-    features = channels * bank.count
-    classifier: nn.Module
+    chosen = settings.classical
+    network = PixelClassifier(settings.data.channels, settings.ugsm.slices)
     if chosen.classifier == "linear":
-        classifier = Linear(features, n_phases)
+        network.classifier = Linear(network.features, n_phases)
     else:
-        classifier = Forest(features, n_phases, chosen.trees, chosen.depth)
-    return PixelClassifier(bank, classifier, channels, n_phases)
-
-
-def _segmenter_of(network: PixelClassifier, settings: Settings) -> "ClassicalSegmenter":
-    return ClassicalSegmenter(network.eval(), settings.data.channels)
+        network.classifier = Forest(network.features, n_phases, chosen.trees, chosen.depth)
+    return network
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,12 +350,10 @@ class ClassicalSegmenter:
     """Segmenter made of multiscale features and a classifier of pixels.
 
     Attributes:
-        network: maps (n, channels, h, w) to log-probabilities (n, phases, h, w).
-        channels: images of a slice that it sees: one for each grey scale.
+        network: maps (n, slices * channels, h, w) to log-probabilities (n, phases, h, w).
     """
 
     network: PixelClassifier
-    channels: int
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -382,15 +386,14 @@ class ClassicalSegmenter:
         One pass gives one answer: there are no samples, and the mutual information is 0.
 
         Args:
-            images: (n, slices * channels, height, width) grey values scaled to [-1, 1]; the slice
-                in the middle is seen.
+            images: (n, slices * channels, height, width) grey values scaled to [-1, 1].
             passes: memory, and whether the mutual information is asked for.
             origin: of no influence.
 
         Raises:
             InputError: the memory is too little for one pass over one slice.
         """
-        images = central(images, self.channels)
+        images = central(images, self.network.slices * self.network.channels)
         height, width = images.shape[-2:]
         one = self.pass_bytes(height, width)
         if one > passes.memory:
@@ -399,9 +402,7 @@ class ClassicalSegmenter:
                 f"but the memory limit is {amount_text(passes.memory)}; raise it to "
                 f"{amount_text(one)}"
             )
-        device = best_device()
-        self.network.to(device)
-        with torch.inference_mode():
+        with _inference(self.network) as device:
             logits = np.concatenate(
                 [
                     self.network(torch.from_numpy(image[np.newaxis]).to(device)).cpu().numpy()
