@@ -273,7 +273,7 @@ def test_an_image_that_is_too_small(refused: Refused, shape: tuple[int, ...]) ->
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--preset", "fast"], ["no preset 'fast'", "choose quick, small, best or paper"]),
+        (["--preset", "fast"], ["no preset 'fast'", "choose auto, quick, small, best or paper"]),
         (["--label-map", "pore"], ["'pore'", "not NAME=INTEGER"]),
         (["--label-map", "pore=0"], ["2 to 200 phases"]),
         (["--label-map", "pore=0,carbon=0"], ["value 0 stands for two phases"]),

@@ -124,7 +124,8 @@ def test_the_linear_classifier_is_that_of_scikit_learn() -> None:
     for n_phases in (2, 3):
         labels = np.digitize(values[:, 0] + values[:, 1] / 10 + rng.normal(0, 1, 800), [0, 1.2])
         labels = np.minimum(labels, n_phases - 1).astype(np.uint8)
-        network = classical.fit(values, labels, n_phases, ClassicalSettings(**KINDS["linear"]), 0)
+        settings = ClassicalSettings(classifier="linear", balance=0)
+        network = classical.fit(values, labels, n_phases, settings, 0)
         model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / classical.PENALTY))
         with torch.inference_mode():
             found = network(torch.from_numpy(values.T.copy())).exp().T.numpy()
@@ -144,7 +145,28 @@ def test_a_phase_without_a_pixel_gets_no_probability(kind: str) -> None:
     assert found[[0, 2]].max() < 1e-4
 
 
-def test_sampled_pixels_keep_the_phase_fractions_and_their_features() -> None:
+@kinds
+def test_balance_decides_how_often_rare_phases_are_found(kind: str) -> None:
+    """Of pixels that look alike, one in ten is of the rare phase: it wins where all count alike."""
+    values = np.random.default_rng(0).normal(size=(4000, 2)).astype(np.float32)
+    labels = (np.arange(4000) % 10 == 0).astype(np.uint8)
+
+    def found(balance: float, fractions: list[float] | None = None) -> float:
+        settings = ClassicalSettings(**KINDS[kind], balance=balance)
+        known = None if fractions is None else np.array(fractions)
+        network = classical.fit(values, labels, 2, settings, 0, fractions=known)
+        with torch.inference_mode():
+            return float(network(torch.from_numpy(values.T.copy()))[1].exp().mean())
+
+    assert found(0) == pytest.approx(0.1, abs=0.02)
+    assert found(0.5) == pytest.approx(0.25, abs=0.03)
+    assert found(1) == pytest.approx(0.5, abs=0.03)
+    # a sample in which the rare phase is more frequent than among all known pixels
+    assert found(0, [0.98, 0.02]) == pytest.approx(0.02, abs=0.01)
+
+
+@pytest.mark.parametrize("balance", [0, 0.5, 1])
+def test_sampled_pixels_are_known_ones_with_their_features(balance: float) -> None:
     rng = np.random.default_rng(0)
     images = rng.normal(size=(3, 2, 90, 70)).astype(np.float32)
     labels = rng.choice(3, (3, 90, 70), p=[0.8, 0.195, 0.005]).astype(np.uint8)
@@ -152,14 +174,19 @@ def test_sampled_pixels_keep_the_phase_fractions_and_their_features() -> None:
     labels[2] = IGNORE_INDEX
     pool = pool_of(images, labels)
     settings = Settings.from_mapping(
-        {"model": "classical", "data": {"scale": "both"}, "classical": {"pixels": 2000}}
+        {
+            "model": "classical",
+            "data": {"scale": "both"},
+            "classical": {"pixels": 1500, "balance": balance},
+        }
     )
     network = classical.untrained(3, settings).network
     values, found = classical.sample(network.bank, pool, settings, 7, Run())
     counts = np.bincount(found, minlength=3)
     known = pool.counts()
     assert known[2] < classical.MIN_PIXELS_OF_PHASE
-    np.testing.assert_allclose(counts[:2] / known[:2], 2000 / known.sum(), rtol=0.02)
+    shares = (known / known.sum()) ** (1 - balance)
+    np.testing.assert_allclose(counts[:2], 1500 * shares[:2] / shares.sum(), atol=1)
     assert counts[2] == known[2]
     # the grey values, which are the first feature of each channel, tell one pixel from another
     with torch.inference_mode():
@@ -192,7 +219,7 @@ def test_alignment_and_folds_work_with_it(sample: Sample, tiny_settings: Setting
     model = mp.MatPhase(settings=settings).fit(sample.images, sample.labels, NAMES)
     assert set(model._model.networks) == {"classical", "idk", "lcgar"}
     assert model._model.record["alignment"]["labels_changed"] < 0.2
-    assert score(model, striped(1, 48, 56, seed=5)) > 0.9
+    assert score(model, striped(1, 48, 56, seed=5)) > 0.8
 
 
 def test_the_network_is_small_on_disk() -> None:

@@ -29,7 +29,7 @@ def pixels(n: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.uint8
 
 @pytest.fixture(scope="module")
 def forest() -> Forest:
-    settings = ClassicalSettings(trees=11, depth=9)
+    settings = ClassicalSettings(trees=11, depth=9, balance=0)
     made = classical.fit(*pixels(3000), 3, settings, seed=4)
     assert isinstance(made, Forest)
     return made
@@ -55,7 +55,13 @@ def test_a_tree_decides_as_it_is_written() -> None:
 
 def test_it_is_the_forest_that_scikit_learn_fitted(forest: Forest) -> None:
     values, labels = pixels(3000)
-    model = ExtraTreesClassifier(11, max_depth=9, min_samples_leaf=classical.LEAF, random_state=4)
+    model = ExtraTreesClassifier(
+        11,
+        max_depth=9,
+        min_samples_leaf=classical.LEAF,
+        max_features=classical.TRIED,
+        random_state=4,
+    )
     model.fit(values, labels)
     new, _ = pixels(20_000, seed=1)
     # values at the very thresholds, where rounding would show
@@ -76,7 +82,9 @@ def test_the_number_of_threads_changes_nothing(forest: Forest) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        again = classical.fit(*pixels(3000), 3, ClassicalSettings(trees=11, depth=9), seed=4)
+        again = classical.fit(
+            *pixels(3000), 3, ClassicalSettings(trees=11, depth=9, balance=0), seed=4
+        )
     finally:
         torch.set_num_threads(before)
     for name, array in forest.state_dict().items():
@@ -84,7 +92,7 @@ def test_the_number_of_threads_changes_nothing(forest: Forest) -> None:
 
 
 def test_another_seed_is_another_forest(forest: Forest) -> None:
-    other = classical.fit(*pixels(3000), 3, ClassicalSettings(trees=11, depth=9), seed=5)
+    other = classical.fit(*pixels(3000), 3, ClassicalSettings(trees=11, depth=9, balance=0), seed=5)
     assert not torch.equal(forest.threshold, other.state_dict()["threshold"])
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from matphase.images.neighbours import central, middle
 from matphase.learning.trainer import Run, load_weights, save_weights
 from matphase.learning.training_pool import Pool
+from matphase.learning.weights import phase_fractions
 from matphase.method.model import halo_of
 from matphase.method.passes import DEFAULT_MEMORY, Passes
 from matphase.method.pool_predictions import pool_tiles
@@ -42,6 +43,9 @@ MAX_ITERATIONS = 1000
 """Maximum number of iterations of the logistic regression, which needs about a hundred."""
 LEAF = 5
 """Minimum number of training pixels in a leaf of a tree."""
+TRIED = 0.3
+"""Share of the features that a node tries. With more of them trees are less deep: with the square
+root of their number, as is usual, 12 decisions are too few."""
 ABSENT = 20.0
 """Distance of the logit of a phase without a pixel from the others."""
 
@@ -72,7 +76,14 @@ def train(
         run.reporter.start(f"train {stage}", len(pool))
         values, labels = sample(network.bank, pool, settings, mix(run.seed, stage), run)
         seed = mix(run.seed, stage, "classifier")
-        network.classifier = fit(values, labels, n_phases, settings.classical, seed)
+        network.classifier = fit(
+            values,
+            labels,
+            n_phases,
+            settings.classical,
+            seed,
+            fractions=phase_fractions(pool.counts()),
+        )
         run.reporter.finish()
         if finished is not None:
             save_weights(network, finished)
@@ -106,7 +117,7 @@ def sample(
         InputError: a phase never occurs in the labels.
     """
     pool.require_every_phase("the training labels")
-    chosen = _drawn(pool, settings.classical.pixels, seed)
+    chosen = _drawn(pool, settings.classical, seed)
     channels = settings.data.channels
     place = middle(pool.images.shape[1], channels)
     values, labels = [], []
@@ -132,10 +143,11 @@ def sample(
     return np.concatenate(values), np.concatenate(labels)
 
 
-def _drawn(pool: Pool, limit: int, seed: int) -> list[NDArray[np.int64]]:
+def _drawn(pool: Pool, settings: ClassicalSettings, seed: int) -> list[NDArray[np.int64]]:
     """Known pixels of each image, drawn at random, as rising positions in the image.
 
-    Phases keep their fractions, but rare ones have at least `MIN_PIXELS_OF_PHASE`.
+    Phases have the shares that `balance` asks for, but rare ones at least `MIN_PIXELS_OF_PHASE`
+    pixels, where there are as many.
     """
     rng = np.random.default_rng(seed)
     n_phases = len(pool.phases)
@@ -144,8 +156,9 @@ def _drawn(pool: Pool, limit: int, seed: int) -> list[NDArray[np.int64]]:
     )
     known = counts.sum(axis=0)
     wanted = known
-    if limit and known.sum() > limit:
-        wanted = np.ceil(known * (limit / known.sum())).astype(np.int64)
+    if settings.pixels and known.sum() > settings.pixels:
+        shares = balanced(phase_fractions(known), settings.balance)
+        wanted = np.ceil(shares * settings.pixels).astype(np.int64)
         wanted = np.minimum(known, np.maximum(wanted, MIN_PIXELS_OF_PHASE))
     chosen: list[list[NDArray[np.int64]]] = [[] for _ in range(len(pool))]
     for phase in range(n_phases):
@@ -188,8 +201,12 @@ def fit(
     n_phases: int,
     settings: ClassicalSettings,
     seed: int,
+    *,
+    fractions: NDArray[np.float64] | None = None,
 ) -> Forest | Linear:
     """Fit a classifier; the result does not depend on the number of threads.
+
+    Pixels are weighted so that phases count as `settings.balance` asks for.
 
     Args:
         values: (pixels, features).
@@ -197,13 +214,30 @@ def fit(
         n_phases: number of phases; those without a pixel get no probability.
         settings: kind and size of the classifier.
         seed: random seed.
+        fractions: (phases,) fraction of each phase among the known pixels, of which these are a
+            sample; None: these are all of them.
     """
+    shares = np.bincount(labels, minlength=n_phases) / len(labels)
+    wanted = balanced(shares if fractions is None else fractions, settings.balance)
+    weights = (wanted / np.where(shares > 0, shares, 1))[labels]
     if settings.classifier == "linear":
-        return _fit_linear(values, labels, n_phases)
-    return _fit_forest(values, labels, n_phases, settings, seed)
+        return _fit_linear(values, labels, weights, n_phases)
+    return _fit_forest(values, labels, weights, n_phases, settings, seed)
 
 
-def _fit_linear(values: NDArray[np.float32], labels: NDArray[np.uint8], n_phases: int) -> Linear:
+def balanced(fractions: NDArray[np.float64], balance: float) -> NDArray[np.float64]:
+    """Shares of the phases in a training, (phases,), with sum 1; see `PixelSampleSettings`."""
+    shares = np.where(fractions > 0, fractions ** (1 - balance), 0)
+    found: NDArray[np.float64] = shares / shares.sum()
+    return found
+
+
+def _fit_linear(
+    values: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    weights: NDArray[np.float64],
+    n_phases: int,
+) -> Linear:
     """Multinomial logistic regression on standardised features."""
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
@@ -214,18 +248,18 @@ def _fit_linear(values: NDArray[np.float32], labels: NDArray[np.uint8], n_phases
     network = Linear(values.shape[1], n_phases)
     model = LogisticRegression(C=1 / PENALTY, max_iter=MAX_ITERATIONS)
     with threadpool_limits(1):  # sums in float64 depend on how they are split
-        model.fit((values - mean) / spread, labels)
-    weights, bias = model.coef_, model.intercept_
+        model.fit((values - mean) / spread, labels, weights)
+    slopes, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # scikit-learn has one row then, of the second phase
-        weights = np.concatenate([np.zeros_like(weights), weights])
+        slopes = np.concatenate([np.zeros_like(slopes), slopes])
         bias = np.concatenate([np.zeros_like(bias), bias])
     phases = model.classes_.astype(np.int64)
-    weights = weights / spread
-    bias = bias - weights @ mean
+    slopes = slopes / spread
+    bias = bias - slopes @ mean
     with torch.no_grad():
         network.layer.weight.zero_()
         network.layer.bias.fill_(bias.min() - ABSENT)
-        network.layer.weight[phases] = torch.from_numpy(weights).float()
+        network.layer.weight[phases] = torch.from_numpy(slopes).float()
         network.layer.bias[phases] = torch.from_numpy(bias).float()
     return network
 
@@ -233,6 +267,7 @@ def _fit_linear(values: NDArray[np.float32], labels: NDArray[np.uint8], n_phases
 def _fit_forest(
     values: NDArray[np.float32],
     labels: NDArray[np.uint8],
+    weights: NDArray[np.float64],
     n_phases: int,
     settings: ClassicalSettings,
     seed: int,
@@ -244,9 +279,10 @@ def _fit_forest(
         settings.trees,
         max_depth=settings.depth,
         min_samples_leaf=LEAF,
+        max_features=TRIED,
         n_jobs=torch.get_num_threads(),
         random_state=seed % 2**32,
-    ).fit(values, labels)
+    ).fit(values, labels, weights)
     phases = model.classes_.astype(np.int64)
     forest = Forest(values.shape[1], n_phases, settings.trees, settings.depth)
     for number, one in enumerate(model.estimators_):

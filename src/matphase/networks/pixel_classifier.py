@@ -38,7 +38,7 @@ class PixelClassifier(nn.Module):
         """
         features = self.channels * self.bank.count
         strip = min(height, strip_rows(width, self.bank.multiple)) * width
-        return 4 * (height * width * (3 * self.channels + 2 * self.n_phases) + 3 * strip * features)
+        return 4 * (height * width * (4 * self.channels + 2 * self.n_phases) + 4 * strip * features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the log-probabilities; see the class."""

@@ -1,9 +1,10 @@
 """Prediction of a volume block by block, in memory or into files."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
@@ -102,11 +103,12 @@ def predict(
     names = map_names(model, task, probabilities=probabilities, in_memory=True)
     store = MemoryStore(volume.stack_shape, names)
     blocks = blocks_of(model, volume, task)
-    notes = _compute(Job(volume, task, store), blocks, {}, one_by_one(model), reporter)
+    totals = _Totals()
+    _compute(Job(volume, task, store), blocks, totals, one_by_one(model), reporter)
     maps = {
         name: array.reshape(*array.shape[:-3], *volume.shape) for name, array in store.maps.items()
     }
-    phases = _phases(model, notes)
+    phases = _phases(model, totals)
     return Prediction(maps, phases, unmasked(volume), validation=model.validation)
 
 
@@ -189,18 +191,18 @@ def predict_to_files(
             store = opened()
             try:
                 kept = _kept(model, Job(volume, task, store), blocks, reporter)
-                if len(kept) < len(blocks) or not is_ready(out, store.room):
+                if len(kept.done) < len(blocks) or not is_ready(out, store.room):
                     if store.is_published_in_part:
                         # published files cannot be changed
                         remove_working_folder(out)
-                        store, kept = opened(), {}
+                        store, kept = opened(), _Totals()
                     remove(work / READY)
-                    notes = _compute(Job(volume, task, store), blocks, kept, chosen, reporter)
+                    _compute(Job(volume, task, store), blocks, kept, chosen, reporter)
                     store = store.seal()
                     store.finish()
                     # from here on nothing is checked again
                     sync(store.room)
-                    write_record(out, _record(model, volume, folder, notes, layers, out))
+                    write_record(out, _record(model, volume, folder, kept, layers, out))
                 publish(out, store.room)
             except BaseException:
                 if store.is_there and store.is_empty:
@@ -230,38 +232,63 @@ def disk_bytes(
     return int(copies * voxel * prod(shape))
 
 
-def _kept(model: Model, job: Job, blocks: Sequence[Tile], reporter: Reporter) -> dict[int, Note]:
-    """Notes, by block number, of the finished blocks whose result would be the same."""
+@dataclass(eq=False)
+class _Totals:
+    """Sums over the notes of finished blocks, so that memory does not grow with their number.
+
+    Attributes:
+        done: numbers of the blocks.
+        outside: voxels outside of the sample.
+        shares: voxels of each phase and in each mask, by the name that the notes give them.
+        seconds: of all blocks.
+    """
+
+    done: set[int] = field(default_factory=set)
+    outside: int = 0
+    shares: dict[str, Counter[str]] = field(
+        default_factory=lambda: {"phases": Counter(), "masks": Counter()}
+    )
+    seconds: float = 0.0
+
+    def add(self, block: Tile, note: Note) -> None:
+        """Add the note of one block."""
+        self.done.add(block.number)
+        self.outside += note["outside"]
+        for name, counts in self.shares.items():
+            counts.update(note[name])
+        self.seconds += note["seconds"]
+
+
+def _kept(model: Model, job: Job, blocks: Sequence[Tile], reporter: Reporter) -> _Totals:
+    """Totals of the finished blocks whose result would be the same."""
     store = job.store
     assert isinstance(store, FileStore)
+    totals = _Totals()
     if store.is_empty:
-        return {}
-    notes = {}
+        return totals
     reporter.start("check finished blocks", sum(block.voxels for block in blocks))
     for block in blocks:
         note = store.note_of(block)
         if note is not None:
             seen = block_images(model, job.volume, block, job.task)
             if note.get("seen") == fingerprint(*seen.arrays):
-                notes[block.number] = note
+                totals.add(block, note)
         reporter.advance(block.voxels)
     reporter.finish()
-    return notes
+    return totals
 
 
 def _compute(
-    job: Job, blocks: Sequence[Tile], kept: Mapping[int, Note], crew: Crew, reporter: Reporter
-) -> list[Note]:
-    """Predict the blocks that are not kept, and return the notes of all blocks."""
-    notes = dict(kept)
-    todo = [block for block in blocks if block.number not in notes]
+    job: Job, blocks: Sequence[Tile], totals: _Totals, crew: Crew, reporter: Reporter
+) -> None:
+    """Predict the blocks that are not finished, and add them to the totals."""
+    todo = [block for block in blocks if block.number not in totals.done]
     every = sum(block.voxels for block in blocks)
     reporter.start("predict", every, done=every - sum(block.voxels for block in todo))
     for block, note in crew(job, todo):
-        notes[block.number] = note
+        totals.add(block, note)
         reporter.advance(block.voxels)
     reporter.finish()
-    return [notes[block.number] for block in blocks]
 
 
 def one_by_one(model: Model) -> Crew:
@@ -304,10 +331,9 @@ def _counts(maps: Maps, phases: Sequence[str]) -> Note:
     return {"outside": maps["labels"].size - sum(counts), "phases": named, "masks": masks}
 
 
-def _phases(model: Model, notes: Sequence[Note]) -> PhaseTable:
+def _phases(model: Model, totals: _Totals) -> PhaseTable:
     """Phases of a prediction: the model's, with an ignore value where some voxels are outside."""
-    outside = any(note["outside"] for note in notes)
-    return model.phases.with_ignore() if outside else model.phases
+    return model.phases.with_ignore() if totals.outside else model.phases
 
 
 def _identity(
@@ -342,15 +368,15 @@ def _record(
     model: Model,
     volume: Volume,
     folder: Path | None,
-    notes: Sequence[Note],
+    totals: _Totals,
     layers: Sequence[Layer],
     out: Path,
 ) -> dict[str, Any]:
-    outside = sum(note["outside"] for note in notes)
+    outside = totals.outside
     inside = prod(volume.shape) - outside
 
     def share(key: str, name: str) -> float:
-        return float(sum(note[key].get(name, 0) for note in notes) / inside)
+        return float(totals.shares[key][name] / inside)
 
     masks = [layer.kind.name for layer in layers if layer.kind.content == "mask"]
     return record_of(
@@ -360,11 +386,11 @@ def _record(
         volume=volume.name,
         mask=mask_name(volume),
         outside_share=outside / prod(volume.shape),
-        phases=_phases(model, notes),
+        phases=_phases(model, totals),
         volume_fractions={name: share("phases", name) for name in model.phases.names},
         shares={name: share("masks", name) for name in masks},
         validation=model.validation,
-        seconds=sum(note["seconds"] for note in notes),
+        seconds=totals.seconds,
     )
 
 

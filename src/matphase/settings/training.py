@@ -33,6 +33,9 @@ class PixelSampleSettings(CheckedSettings):
 
     pixels: Amount = 40_000
     """Most known pixels to train on; 0: no limit."""
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Phases count by their fraction to the power of 1 - balance: 0: as often as they occur; 1: all
+    alike. Rare phases are found more often with more balance, and overestimated with too much."""
 
 
 class DataSettings(CheckedSettings):
