@@ -1,9 +1,10 @@
-"""One grey scale for a volume, or one a slice? Asked of the training slices of LRCS alone.
+"""One grey scale for a volume, or one a slice? Asked of training slices alone.
 
     python benchmarks/grey_scale.py DATA OUT
 
-Of the four training slices of each electrode three train and the fourth is predicted, so the test
-slices of `lrcs.py` have no say. Preset quick, one seed. OUT keeps the result of each electrode.
+Of the training slices of each electrode the last is predicted and the others train, so the test
+slices of `real_slices.py` have no say. Preset quick, one seed. OUT keeps the result of each
+electrode.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from common import publish
-from lrcs import SPLITS, Electrode
+from electrodes import Electrode, Split, electrodes_in, split_of
 
 import matphase as mp
 from matphase.images import grey_scale as intensity
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    cases = [Case(name) for name in SPLITS]
+    cases = [Case(name) for name in electrodes_in(arguments.data)]
     results = run(cases, partial(measured, arguments.data), arguments.out)
     content = {case.condition: result["found"] for case, result in results.items()}
     publish("grey_scale", content, report(content))
@@ -44,9 +45,9 @@ def main() -> None:
 
 def measured(data: Path, case: Case, folder: Path) -> dict[str, Any]:
     """Drift of an electrode's grey values, and the mIU of each variant."""
-    train, _ = SPLITS[case.condition]
+    *train, left_out = split_of(data / case.condition).train
     with tempfile.TemporaryDirectory(dir=folder) as room:
-        split = Electrode(data / case.condition, train[:3], train[3:], Path(room))
+        split = Electrode(data / case.condition, Split(tuple(train), (left_out,)), Path(room))
         images = np.concatenate([split.images("train"), split.images("test")])
         low, high = np.percentile(images, [0.1, 99.9])
         drift = intensity.drift(list(images), low, high)

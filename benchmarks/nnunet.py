@@ -27,16 +27,11 @@ Writes results/nnunet.{json,md}; with --preset quick the tables are printed inst
 """
 
 import argparse
-import json
-import os
-import subprocess
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from ablation_tables import (
     BEST,
     DETAILS,
@@ -53,9 +48,9 @@ from ablation_tables import (
     seen_by,
 )
 from common import publish
+from nnunet_cases import GPU_MEMORY, READERS, NnUNet, Stacks, has_nnunet
 from numpy.typing import NDArray
 
-from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.splits import Split, blocked_split
 from matphase.reproduce.data import Source, electrode
 from matphase.reproduce.engine import Case, run
@@ -63,18 +58,11 @@ from matphase.reproduce.page import difference_cell, grid
 from matphase.reproduce.protocol import Protocol
 from matphase.reproduce.results import claim
 from matphase.reproduce.scoring import scores_by_truth
-from matphase.support.errors import MatPhaseError
-from matphase.support.files import remove
 from matphase.support.seeds import mix
 from matphase.support.text import times
 
-# nnU-Net's configurations, and which of its readers takes their images
-READERS = {"2d": "NaturalImage2DIO", "3d_fullres": "Tiff3DIO"}
-ENVIRONMENT = Path(__file__).parent / "nnunet_environment"
 COMPARED = "small"
 """The protocol for which rows of MatPhase are recorded."""
-GPU_MEMORY = 8.0
-"""In GB: what nnU-Net plans for by default."""
 MATPHASE = "MatPhase (paper)"
 
 
@@ -140,14 +128,6 @@ def recorded_minutes() -> float | None:
     return round(float(np.mean(seconds)) / 60, 1) if seconds else None
 
 
-def has_nnunet(python: str) -> bool:
-    """Whether an interpreter can import nnU-Net."""
-    try:
-        return subprocess.run([python, "-c", "import nnunetv2"], check=False).returncode == 0
-    except OSError:
-        return False
-
-
 # --- one run --------------------------------------------------------------------------------------
 
 
@@ -164,69 +144,25 @@ def work(
     source = source_of(electrodes, protocol, case.seed)
     split = blocked_split(source.images.n_slices)
     tested = split.test[:: protocol.test_every]
-    room = folder / "work"
-    remove(room)
-    write_dataset(room / "raw" / "Dataset001_Electrode", configuration, source, split, tested)
-    predicted = room / "predicted"
-    predicted.mkdir()
-    variables = {
-        "nnUNet_raw": str(room / "raw"),
-        "nnUNet_preprocessed": str(room / "preprocessed"),
-        "nnUNet_results": str(room / "results"),
-        "nnUNet_extTrainer": str(ENVIRONMENT),
-        "nnUNet_n_proc_DA": "1",
-        "nnUNet_def_n_proc": "1",
-        **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "BLOSC")},
-    }
-    seed = mix(case.seed, "nnU-Net", configuration) % 2**32
-    command = [python, str(ENVIRONMENT / "run.py"), configuration]
-    command += [str(60 * conditions["minutes"]), str(conditions["gpu_memory_gb"])]
-    command += [str(seed), str(predicted)]
-    log = folder / "nnunet.log"
-    with log.open("w", encoding="utf-8") as output:
-        ended = subprocess.run(
-            command,
-            env={**os.environ, **variables},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if ended.returncode:
-        raise MatPhaseError(f"nnU-Net {case} failed; see {log}")
-    probabilities = read_probabilities(predicted, test_cases(configuration, split, tested))
-    facts = json.loads((predicted / "facts.json").read_text("utf-8"))
-    remove(room)
-    # its seconds are by step, those of the engine of all together
-    facts["seconds_by_step"] = facts.pop("seconds")
-    return {"seed": case.seed, **facts, **scored(source, tested, probabilities, protocol)}
-
-
-def write_dataset(
-    folder: Path, configuration: str, source: Source, split: Split, tested: NDArray[np.int64]
-) -> None:
-    """Training and test images in nnU-Net's raw format."""
-    known = np.stack([source.measured.slice(int(z)) for z in split.train])
-    labels, names = nnunet_labels(PHASES.encode(known))
+    asked = NnUNet(python, configuration, conditions["minutes"], conditions["gpu_memory_gb"])
+    known = PHASES.encode(np.stack([source.measured.slice(int(z)) for z in split.train]))
     training = training_cases(configuration, split)
-    spacing = source.images.voxel_size or (1.0, 1.0, 1.0)
-    parts: dict[str, Iterator[tuple[str, NDArray[Any]]]] = {
-        "imagesTr": images_of(source, training),
-        "labelsTr": ((name, labels[np.isin(split.train, z)]) for name, z in training.items()),
-        "imagesTs": images_of(source, test_cases(configuration, split, tested)),
+    labels = ((name, known[np.isin(split.train, z)]) for name, z in training.items())
+    cases = test_cases(configuration, split, tested)
+    found, facts = asked.answer(
+        (images_of(source, training), labels),
+        images_of(source, cases),
+        PHASES,
+        source.images.voxel_size or (1.0, 1.0, 1.0),
+        seed=mix(case.seed, "nnU-Net", configuration) % 2**32,
+        folder=folder,
+    )
+    by_slice = {
+        int(z): found[name][:, index]
+        for name, slices in cases.items()
+        for index, z in enumerate(slices)
     }
-    for part, stacks in parts.items():
-        (folder / part).mkdir(parents=True)
-        channel = "" if part == "labelsTr" else "_0000"
-        for name, stack in stacks:
-            write_case(folder / part, name, channel, stack, configuration, spacing)
-    dataset = {
-        "channel_names": {"0": "grey"},
-        "labels": names,
-        "numTraining": len(training),
-        "file_ending": ".tif",
-        "overwrite_image_reader_writer": READERS[configuration],
-    }
-    (folder / "dataset.json").write_text(json.dumps(dataset, indent=2) + "\n", "utf-8")
+    return {"seed": case.seed, **facts, **scored(source, tested, by_slice, protocol)}
 
 
 def training_cases(configuration: str, split: Split) -> Cases:
@@ -246,54 +182,10 @@ def one_by_one(slices: NDArray[np.int64]) -> Cases:
     return {f"slice_{z:04d}": np.array([z]) for z in slices}
 
 
-def images_of(source: Source, cases: Cases) -> Iterator[tuple[str, NDArray[Any]]]:
+def images_of(source: Source, cases: Cases) -> Stacks:
     """Grey stacks (n, h, w) of the cases."""
     for name, slices in cases.items():
         yield name, np.stack([source.images.slice(int(z)) for z in slices])
-
-
-def write_case(
-    folder: Path,
-    name: str,
-    channel: str,
-    stack: NDArray[Any],
-    configuration: str,
-    spacing: tuple[float | None, ...],
-) -> None:
-    """One image; in 3D with its spacing beside it, where nnU-Net looks for it."""
-    flat = configuration == "2d"
-    image = stack[0] if flat else stack
-    tifffile.imwrite(folder / f"{name}{channel}.tif", image, photometric="minisblack")
-    if not flat:
-        (folder / f"{name}.json").write_text(json.dumps({"spacing": spacing}), "utf-8")
-
-
-def nnunet_labels(indices: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], dict[str, int]]:
-    """Phase indices as nnU-Net's labels, and its names for them.
-
-    Args:
-        indices: phase indices, `IGNORE_INDEX` where the phase is not known.
-
-    Returns:
-        Labels: 1 more than the index, and one more than all phases where it is not known; and the
-        label by name, "ignore" only if it is used, since its presence alone changes the losses.
-    """
-    ignored = indices == IGNORE_INDEX
-    names = {"background": 0, **{name: PHASES.index(name) + 1 for name in PHASES.names}}
-    if ignored.any():
-        names["ignore"] = len(names)
-    return np.where(ignored, len(PHASES) + 1, indices + 1).astype(np.uint8), names
-
-
-def read_probabilities(folder: Path, cases: Cases) -> dict[int, NDArray[np.float32]]:
-    """Probabilities of the phases, (phases, h, w), by slice; the background has no share."""
-    found: dict[int, NDArray[np.float32]] = {}
-    for name, slices in cases.items():
-        with np.load(folder / f"{name}.npz") as file:
-            phases = file["probabilities"][1:]
-        phases /= np.maximum(phases.sum(0), np.finfo(phases.dtype).tiny)
-        found.update((int(z), phases[:, index]) for index, z in enumerate(slices))
-    return found
 
 
 def scored(

@@ -50,7 +50,7 @@ def main(configuration: str, seconds: float, gpu_memory: float, seed: int, out: 
     os.environ.update(nnUNet_n_proc_DA="0")
     trainer.disable_checkpointing = True  # the network is used at once, and not kept
     trainer.run_training()
-    trained = time.monotonic()
+    trained, trained_cpu = time.monotonic(), time.process_time()
     predict(trainer, out)
     plan = trainer.configuration_manager
     facts = {
@@ -66,6 +66,7 @@ def main(configuration: str, seconds: float, gpu_memory: float, seed: int, out: 
             "train": trained - prepared,
             "train_cpu": trainer.seconds,
             "predict": time.monotonic() - trained,
+            "predict_cpu": time.process_time() - trained_cpu,
         },
     }
     (out / "facts.json").write_text(json.dumps(facts) + "\n", "utf-8")
