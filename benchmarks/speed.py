@@ -1,4 +1,4 @@
-"""Speed, as ratios side by side in one run: number formats, LCGAR's bookkeeping, start-up.
+"""Speed, side by side in one run: number formats, LCGAR, dropout, features, forest, start-up.
 
     python benchmarks/speed.py
 
@@ -15,11 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 from common import publish
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from skimage.feature import multiscale_basic_features
+from sklearn.ensemble import ExtraTreesClassifier
 from torch.nn import functional as F
 
-from matphase.method import lcgar
+from matphase.method import classical, lcgar
 from matphase.method.results import GlobalPrediction, Partition
 from matphase.networks.dropout import random_mask
+from matphase.networks.features import FINER, SCALES, TRUNCATE, FeatureBank
 from matphase.networks.unet import UNet
 from matphase.reproduce.page import grid
 from matphase.reproduce.timing import median_seconds
@@ -37,6 +42,8 @@ def main() -> None:
         "number_formats": [number_formats(width) for width in (16, 32)],
         "local": local_model(),
         "dropout": dropout_masks(),
+        "features": classical_features(),
+        "forest": forest(),
         "start_up": start_up(),
     }
     publish("speed", content, report(content))
@@ -122,6 +129,81 @@ def dropout_masks() -> dict[str, float]:
     )
 
 
+def classical_features() -> dict[str, float]:
+    """Pixels of the slice per second: our features, and those of two libraries."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(512, 640)).astype(np.float32)
+    bank, planes = FeatureBank().eval(), torch.from_numpy(image)[None, None]
+    both = planes.repeat(1, 2, 1, 1)
+
+    def ours(planes: torch.Tensor) -> None:
+        with torch.inference_mode():
+            for _ in bank.strips(planes):
+                pass
+
+    sides: dict[str, Callable[[], object]] = {
+        "one_scale": lambda: ours(planes),
+        "two_scales": lambda: ours(both),
+        # each filter by itself, in C
+        "scipy": lambda: scipy_features(image),
+        # other features, with as many threads as there are cores
+        "skimage": lambda: multiscale_basic_features(image, sigma_min=1, sigma_max=8),
+    }
+    times = median_seconds(sides, ROUNDS)
+    return {
+        "threads": torch.get_num_threads(),
+        "count": bank.count,
+        **{f"{name}_pixels_per_s": image.size / seconds for name, seconds in times.items()},
+    }
+
+
+def scipy_features(image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """The features of `FeatureBank`, on the image itself at all scales."""
+    found = [image]
+    for sigma in (sigma for level in SCALES for sigma in level):
+
+        def smooth(order: tuple[int, int], width: float = sigma) -> NDArray[np.float32]:
+            return gaussian_filter(image, width, order, truncate=TRUNCATE)
+
+        plain, y, x = smooth((0, 0)), smooth((1, 0)), smooth((0, 1))
+        yy, xx, yx = smooth((2, 0)), smooth((0, 2)), smooth((1, 1))
+        middle, half = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
+        finer = smooth((0, 0), FINER * sigma)
+        found += [plain, plain - finer, np.hypot(y, x), yy + xx, middle + half, middle - half]
+    return found
+
+
+def forest() -> dict[str, float]:
+    """Pixels per second of a forest: as arrays, and by scikit-learn, with one thread."""
+    rng = np.random.default_rng(0)
+    settings = Settings().classical
+    values = rng.normal(size=(20_000, 2 * FeatureBank().count)).astype(np.float32)
+    labels = np.digitize(values[:, :9].sum(axis=1) + rng.normal(0, 3, 20_000), [-3, 3])
+    model = ExtraTreesClassifier(
+        settings.trees,
+        max_depth=settings.depth,
+        min_samples_leaf=classical.LEAF,
+        random_state=0,
+    ).fit(values, labels)
+    network = classical.fit(values, labels.astype(np.uint8), 3, settings, 0)
+    new = rng.normal(size=(2**17, values.shape[1])).astype(np.float32)
+    columns = torch.from_numpy(new.T.copy())
+    threads = torch.get_num_threads()
+
+    def arrays() -> None:
+        with torch.inference_mode():
+            network(columns)
+
+    torch.set_num_threads(1)
+    try:
+        times = median_seconds(
+            {"arrays": arrays, "scikit-learn": lambda: model.predict_proba(new)}, ROUNDS
+        )
+    finally:
+        torch.set_num_threads(threads)
+    return {f"{name}_pixels_per_s": len(new) / seconds for name, seconds in times.items()}
+
+
 def start_up() -> dict[str, float]:
     """Seconds for help, and for importing the package."""
     commands = {
@@ -157,6 +239,7 @@ def report(content: dict[str, Any]) -> str:
         ],
     )
     local, start, drawn = content["local"], content["start_up"], content["dropout"]
+    maps, trees = content["features"], content["forest"]
     gain = drawn["bernoulli_s"] / drawn["random_mask_s"]
     return f"""# Speed
 
@@ -180,6 +263,17 @@ autocast with channels last (what MatPhase uses where the CPU has bfloat16 instr
 
 A mask for {SLICES} maps of 16 channels: `torch.bernoulli` {drawn["bernoulli_s"]:.3f} s,
 `random_mask` {drawn["random_mask_s"]:.3f} s: **{gain:.1f}** times as fast.
+
+## Classical features
+
+{maps["count"]} maps of a slice of 512 x 640, {maps["threads"]} threads:
+{maps["one_scale_pixels_per_s"]:,.0f} pixels/s at one grey scale,
+{maps["two_scales_pixels_per_s"]:,.0f} at two. The same features by scipy.ndimage, one thread:
+{maps["scipy_pixels_per_s"]:,.0f}. scikit-image's `multiscale_basic_features`, fewer maps:
+{maps["skimage_pixels_per_s"]:,.0f}.
+
+A forest as arrays, one thread: {trees["arrays_pixels_per_s"]:,.0f} pixels/s; scikit-learn's own:
+{trees["scikit-learn_pixels_per_s"]:,.0f}.
 
 ## Start-up
 

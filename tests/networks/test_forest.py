@@ -59,7 +59,6 @@ def test_it_is_the_forest_that_scikit_learn_fitted(forest: Forest) -> None:
         11,
         max_depth=9,
         min_samples_leaf=classical.LEAF,
-        max_features=classical.TRIED,
         random_state=4,
     )
     model.fit(values, labels)

@@ -44,9 +44,6 @@ MAX_ITERATIONS = 1000
 """Maximum number of iterations of the logistic regression, which needs about a hundred."""
 LEAF = 5
 """Minimum number of training pixels in a leaf of a tree."""
-TRIED = 0.3
-"""Share of the features that a node tries. With more of them trees are less deep: with the square
-root of their number, as is usual, 12 decisions are too few."""
 ABSENT = 20.0
 """Distance of the logit of a phase without a pixel from the others."""
 
@@ -291,7 +288,6 @@ def _fit_forest(
         settings.trees,
         max_depth=settings.depth,
         min_samples_leaf=LEAF,
-        max_features=TRIED,
         n_jobs=torch.get_num_threads(),
         random_state=seed % 2**32,
     ).fit(values, labels, weights)
