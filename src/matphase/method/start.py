@@ -38,6 +38,11 @@ def folder_of(name: str | os.PathLike[str]) -> Path:
     return Path(name)
 
 
+def name_of(folder: Path) -> str:
+    """Name of the model in a folder, as `folder_of` takes it."""
+    return BASE if folder == folder_of(BASE) else str(folder)
+
+
 def read(name: str | os.PathLike[str]) -> Model:
     """Read a model folder, or the base model.
 
