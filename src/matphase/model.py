@@ -26,6 +26,7 @@ from matphase.learning.distributed import SingleProcess, Team, join
 from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
 from matphase.method import auto, model_folder, training_folder
+from matphase.method import start as starts
 from matphase.method.calibrator import Calibrator
 from matphase.method.conformal import RiskGuarantee
 from matphase.method.fit import align_labels, fit_model, refit_local
@@ -51,6 +52,7 @@ from matphase.support.files import nearest_folder
 from matphase.support.progress import Reporter, Silent
 from matphase.support.scratch import Stack
 from matphase.support.seeds import checked_seed
+from matphase.support.warning import warn
 
 Images: TypeAlias = Any
 """A volume, a path, several paths, or an array: whatever `matphase.open` takes."""
@@ -128,9 +130,14 @@ class MatPhase:
         if self._trained is None:
             return ["trained: no; call fit, or load a trained model"]
         record = self._trained.record
+        trained = f"on {record['slices']} annotated slices"
+        if "virtual_electrodes" in record:
+            trained = f"on {record['virtual_electrodes']} virtual electrodes"
+        if "start" in record:
+            trained += f", starting from {record['start']['model']}"
         lines = [
             f"phases: {self.phases}",
-            f"trained: on {record['slices']} annotated slices, seed {self.seed}",
+            f"trained: {trained}, seed {self.seed}",
             f"sees: {self.settings.slices} slice{'s' if self.settings.slices > 1 else ''} at once",
             f"weights: {sum(map(parameters, self._trained.networks.values())):,}",
         ]
@@ -179,6 +186,7 @@ class MatPhase:
         validation: tuple[Images, Images] | None = None,
         validation_slices: Sequence[int] | None = None,
         validation_mask: Mask | None = None,
+        start: str | os.PathLike[str] | None = None,
         folder: str | os.PathLike[str] | None = None,
         restart: bool = False,
         reporter: Reporter | None = None,
@@ -205,6 +213,10 @@ class MatPhase:
                 trained model is scored on them for the error bars of `measure`.
             validation_slices: the same for the validation images.
             validation_mask: the same for the validation images; by default `mask`.
+            start: model whose U-Net the training starts from, in place of `ugsm.start`: "base",
+                which was trained on virtual electrodes, or a model folder. The network then has
+                its width and depth. If it has other phases, the last layer starts anew, with a
+                warning.
             folder: keeps checkpoints and finished stages; a second call with the same data and
                 settings continues where the first one stopped. None: nothing is kept.
             restart: start from the beginning, whatever `folder` holds of an earlier training.
@@ -216,7 +228,9 @@ class MatPhase:
             nodes: machines that train together.
 
         Raises:
-            InputError: the slices cannot be used, or `folder` holds the training of other data.
+            InputError: the slices cannot be used, `folder` holds the training of other data, or
+                `start` has no U-Net.
+            ModelError: `start` is missing or damaged.
             Interrupted: the user stopped it.
         """
         if tensorboard is not None and find_spec("tensorboard") is None:
@@ -227,6 +241,12 @@ class MatPhase:
         grey, known = formats.open(images, name="images"), formats.open(labels, name="labels")
         annotations = _annotations(grey, known, table, label_slices, mask)
         annotations.require_every_phase()
+        settings = self.settings
+        if start is not None:
+            settings = settings.updated({"ugsm": {"start": os.fspath(start)}})
+        settings, note = starts.resolved(settings, table)
+        if note is not None:
+            warn(note)
         unseen = None
         if validation is not None:
             with _naming_validation():
@@ -239,19 +259,19 @@ class MatPhase:
                 )
         folder = None if folder is None else Path(folder)
         labelled = _Labelled(annotations, folder)
-        pool = labelled.pool(self.settings)
+        pool = labelled.pool(settings)
         # what cannot be used is found before others wait for this process
         self.team = join(devices, nodes)
         run = Run(
             self.seed,
-            self.settings.precision,
+            settings.precision,
             folder,
             (self.team.rank == 0 and reporter) or Silent(),
             tensorboard,
             restart=restart,
             team=self.team,
         )
-        settings, found = self.settings, None
+        found = None
         if settings.search.is_on:
             run.team.first(lambda: training_folder.claim(run, settings, pool))
             run = replace(run, restart=False)
@@ -458,9 +478,9 @@ class MatPhase:
         table = PhaseTable.from_mapping(values, given.ignored)
         grey = formats.open(images, name="images")
         annotations = _annotations(grey, known, table, label_slices, mask)
-        _checked_scale(annotations.images, "volume")
+        scale = _checked_scale(annotations.images, model.scale.kind)
         warn_of_other_size(model.record, grey, slices=model.settings.slices)
-        pool = self._pool(annotations, model.scale)
+        pool = self._pool(annotations, scale if model.scale.anew else model.scale)
         run = Run(self.seed, model.settings.precision, reporter=reporter or Silent())
         alignment = align_labels(pool, model.segmenter, model.settings, run)
         # what moves in from outside of a slice is of no phase that anybody knows
@@ -509,15 +529,20 @@ class MatPhase:
 
 
 def load(folder: str | os.PathLike[str]) -> MatPhase:
-    """Read a model that `MatPhase.save` or `matphase train` wrote.
+    """Read a model that `MatPhase.save` or `matphase train` wrote, or the base model.
+
+    Args:
+        folder: folder of the model. "base" is the model that comes with MatPhase: it was trained on
+            virtual electrodes, and names pore, carbon_binder and active_material in any scan
+            without a label of it. A folder of that name is "./base".
 
     Raises:
         ModelError: a file of the folder is missing, altered or foreign.
     """
-    trained = model_folder.read(Path(folder))
+    trained, folder = starts.read(folder), starts.folder_of(folder)
     model = MatPhase(settings=trained.settings, seed=trained.seed)
     model._trained = trained
-    model._saved = trained, Path(folder), model_folder.checksum_of(Path(folder))
+    model._saved = trained, folder, model_folder.checksum_of(folder)
     return model
 
 

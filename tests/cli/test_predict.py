@@ -38,6 +38,15 @@ def write_stack(name: str, array: np.ndarray) -> None:
 # --- it works -------------------------------------------------------------------------------------
 
 
+def test_the_base_model_needs_no_labels(work: Path, call: Call) -> None:
+    result = call("predict", "base", "images.tif", "--out", "out.tif", "--no-tta")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert set(np.unique(mp.open("out.tif").to_array())) <= {0, 1, 2}
+    record = json.loads(Path("out.json").read_text("utf-8"))
+    assert record["model"] == "base"
+    assert "carbon_binder" in str(record["phases"])
+
+
 def test_writes_labels_maps_and_a_record(
     work: Path, predict: list[str], call: Call, model: mp.MatPhase, sample: Sample
 ) -> None:

@@ -118,6 +118,24 @@ def test_the_command_line_trains_the_model_that_python_trains(
     np.testing.assert_array_equal(result.probabilities, expected.probabilities)
 
 
+def test_a_training_starts_from_the_base_model(work: Path, call: Call) -> None:
+    one = ["--set", "ugsm.max_steps=1", "--model", "unet", "--start", "base"]
+    result = call(*TRAIN, *one)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert mp.load("model").settings.ugsm.start == "base"
+    other = call(*instead(TRAIN, "--label-map", "pore=0,sulphur=1,nickel=2"), *one, "--overwrite")
+    assert other.exit_code == 0
+    assert other.stderr.startswith("matphase: warning: base knows the phases pore, carbon_binder")
+    assert other.stderr.count("\n") == 1
+
+
+def test_a_start_that_is_no_model(refused: Refused) -> None:
+    refused(*TRAIN, "--start", "none", says=["none is not a model folder"])
+    words = [*TRAIN, "--start", "base", "--model", "classical"]
+    refused(*words, says=["has no U-Net that could start from base; leave out --start"])
+    refused(*TRAIN, "--start", "model", says=["model is not a model folder"])
+
+
 def test_a_baseline_is_trained_and_predicts_without_idk(work: Path, call: Call) -> None:
     done = call("train", *DATA, "--config", "tiny.toml", "--model", "segnet", "--out", "segnet")
     assert done.exit_code == 0, done.output

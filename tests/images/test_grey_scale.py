@@ -97,6 +97,17 @@ def test_scales_of_slices_are_those_of_whole_slices() -> None:
     np.testing.assert_allclose(both[:, 1], np.stack([mean - reach, mean + reach], 1), rtol=1e-5)
 
 
+def test_a_scale_that_each_volume_has_anew() -> None:
+    rng = np.random.default_rng(0)
+    volume = Volume.from_array(rng.normal(1e4, 10, (4, 40, 40)).astype(np.float32))
+    with pytest.raises(InputError, match="the model was trained on -1 to 1"):
+        IntensityScale(-1, 1, "both").of_another(volume)
+    found = IntensityScale(-1, 1, "both", anew=True).of_another(volume)
+    assert found == IntensityScale.of(volume, "both")
+    known = IntensityScale(9_900, 10_100, "both")
+    assert known.of_another(volume) == known
+
+
 def test_outside_is_no_part_of_the_scale() -> None:
     grey = np.random.default_rng(0).normal(50, 5, (9, 60, 60)).astype(np.float32)
     inside = np.zeros(grey.shape, bool)

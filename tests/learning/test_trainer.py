@@ -238,6 +238,31 @@ def test_a_loss_that_explodes_stops_the_training(monkeypatch: pytest.MonkeyPatch
         fitted(Run(), epochs=4)
 
 
+@pytest.mark.parametrize("short", [torch.float16, torch.bfloat16])
+def test_weights_may_be_stored_with_16_bits(tmp_path: Path, short: torch.dtype) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    network[0].to(short)
+    path = tmp_path / "w.safetensors"
+    save_weights(network, path)
+    found = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    load_weights(found, path)
+    assert found[0].weight.dtype == torch.float32
+    assert torch.equal(found[0].weight, network[0].weight.float())
+    whole = path.read_bytes()
+    for damaged in (whole[:-2], whole + b"\0\0", whole[:-1] + bytes([whole[-1] ^ 1])):
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError, match=r"w\.safetensors does not hold"):
+            load_weights(found, path)
+    # whole numbers are no fractions, and numbers of 16 bits are not those of 32
+    counts = {**network.state_dict(), "1.num_batches_tracked": torch.zeros((), dtype=short)}
+    path.write_bytes(save(counts))
+    with pytest.raises(ModelError, match=r"w\.safetensors does not hold"):
+        load_weights(found, path)
+    path.write_bytes(save(found.state_dict()))
+    with pytest.raises(ModelError, match=r"w\.safetensors does not hold"):
+        load_weights(network, path)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_weights_that_are_not_finite_are_neither_written_nor_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float

@@ -8,6 +8,7 @@ import typer
 from matphase.cli.common import (
     LabelSlices,
     MaskOption,
+    ModelName,
     Overwrite,
     Quiet,
     Unit,
@@ -33,7 +34,7 @@ from matphase.cli.parsing import parse_slices
 
 @reports_errors
 def align(
-    model: Annotated[Path, typer.Argument(help="Model folder that `matphase train` wrote.")],
+    model: ModelName,
     images: Annotated[
         list[str],
         typer.Option(

@@ -27,6 +27,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Model folder that `matphase train` wrote; or base, the model that comes with "
+        "MatPhase and needs no labels.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 JsonFile = Annotated[

@@ -1,7 +1,6 @@
 """`matphase info`: the metadata of a volume, and an estimate of what predicting it takes."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -28,8 +27,8 @@ def info(
         str, typer.Argument(help="File, folder of slices, OME-Zarr, or FILE.h5:/dataset.")
     ],
     model: Annotated[
-        Path | None,
-        typer.Option(help="Model folder: estimate memory, disk and time of a prediction."),
+        str | None,
+        typer.Option(help="Model folder, or base: estimate memory, disk and time of a prediction."),
     ] = None,
     mask: MaskOption = None,
     memory: Memory = "2GB",
@@ -76,7 +75,7 @@ def info(
         "prediction_bytes": needed,
     }
     if model is not None:
-        from matphase.method.model_folder import read
+        from matphase.method.start import read
         from matphase.prediction.blocks import task_of
         from matphase.prediction.cost import estimate
 

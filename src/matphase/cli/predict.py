@@ -8,6 +8,7 @@ import typer
 from matphase.cli.common import (
     MaskOption,
     Memory,
+    ModelName,
     Overwrite,
     Quiet,
     Tta,
@@ -24,7 +25,7 @@ from matphase.cli.parsing import parse_memory
 
 @reports_errors
 def predict(
-    model: Annotated[Path, typer.Argument(help="Model folder that `matphase train` wrote.")],
+    model: ModelName,
     volume: Annotated[
         list[str],
         typer.Argument(

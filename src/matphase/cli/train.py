@@ -105,6 +105,14 @@ def train(
     model: Annotated[
         str | None, typer.Option(help=f"What to train: {', '.join(registry.names())}.")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="base|MODEL",
+            help="Start from the base model, which knows virtual electrodes, or from a model "
+            "folder.",
+        ),
+    ] = None,
     config: Config = None,
     settings: Set = None,
     seed: Seed = 0,
@@ -182,7 +190,7 @@ def train(
         )
     check_output(out, overwrite=overwrite, replaces=MODEL)
     inputs = [*images, *labels, *(validation_images or ()), *(validation_labels or ())]
-    keep_inputs(out, inputs, mask, validation_mask, config)
+    keep_inputs(out, inputs, mask, validation_mask, config, start)
     if tensorboard is not None:
         check_surroundings(tensorboard)
         keep_inputs(tensorboard, inputs, mask, validation_mask)
@@ -224,6 +232,7 @@ def train(
                 validation=validation,
                 validation_slices=parse_slices(validation_slices),
                 validation_mask=validation_mask,
+                start=start,
                 folder=partial,
                 restart=not resume,
                 reporter=reporter,

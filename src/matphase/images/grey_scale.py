@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -87,11 +87,14 @@ class IntensityScale:
         high: grey value at the high percentile of the volume.
         kind: scale all slices by these percentiles (`volume`), each slice by its own (`slice`), or
             give both, the volume's first.
+        anew: each volume that is predicted has percentiles of its own in place of these, since the
+            model was trained on many scans.
     """
 
     low: float
     high: float
     kind: Kind = "volume"
+    anew: bool = False
 
     @property
     def channels(self) -> int:
@@ -172,6 +175,18 @@ class IntensityScale:
         with the few brightest and darkest pixels.
         """
         return percentiles(plane) if self.kind == "slice" else deviations(plane)
+
+    def of_another(self, volume: Volume | GreySample) -> "IntensityScale":
+        """Scale of a volume that is not that of the training: this one, unless it is `anew`.
+
+        Raises:
+            InputError: the volume's grey values are far from those of the training slices.
+        """
+        own = replace(self.of(volume), kind=self.kind)
+        if self.anew:
+            return own
+        self.check_fits(own, volume.name)
+        return self
 
     def check_fits(self, other: "IntensityScale", name: str) -> None:
         """Refuse a volume whose grey values are far from those of the training slices.

@@ -23,6 +23,13 @@ IGNORE_INDEX = 255
 _IGNORED_NAMES = ("ignore", "ignored", "unlabelled", "unlabeled")
 """Names of pixels that are of no known phase, in any case of letters."""
 
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "pore": ("pore", "pores", "void", "electrolyte"),
+    "active": ("active_material", "active", "nickel", "nmc", "graphite", "lfp", "lco", "nca"),
+    "binder": ("carbon_binder", "binder", "carbon", "cbd"),
+}
+"""Usual names of the phases that are pore, active material and binder."""
+
 _MAX_PHASES = 200  # indices fit uint8, with room for IGNORE_INDEX and _UNKNOWN
 _UNKNOWN = 254
 

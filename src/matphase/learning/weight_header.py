@@ -31,6 +31,7 @@ _TYPES = {
     "F64": torch.float64,
 }
 
+_SHORT = (torch.float16, torch.bfloat16)
 
 CHECKSUM = "blake2b"
 """Name of the checksum of all tensors in the header; files of earlier versions have none."""
@@ -48,7 +49,8 @@ def checksum_of(tensors: Mapping[str, Tensor]) -> str:
 def check_header(path: Path, expected: Mapping[str, Tensor]) -> str | None:
     """Check that a file has the tensors of a network, by name, type and shape.
 
-    Only the header is read, so that neither a wrong file nor a wrong setting costs memory.
+    Only the header is read, so that neither a wrong file nor a wrong setting costs memory. Numbers
+    of 32 bits may be stored with 16.
 
     Args:
         path: the file.
@@ -68,11 +70,23 @@ def check_header(path: Path, expected: Mapping[str, Tensor]) -> str | None:
         raise ModelError(f"cannot read {path}: {error.strerror}") from error
     except RecordError as error:
         raise _not_these(path) from error
-    wanted = {name: (tensor.dtype, list(tensor.shape)) for name, tensor in expected.items()}
-    needed = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
-    if found != wanted or size != needed:
+    size -= sum(
+        tensor.numel() * _stored_type(found.get(name), tensor).itemsize
+        for name, tensor in expected.items()
+    )
+    wanted = {
+        name: (_stored_type(found.get(name), tensor), list(tensor.shape))
+        for name, tensor in expected.items()
+    }
+    if found != wanted or size != 0:
         raise _not_these(path)
     return checksum
+
+
+def _stored_type(entry: tuple[Any, Any] | None, tensor: Tensor) -> torch.dtype:
+    """Type in which a tensor may be stored: its own, or 16 bits in place of 32."""
+    found = entry[0] if entry is not None else None
+    return found if found in _SHORT and tensor.dtype == torch.float32 else tensor.dtype
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int, str | None]:

@@ -37,7 +37,6 @@ def train(
 
     Arguments are those of `segmenters.Kind.train`.
     """
-    begun = start.members if isinstance(start, CombinedSegmenter) else ()
     members: list[Segmenter] = []
     for number in range(_networks(settings)):
         member = ugsm.train(
@@ -45,7 +44,7 @@ def train(
             settings,
             run,
             name=_numbered(name, number),
-            start=begun[number] if begun else None,
+            start=start.members[number] if isinstance(start, CombinedSegmenter) else start,
             share=share,
         )
         members.append(replace(member, name=_numbered("ugsm", number)))

@@ -23,6 +23,7 @@ from matphase.method import (
     segmenters,
     training_folder,
 )
+from matphase.method import start as starts
 from matphase.method.calibrator import Calibrator
 from matphase.method.model import Model
 from matphase.method.passes import Passes
@@ -80,6 +81,7 @@ def fit_model(
         "threads": torch.get_num_threads(),
         "processes": run.team.size,
         "arithmetic": arithmetic(settings.precision),
+        **starts.record(settings),
     }
     first = None
     if settings.align.after:
@@ -177,8 +179,13 @@ class Stage:
         start: Segmenter | None = None,
         share: float = 1.0,
     ) -> Segmenter:
-        """Train the segmenter of `settings.model`, or continue its training; see `Kind.train`."""
+        """Train the segmenter of `settings.model`, or continue its training; see `Kind.train`.
+
+        A training that does not continue another starts from the model of `ugsm.start`, if any.
+        """
         train = segmenters.kind(self.settings).train
+        if start is None:
+            start = starts.segmenter(self.settings, pool.phases)
         return train(pool, self.settings, self.run, name=name, start=start, share=share)
 
     def aligned(self, annotated: Pool, segmenter: Segmenter) -> tuple[Pool, align.Alignment]:

@@ -116,7 +116,8 @@ def read(folder: Path) -> Model:
         registry.composition(settings.model)  # raises for an unknown model
         phases = PhaseTable.from_json(read_json(folder / "phases.json"))
         ends = config["intensity"]
-        scale = IntensityScale(float(ends["low"]), float(ends["high"]), _kind(ends))
+        low, high, anew = float(ends["low"]), float(ends["high"]), bool(ends.get("anew", False))
+        scale = IntensityScale(low, high, _kind(ends), anew)
         if not (math.isfinite(scale.low) and math.isfinite(scale.high)):
             raise ValueError("its grey scale is not finite")
         if scale.channels != settings.data.channels:

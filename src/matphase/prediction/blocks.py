@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matphase.images.grey_checks import check_is_grey, warn_of_drift, warn_of_round_field
-from matphase.images.grey_scale import GreySample, IntensityScale
+from matphase.images.grey_scale import GreySample
 from matphase.images.neighbours import check_neighbours
 from matphase.images.resample import Resampling, resampled, resampling_of
 from matphase.images.tiles import (
@@ -130,10 +130,8 @@ def task_of(
         volume = resampled(volume, resampling.factors)
         sample = GreySample.of(volume)
     check_neighbours(volume, range(volume.n_slices), model.settings.slices)
-    own = replace(IntensityScale.of(sample), kind=model.scale.kind)
-    if intensity == "model":
-        model.scale.check_fits(own, volume.name)
-    scale = model.scale if intensity == "model" else own
+    known = model.scale if intensity == "model" else replace(model.scale, anew=True)
+    scale = known.of_another(sample)
     warn_of_drift(sample, volume, scale)
     ends = scale.of_slices(volume)
     turned = model.settings.ugsm.tta if tta is None else tta

@@ -17,6 +17,7 @@ from matphase.images.mask import mask_checksum, mask_name, parts_of, unmasked
 from matphase.images.phases import PhaseTable
 from matphase.images.tiles import Maps, Tile
 from matphase.images.volume import Volume
+from matphase.method import start
 from matphase.method.model import Model
 from matphase.method.model_folder import checksum_of, write
 from matphase.prediction.blocks import (
@@ -382,7 +383,7 @@ def _record(
     return record_of(
         layers,
         out,
-        model=None if folder is None else str(folder),
+        model=None if folder is None else start.name_of(folder),
         volume=volume.name,
         mask=mask_name(volume),
         outside_share=outside / prod(volume.shape),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from matphase.images.phases import PhaseTable
+from matphase.images.phases import ROLES, PhaseTable
 from matphase.properties.catalogue import PROPERTIES, did_you_mean
 from matphase.support.errors import InputError
 
@@ -18,12 +18,6 @@ GROUPS = (
     "particles",
 )
 """Groups of properties that are measured together; `matphase.properties.groups` has them."""
-
-_ROLES = {
-    "pore": ("pore", "pores", "void", "electrolyte"),
-    "active": ("active_material", "active", "nickel", "nmc", "graphite", "lfp", "lco", "nca"),
-    "binder": ("carbon_binder", "binder", "carbon", "cbd"),
-}
 
 
 @dataclass(frozen=True)
@@ -41,13 +35,13 @@ class Roles:
         """
         chosen = dict(given or {})
         for role, phase in chosen.items():
-            if role not in _ROLES:
+            if role not in ROLES:
                 raise InputError(
-                    f"there is no role {role!r} for roles={did_you_mean(role, _ROLES)}; choose "
-                    f"from {', '.join(_ROLES)}"
+                    f"there is no role {role!r} for roles={did_you_mean(role, ROLES)}; choose "
+                    f"from {', '.join(ROLES)}"
                 )
             table.index(phase)
-        for role, names in _ROLES.items():
+        for role, names in ROLES.items():
             usual = [name for name in names if name in table.names]
             free = [name for name in usual if name not in chosen.values()]
             if role not in chosen and free:

@@ -45,6 +45,9 @@ class UGSMSettings(UNetSettings, TrainingSettings, SamplingSettings):
     batch_size: BatchSize = 20
     max_steps: Steps = 0
     """Most optimiser steps, whatever the epochs; 0: no limit."""
+    start: str = ""
+    """Weights that a U-Net starts from, whose width and depth it then has: `base`, or the folder of
+    a trained model; empty: random weights."""
     phase_weights: Literal["inverse", "none"] = "inverse"
     """Weigh the loss of each phase by its inverse frequency (the paper), or not. Without weights,
     probabilities are those of the phases, and rare phases do not grow."""
