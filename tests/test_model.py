@@ -90,9 +90,17 @@ def test_one_slice_is_enough_to_train(tiny_settings: Settings) -> None:
     assert model.predict(one.images[0]).labels.shape == (32, 35)
 
 
-@pytest.mark.parametrize("preset", ["quick", "small", "best", "paper"])
+@pytest.mark.parametrize("preset", ["auto", "quick", "small", "best", "paper"])
 def test_presets(preset: Any) -> None:
     assert mp.MatPhase(preset).settings == Settings.preset(preset)
+
+
+def test_settings_are_chosen_unless_a_model_is_named() -> None:
+    assert mp.MatPhase().settings == Settings.preset("auto")
+    wide = {"ugsm": {"width": 32}}
+    assert mp.MatPhase(settings=wide).settings == Settings.preset("auto").updated(wide)
+    unet = {"model": "unet"}
+    assert mp.MatPhase(settings=unet).settings == Settings.preset("small").updated(unet)
 
 
 def test_an_unknown_preset() -> None:

@@ -84,7 +84,8 @@ class MatPhase:
 
     Args:
         preset: `auto`, which chooses its settings on labelled slices that it leaves out; `quick`,
-            `small`, `best` or `paper`. After `fit`, `settings` are those that were chosen.
+            `small`, `best` or `paper`. After `fit`, `settings` are those that were chosen. None:
+            `auto`, or `small` where `settings` name a model.
         settings: all settings, instead of a preset; or a mapping of those that differ from it, such
             as {"ugsm": {"width": 32}}.
         seed: random seed; the same seed, data, settings and number of threads give the same model
@@ -93,7 +94,7 @@ class MatPhase:
 
     def __init__(
         self,
-        preset: PresetName = "small",
+        preset: PresetName | None = None,
         *,
         settings: Settings | Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -104,7 +105,9 @@ class MatPhase:
                 f"{type(settings).__name__}"
             )
         if not isinstance(settings, Settings):
-            settings = Settings.preset(preset).updated(settings or {})
+            changed = settings or {}
+            given = Settings.usual(changed) if preset is None else Settings.preset(preset)
+            settings = given.updated(changed)
         self.settings = settings
         registry.composition(self.settings.model)  # a model that there is
         self.seed = checked_seed(seed)

@@ -55,14 +55,13 @@ def write_stack(name: str, array: np.ndarray) -> None:
 # --- it works -------------------------------------------------------------------------------------
 
 
-def test_preset_auto_says_what_it_chose(work: Path, call: Call) -> None:
+def test_without_a_preset_settings_are_chosen_and_told(work: Path, call: Call) -> None:
     small = (
         *("data.crop=32", "ugsm.width=2", "ugsm.depth=1", "ugsm.min_steps=4"),
         *("classical.trees=3", "classical.depth=3", "classical.pixels=300"),
     )
     words = [word for one in small for word in ("--set", one)]
-    auto = ["train", *DATA, "--preset", "auto", *words, "--out", "model", "--time", "1h"]
-    result = call(*auto)
+    result = call("train", *DATA, *words, "--out", "model", "--time", "1h")
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert [line.split(":")[0] for line in lines[:5]] == [
@@ -77,7 +76,8 @@ def test_preset_auto_says_what_it_chose(work: Path, call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--preset", "quick", "--time", "10min"], "give --preset auto, too"),
+        (["--preset", "quick", "--time", "10min"], "leave it out, or give --preset auto"),
+        (["--model", "unet", "--time", "10min"], "leave it out, or give --preset auto and no model"),
         (["--preset", "auto", "--time", "soon"], "--time 'soon' is not a time"),
         (["--preset", "auto", "--time", "0.001s"], "too short: one candidate takes"),
         (["--preset", "auto", "--model", "unet"], "search.is_on chooses the model"),

@@ -93,11 +93,12 @@ def train(
     label_slices: LabelSlices = None,
     mask: MaskOption = None,
     preset: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="auto (settings chosen on slices that it leaves out), quick, small, best or paper."
+            help="auto (settings chosen on slices that it leaves out), quick, small, best or "
+            "paper. Without it: auto, or small where a model is named."
         ),
-    ] = "small",
+    ] = None,
     time: Annotated[
         str | None,
         typer.Option(help="Most time that preset auto may take, such as 10min, 90s or 2h."),
@@ -168,20 +169,26 @@ def train(
     """
     from matphase.images.phases import PhaseTable
     from matphase.settings import Settings
+    from matphase.support.checked import read_toml
     from matphase.support.errors import InputError, Interrupted, OutputError
     from matphase.support.files import check_output, check_surroundings
     from matphase.support.manifest import MODEL
 
     phases = PhaseTable.parse(label_map)
-    chosen = Settings.preset(preset)
-    if config is not None:
-        chosen = chosen.with_file(config)
-    if model is not None:
-        chosen = chosen.updated({"model": model})
-    chosen = chosen.updated(parse_settings(settings or ()), where="--set")
+    changes = {
+        str(config): {} if config is None else read_toml(config),
+        "--model": {} if model is None else {"model": model},
+        "--set": parse_settings(settings or ()),
+    }
+    chosen = Settings.usual(*changes.values()) if preset is None else Settings.preset(preset)
+    for where, values in changes.items():
+        chosen = chosen.updated(values, where=where)
     if time is not None:
         if not chosen.search.is_on:
-            raise InputError("--time bounds the search of preset auto; give --preset auto, too")
+            raise InputError(
+                "--time bounds the search of preset auto; leave it out, or give --preset auto and "
+                "no model"
+            )
         chosen = chosen.updated({"search": {"minutes": parse_minutes(time)}}, where="--time")
     registry.composition(chosen.model)
     if bool(validation_images) != bool(validation_labels):

@@ -124,6 +124,14 @@ class Settings(CheckedSettings):
         where = f"preset {name}"
         return cls.from_mapping(parse_toml(source.read_bytes(), where), where=where)
 
+    @classmethod
+    def usual(cls, *named: Mapping[str, Any]) -> Self:
+        """Settings of the preset that is taken where none is given.
+
+        It is `auto`, which chooses the model; or `small` if one of the mappings names a model.
+        """
+        return cls.preset("small" if any("model" in values for values in named) else "auto")
+
     def updated(self, values: Mapping[str, Any], *, where: str = "settings") -> Self:
         """Copy with some settings changed.
 
