@@ -6,13 +6,19 @@ import os
 # on a busy machine lose a factor of ten. Set before torch is imported; child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import matphase as mp
 from matphase.settings import Settings
 from samples import Sample, striped
+
+# A test that needs more examples says so itself.
+hypothesis.settings.register_profile("quick", max_examples=25)
+hypothesis.settings.load_profile("quick")
 
 TINY = {
     "data": {"copies": 1, "smooth_labels": False, "crop": 32, "flips": True},
@@ -28,6 +34,15 @@ TINY = {
     "idk": {"epochs": 1, "pixels_per_image": 400},
     "lcgar": {"epochs": 1, "batch_size": 128, "pixels_per_image": 300},
 }
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """No test cuts the power; `power.py` watches what would be on the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        patch.setattr(os, "sync", lambda: None, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,7 @@ def test_fitting_the_refiner(
             "model": model,
             "ugsm": {"epochs": 1},
             "idk": {"target": "gain", "threshold": 0.3},
-            "lcgar": {"h": 5, "epochs": 8, "batch_size": 64},
+            "lcgar": {"h": 5, "epochs": 4, "batch_size": 64},
         }
     )
     classifier = hcl_idk.fit(known, pool.labels, settings.idk, Run())

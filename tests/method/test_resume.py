@@ -107,16 +107,18 @@ def test_same_seed_same_labels(
     assert_same(fit(tmp_path / "again"), undisturbed, sample.images)
 
 
+FIRST = [("ugsm", 1), ("idk", 2), ("lcgar", 1)]
+"""Stops before the first checkpoint of a stage."""
+
+
 @pytest.mark.parametrize(
     ("stage", "step"),
     [
-        ("train ugsm", 1),
         ("train ugsm", 5),
         ("UGSM on labelled slices", 2),
-        ("train idk", 2),
         ("train idk", 7),
-        ("train lcgar", 1),
         ("train lcgar", 12),
+        *(pytest.param(f"train {name}", step, marks=pytest.mark.slow) for name, step in FIRST),
     ],
 )
 def test_resumed_training_equals_an_undisturbed_one(

@@ -101,7 +101,11 @@ def has_red(path: Path) -> bool:
 
 @pytest.mark.parametrize(
     ("n_phases", "exact", "voxel_size", "unit"),
-    [(2, False, None, None), (3, True, 0.2, "um"), (5, True, None, None)],
+    [
+        (2, False, None, None),
+        (3, True, 0.2, "um"),
+        pytest.param(5, True, None, None, marks=pytest.mark.slow),
+    ],
 )
 def test_all_figures_are_drawn(
     tmp_path: Path, n_phases: int, exact: bool, voxel_size: float | None, unit: str | None
