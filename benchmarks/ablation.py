@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from matphase.images import formats
 from matphase.images.annotations import Annotations
 from matphase.images.volume import Volume
+from matphase.learning.run import Run
 from matphase.learning.splits import Split, blocked_split
-from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
 from matphase.method import model_folder, scaling
 from matphase.method.align import align

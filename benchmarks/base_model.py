@@ -22,8 +22,9 @@ from base_model_examples import CROP, SIDE, SLICES, Examples, Growing
 import matphase as mp
 from matphase.images.grey_scale import IntensityScale
 from matphase.learning import trainer
+from matphase.learning.batches import Draw
 from matphase.learning.loss import weighted_cross_entropy
-from matphase.learning.trainer import Draw, Run
+from matphase.learning.run import Run
 from matphase.method import model_folder, start, ugsm
 from matphase.method.calibrator import Calibrator
 from matphase.method.model import Model

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from matphase.images.grey_scale import percentiles, scaled
-from matphase.learning.trainer import Draw, Indices
+from matphase.learning.batches import Draw, Indices
 from matphase.support.seeds import mix
 from matphase.virtual.microstructure import CARBON, NICKEL, PORE
 

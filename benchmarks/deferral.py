@@ -26,7 +26,7 @@ import numpy as np
 from common import publish
 from numpy.typing import NDArray
 
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.method import deferral, hcl, hcl_idk, local, scaling
 from matphase.method.aggregate import aggregate
 from matphase.method.fit import fold_numbers

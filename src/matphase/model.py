@@ -23,7 +23,7 @@ from matphase.images.phases import Phases, PhaseTable, as_phase_table
 from matphase.images.volume import Volume
 from matphase.images.voxel_checks import voxel_record, warn_of_contradiction, warn_of_other_size
 from matphase.learning.distributed import SingleProcess, Team, join
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.learning.training_pool import Pool
 from matphase.method import auto, model_folder, training_folder
 from matphase.method import start as starts

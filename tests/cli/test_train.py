@@ -16,7 +16,7 @@ from PIL import Image
 
 import matphase as mp
 import matphase.images.formats
-import matphase.learning.trainer
+import matphase.learning.loop
 import matphase.method.model_folder
 import matphase.model
 from matphase.method.ugsm import NetworkSegmenter
@@ -77,7 +77,10 @@ def test_without_a_preset_settings_are_chosen_and_told(work: Path, call: Call) -
     ("words", "message"),
     [
         (["--preset", "quick", "--time", "10min"], "leave it out, or give --preset auto"),
-        (["--model", "unet", "--time", "10min"], "leave it out, or give --preset auto and no model"),
+        (
+            ["--model", "unet", "--time", "10min"],
+            "leave it out, or give --preset auto and no model",
+        ),
         (["--preset", "auto", "--time", "soon"], "--time 'soon' is not a time"),
         (["--preset", "auto", "--time", "0.001s"], "too short: one candidate takes"),
         (["--preset", "auto", "--model", "unet"], "search.is_on chooses the model"),
@@ -422,7 +425,7 @@ def test_a_disk_that_runs_full(
     seconds_between_checkpoints: int,
 ) -> None:
     monkeypatch.setattr(
-        matphase.learning.trainer, "SECONDS_BETWEEN_CHECKPOINTS", seconds_between_checkpoints
+        matphase.learning.loop, "SECONDS_BETWEEN_CHECKPOINTS", seconds_between_checkpoints
     )
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -461,7 +464,7 @@ def test_ctrl_c_ends_the_program_and_keeps_the_last_checkpoint(
     checkpoint = Path("model.partial/ugsm.ckpt")
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from matphase.learning import trainer; trainer.SECONDS_BETWEEN_CHECKPOINTS = 0\n"
+        "from matphase.learning import loop; loop.SECONDS_BETWEEN_CHECKPOINTS = 0\n"
         "from matphase.cli import main; main()"
     )
     process = subprocess.Popen(
@@ -501,7 +504,7 @@ def test_ctrl_c_in_a_later_stage_keeps_the_finished_ones(
     started: list[Path | None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(matphase.learning.trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(matphase.learning.loop, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     long = [*TRAIN, "--set", "lcgar.epochs=3"]
     checkpoint = Path("model.partial/lcgar.ckpt")
     save = lightning.pytorch.Trainer.save_checkpoint

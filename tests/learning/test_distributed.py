@@ -15,8 +15,11 @@ from typer.testing import CliRunner
 
 import matphase as mp
 from matphase.cli import app
+from matphase.learning.batches import Shuffled
 from matphase.learning.distributed import SingleProcess, join
-from matphase.learning.trainer import Run, Shuffled, _BatchSampler, train
+from matphase.learning.loop import _BatchSampler
+from matphase.learning.run import Run
+from matphase.learning.trainer import train
 from matphase.support.errors import InputError
 from matphase.support.seeds import mix
 from samples import Sample
@@ -28,7 +31,9 @@ from pathlib import Path
 import torch
 from torch import nn
 from matphase.learning.distributed import join
-from matphase.learning.trainer import Run, Shuffled, train
+from matphase.learning.batches import Shuffled
+from matphase.learning.run import Run
+from matphase.learning.trainer import train
 
 class Points:
     def __init__(self):

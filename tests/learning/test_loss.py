@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from matphase.images.phases import IGNORE_INDEX
 from matphase.learning.loss import weighted_cross_entropy
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.method import ugsm
 from matphase.settings import DataSettings, UGSMSettings
 from samples import striped

@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 
 from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.batches import Draw
 from matphase.learning.sampler import TileSampler
-from matphase.learning.trainer import Draw
 
 
 def strokes(shape: tuple[int, int, int] = (3, 96, 112)) -> NDArray[np.uint8]:

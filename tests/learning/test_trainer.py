@@ -10,22 +10,19 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from matphase.learning import trainer as training
-from matphase.learning.trainer import (
-    Draw,
-    Run,
-    Shuffled,
-    epochs_needed,
-    load_weights,
-    save_weights,
-    train,
-)
+from matphase.learning import loop as training
+from matphase.learning import trainer, weight_files
+from matphase.learning.batches import Draw, Loss, Shuffled
+from matphase.learning.run import Run
+from matphase.learning.trainer import epochs_needed, train
+from matphase.learning.weight_files import load_weights, save_weights
 from matphase.method import hcl_idk
 from matphase.networks import registry
 from matphase.settings import IDKSettings, LCGARSettings, UNetSettings
 from matphase.support.device import best_device, resolve
 from matphase.support.errors import DivergedError, InputError, Interrupted, ModelError
 from matphase.support.progress import Silent
+from matphase.support.seeds import mix
 
 
 class Line:
@@ -155,7 +152,7 @@ class Noise:
         return *(part[chosen] for part in self._inputs), self._target[chosen]
 
 
-def a_network(name: str) -> tuple[nn.Module, Noise, training.Loss]:
+def a_network(name: str) -> tuple[nn.Module, Noise, Loss]:
     """A network of the registry, or HCL-IDK, with examples and its loss."""
     torch.manual_seed(0)
     if name == "idk":
@@ -232,7 +229,7 @@ def test_a_loss_that_explodes_stops_the_training(monkeypatch: pytest.MonkeyPatch
         x, y = real(self, draw)
         return x, y + 1e6 * (draw.seed == last)
 
-    last = training.mix(training.mix(0, "line"), "draw", 1, 3)
+    last = mix(mix(0, "line"), "draw", 1, 3)
     monkeypatch.setattr(Line, "batch", batch)
     with pytest.raises(DivergedError, match=r"step 8 of 16: its loss rose to 1e\+12"):
         fitted(Run(), epochs=4)
@@ -274,7 +271,7 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(
         save_weights(network, path)
     assert not list(tmp_path.iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr(training, "are_finite", lambda _: True)
+        patch.setattr(weight_files, "are_finite", lambda _: True)
         save_weights(network, path)
     with pytest.raises(ModelError, match=r"w\.safetensors holds weights that are not finite"):
         load_weights(nn.BatchNorm1d(3), path)
@@ -304,7 +301,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("stopped")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
-        patch.setattr(training, "save_weights", None)
+        patch.setattr(trainer, "save_weights", None)
         with pytest.raises(TypeError):  # stopped at the very end
             fitted(Run(folder=folder), epochs=2)
     return (folder / "line.ckpt").read_bytes()

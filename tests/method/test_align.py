@@ -12,7 +12,7 @@ from scipy.special import softmax
 from stages import pool_of
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.method import align as align_module
 from matphase.method import scaling
 from matphase.method.align import Alignment, _field_by_tiles, _warp_labels, align

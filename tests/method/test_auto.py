@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import matphase as mp
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.learning.training_pool import Pool
 from matphase.method import auto
 from matphase.method.auto import Trial

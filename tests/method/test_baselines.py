@@ -10,7 +10,7 @@ from stages import local_pool
 
 import matphase as mp
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.method import local_segmenter
 from matphase.method.results import GlobalPrediction, Partition
 from matphase.networks import registry

@@ -13,7 +13,7 @@ from stages import pool_of
 
 import matphase as mp
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.method import classical
 from matphase.method.passes import Passes
 from matphase.method.pool_predictions import predict_pool

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.method import deferral, hcl_idk
 from matphase.method.aggregate import aggregate
 from matphase.method.results import GlobalPrediction, GlobalStack, LocalPrediction, Partition

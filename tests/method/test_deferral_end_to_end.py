@@ -12,8 +12,8 @@ from killing import Killed, Killer
 from stages import local_pool, pool_of
 
 import matphase as mp
-from matphase.learning import trainer as training
-from matphase.learning.trainer import Run
+from matphase.learning import loop as training
+from matphase.learning.run import Run
 from matphase.method import deferral, hcl, hcl_idk, local
 from matphase.method.fit import fold_numbers
 from matphase.method.results import GlobalPrediction, Partition

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.method import hcl_idk
 from matphase.method.results import GlobalPrediction, GlobalStack
 from matphase.settings import IDKSettings

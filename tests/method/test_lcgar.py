@@ -8,7 +8,7 @@ from scipy import ndimage
 from stages import local_pool
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.method import lcgar
 from matphase.method.results import GlobalPrediction, LocalPool, Partition
 from matphase.settings import LCGARSettings, Settings

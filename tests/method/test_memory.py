@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from stages import PHASES
 
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.learning.training_pool import Pool
 from matphase.method import fit, hcl, hcl_idk, ugsm
 from matphase.method.fit import align_labels

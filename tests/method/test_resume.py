@@ -14,7 +14,7 @@ import torch
 from killing import Killed, Killer
 
 import matphase as mp
-from matphase.learning import trainer as training
+from matphase.learning import loop as training
 from matphase.settings import Settings
 from matphase.support.device import arithmetic
 from matphase.support.errors import InputError
@@ -146,7 +146,7 @@ def test_resumed_folds_equal_undisturbed_ones(fit: Fit, sample: Sample, tmp_path
 SCRIPT = """
 import json, os, signal, sys
 import matphase as mp
-from matphase.learning import trainer as training
+from matphase.learning import loop as training
 from matphase.settings import Settings
 from conftest import TINY
 from samples import striped

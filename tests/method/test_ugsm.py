@@ -5,7 +5,7 @@ from scipy.special import entr, softmax
 from stages import pool_of
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.method import ugsm
 from matphase.method.passes import Passes
 from matphase.method.pool_predictions import predict_pool

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from sklearn.ensemble import ExtraTreesClassifier
 
-from matphase.learning.trainer import load_weights, save_weights
+from matphase.learning.weight_files import load_weights, save_weights
 from matphase.method import classical
 from matphase.networks import forest as forests
 from matphase.networks.forest import Forest

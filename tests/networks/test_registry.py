@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matphase.learning.trainer import load_weights, save_weights
+from matphase.learning.weight_files import load_weights, save_weights
 from matphase.networks import registry, torchvision_shim
 from matphase.networks.cost import parameters
 from matphase.networks.dropout import dropout_samples

@@ -5,8 +5,8 @@ import pytest
 
 import matphase as mp
 from matphase.images.phases import PhaseTable
+from matphase.learning.run import Run
 from matphase.learning.splits import blocked_split
-from matphase.learning.trainer import Run
 from matphase.method.results import GlobalStack, Partition
 from matphase.reproduce.data import COPIES, Source, UserSlices, check_source, split_data
 from matphase.reproduce.protocol import Protocol

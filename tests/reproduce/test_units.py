@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import save_weights
+from matphase.learning.weight_files import save_weights
 from matphase.networks import cost, registry
 from matphase.reproduce.conditions import claim
 from matphase.reproduce.data import UserSlices, split_data

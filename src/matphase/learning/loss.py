@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Loss
+from matphase.learning.batches import Loss
 
 
 def weighted_cross_entropy(weights: NDArray[Any]) -> Loss:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from matphase.images.neighbours import middle
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Draw
+from matphase.learning.batches import Draw
 from matphase.support.scratch import Stack
 
 

@@ -17,8 +17,9 @@ from scipy.special import entr
 from torch import Tensor, nn
 
 from matphase.images.neighbours import central, middle
-from matphase.learning.trainer import Run, load_weights, save_weights
+from matphase.learning.run import Run
 from matphase.learning.training_pool import Pool
+from matphase.learning.weight_files import load_weights, save_weights
 from matphase.learning.weights import phase_fractions
 from matphase.method.model import halo_of
 from matphase.method.passes import DEFAULT_MEMORY, Passes

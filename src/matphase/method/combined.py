@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import entr, softmax
 from torch import nn
 
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.learning.training_pool import Pool
 from matphase.method import classical, ugsm
 from matphase.method.passes import Passes

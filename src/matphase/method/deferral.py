@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import entr
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Indices, Run
+from matphase.learning.batches import Indices
+from matphase.learning.run import Run
 from matphase.method import hcl_idk
 from matphase.method.results import GlobalPrediction, GlobalStack, LocalPrediction, Partition
 from matphase.networks.idk import IDKClassifier

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.run import Run
 from matphase.learning.smoothing import LabelChanges
-from matphase.learning.trainer import Run
 from matphase.learning.training_pool import Pool
 from matphase.learning.weights import phase_fractions
 from matphase.method import (

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.learning.training_pool import Pool
 from matphase.learning.weights import phase_weights
 from matphase.method import deferral, hcl_idk, lcgar, local

@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import Draw, Run, Shuffled, epochs_needed, train
+from matphase.learning.batches import Draw, Shuffled
+from matphase.learning.run import Run
+from matphase.learning.trainer import epochs_needed, train
 from matphase.method.results import GlobalPrediction, GlobalStack, Partition, PartitionStack
 from matphase.networks.idk import IDKClassifier
 from matphase.settings import IDKSettings

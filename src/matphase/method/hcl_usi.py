@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from matphase.learning.trainer import Indices
+from matphase.learning.batches import Indices
 from matphase.settings import USISettings
 from matphase.support.errors import InputError
 from matphase.support.scratch import Stack, gather, room_for

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from matphase.images.neighbours import central, middle
+from matphase.learning.batches import Draw, Indices
 from matphase.learning.loss import weighted_cross_entropy
 from matphase.learning.patches import PatchGrid
-from matphase.learning.trainer import Draw, Indices, Run, epochs_needed, train
+from matphase.learning.run import Run
+from matphase.learning.trainer import epochs_needed, train
 from matphase.method.hcl_usi import curriculum
 from matphase.method.results import GlobalPrediction, LocalPool, LocalPrediction, Partition
 from matphase.networks import registry

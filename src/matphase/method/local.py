@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.method import lcgar, local_segmenter
 from matphase.method.results import GlobalPrediction, LocalPool, LocalPrediction, Partition
 from matphase.networks import registry

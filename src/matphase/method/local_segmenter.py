@@ -11,8 +11,8 @@ from torch import nn
 
 from matphase.images.neighbours import central
 from matphase.images.phases import IGNORE_INDEX
+from matphase.learning.run import Run
 from matphase.learning.sampler import TileSampler
-from matphase.learning.trainer import Run
 from matphase.method import ugsm
 from matphase.method.lcgar import label_codes, one_hot
 from matphase.method.results import GlobalPrediction, LocalPool, LocalPrediction, Partition

@@ -11,7 +11,7 @@ from torch import nn
 from matphase.images.grey_scale import IntensityScale
 from matphase.images.phases import PhaseTable
 from matphase.images.tiles import Halo, Maps
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.learning.training_pool import Pool
 from matphase.method.aggregate import sample_labels
 from matphase.method.calibrator import Calibrator

@@ -27,8 +27,7 @@ import torch
 
 from matphase.images.grey_scale import IntensityScale, Kind
 from matphase.images.phases import PhaseTable
-from matphase.learning.trainer import load_weights, save_weights
-from matphase.learning.weight_header import check_header
+from matphase.learning.weight_files import check_header, load_weights, save_weights
 from matphase.method import segmenters
 from matphase.method.calibrator import Calibrator
 from matphase.method.conformal import RiskGuarantee

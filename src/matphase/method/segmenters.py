@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.learning.training_pool import Pool
 from matphase.method import classical, combined, ugsm
 from matphase.method.segmenter import Segmenter

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from matphase.learning.trainer import Run
+from matphase.learning.run import Run
 from matphase.learning.training_pool import Pool
 from matphase.settings import Settings
 from matphase.support.errors import InputError, OutputError

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from matphase.images.neighbours import central
 from matphase.learning import trainer
+from matphase.learning.batches import Shuffled
 from matphase.learning.loss import weighted_cross_entropy
+from matphase.learning.run import Run
 from matphase.learning.sampler import TileSampler
-from matphase.learning.trainer import Run, Shuffled, epochs_needed
+from matphase.learning.trainer import epochs_needed
 from matphase.learning.training_pool import Pool
 from matphase.learning.weights import phase_weights
 from matphase.method.passes import Passes

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from matphase.learning.trainer import Run, load_weights
+from matphase.learning.run import Run
+from matphase.learning.weight_files import load_weights
 from matphase.method import hcl_idk, local
 from matphase.method.results import GlobalPrediction, GlobalStack, Partition
 from matphase.method.ugsm import NetworkSegmenter

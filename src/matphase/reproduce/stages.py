@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from matphase.images.phases import IGNORE_INDEX
-from matphase.learning.trainer import load_weights
 from matphase.learning.training_pool import Pool
+from matphase.learning.weight_files import load_weights
 from matphase.learning.weights import phase_weights
 from matphase.method import hcl, hcl_idk, local, local_segmenter, ugsm
 from matphase.method.aggregate import aggregate

@@ -1,4 +1,4 @@
-"""Headers of weight files (safetensors), compared with a network before any weight is read.
+"""Files of weights (safetensors), whose header is compared with a network before any is read.
 
 A file begins with the length of its header (8 bytes) and the header, which is JSON: type, shape and
 place of each tensor. Format: https://huggingface.co/docs/safetensors
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
-from matphase.support.errors import ModelError
+from matphase.support.errors import DivergedError, ModelError
+from matphase.support.files import atomic_write
 from matphase.support.records import MAX_JSON, RecordError, open_regular, parse_json
 
 _LENGTH = struct.Struct("<Q")
@@ -116,3 +118,50 @@ def _not_these(path: Path) -> ModelError:
         f"{path} does not hold the weights that its settings describe; "
         "copy the model folder again, or train again"
     )
+
+
+def save_weights(network: nn.Module, path: Path, *, overwrite: bool = False) -> None:
+    """Write a network's weights and buffers as safetensors.
+
+    Raises:
+        DivergedError: a weight is not finite.
+    """
+    if not are_finite(network):
+        raise DivergedError(
+            f"{path.name} would hold weights that are not finite; train again with a lower "
+            "learning_rate"
+        )
+    tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
+    with atomic_write(path, overwrite=overwrite) as beside:
+        # safetensors' own writer hides a full disk, and makes files that only the owner can read
+        beside.write_bytes(save(tensors, {CHECKSUM: checksum_of(tensors)}))
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load weights that `save_weights` wrote into a network of the same shape.
+
+    Raises:
+        ModelError: the file is missing, damaged, or belongs to another network; or its weights are
+            not finite.
+    """
+    checksum = check_header(path, network.state_dict())
+    try:
+        tensors = load_file(path)
+        if checksum not in (None, checksum_of(tensors)):
+            raise ValueError("the checksum differs")
+        network.load_state_dict(tensors)
+    except Exception as error:  # safetensors and torch raise several kinds for damaged files
+        raise ModelError(
+            f"{path} does not hold the weights that its settings describe; "
+            "copy the model folder again, or train again"
+        ) from error
+    if not are_finite(network):
+        raise ModelError(
+            f"{path} holds weights that are not finite, as a training leaves them that diverged; "
+            "train again with a lower learning_rate"
+        )
+
+
+def are_finite(network: nn.Module) -> bool:
+    """Whether all weights and buffers of a network are finite."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values())
