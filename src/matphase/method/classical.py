@@ -334,7 +334,7 @@ def _complete(
 def _build(n_phases: int, settings: Settings) -> PixelClassifier:
     """Network of `settings.classical`, untrained."""
     chosen = settings.classical
-    network = PixelClassifier(settings.data.channels, settings.ugsm.slices)
+    network = PixelClassifier(settings.data.channels, settings.ugsm.slices, n_phases)
     if chosen.classifier == "linear":
         network.classifier = Linear(network.features, n_phases)
     else:
@@ -400,12 +400,7 @@ class ClassicalSegmenter:
                 f"{amount_text(one)}"
             )
         with _inference(self.network) as device:
-            logits = np.concatenate(
-                [
-                    self.network(torch.from_numpy(image[np.newaxis]).to(device)).cpu().numpy()
-                    for image in images
-                ]
-            )
+            logits = self.network(torch.from_numpy(images).to(device)).cpu().numpy()
         entropy = entr(np.exp(logits)).sum(axis=1)
         nothing = np.zeros_like(entropy) if passes.mutual_information else None
         return GlobalPrediction(logits.argmax(axis=1).astype(np.uint8), logits, entropy, nothing)

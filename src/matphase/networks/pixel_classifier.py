@@ -19,15 +19,17 @@ class PixelClassifier(nn.Module):
     Args:
         channels: images of each slice, by the grey scale.
         slices: slices of an image, odd.
+        n_phases: number of phases.
     """
 
     classifier: nn.Module
 
-    def __init__(self, channels: int, slices: int) -> None:
+    def __init__(self, channels: int, slices: int, n_phases: int) -> None:
         super().__init__()
         self.bank = FeatureBank()
         self.channels = channels
         self.slices = slices
+        self.n_phases = n_phases
 
     @property
     def planes(self) -> int:
@@ -55,13 +57,13 @@ class PixelClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the log-probabilities; see the class."""
-        width = images.shape[-1]
-        answers = []
+        n, _, height, width = images.shape
+        answers = images.new_empty(n, self.n_phases, height, width)
         # slice by slice, whose strips stay in the cache
-        for image in images:
-            strips = [self.classifier(values) for _, values in self.strips(image)]
-            answers.append(torch.cat([one.reshape(len(one), -1, width) for one in strips], 1))
-        return torch.stack(answers)
+        for image, answer in zip(images, answers, strict=True):
+            for rows, values in self.strips(image):
+                answer[:, rows] = self.classifier(values).reshape(self.n_phases, -1, width)
+        return answers
 
     def strips(self, image: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Features of an image (slices * channels, h, w), strip by strip.
