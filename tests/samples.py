@@ -1,8 +1,10 @@
 """Slices that are quick to make and easy to learn."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 
@@ -37,3 +39,9 @@ class Counted:
     def __getitem__(self, windows: tuple[slice, ...]) -> np.ndarray:
         self.read.extend(range(windows[0].start, windows[0].stop))
         return self._array[windows]
+
+
+def skip_without(package: str) -> None:
+    """Skip the test if a package is not installed; torchvision cannot be imported everywhere."""
+    if find_spec(package) is None:
+        pytest.skip(f"needs {package}")

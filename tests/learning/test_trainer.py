@@ -23,6 +23,7 @@ from matphase.support.device import best_device, resolve
 from matphase.support.errors import DivergedError, InputError, Interrupted, ModelError
 from matphase.support.progress import Silent
 from matphase.support.seeds import mix
+from samples import skip_without
 
 
 class Line:
@@ -159,11 +160,11 @@ def a_network(name: str) -> tuple[nn.Module, Noise, Loss]:
         network = hcl_idk.build(3, IDKSettings())
         return network, Noise((4,), target=None), nn.functional.binary_cross_entropy_with_logits
     if name in registry.PATCH_CLASSIFIERS:
-        pytest.importorskip(registry.PATCH_CLASSIFIERS[name].package or "torch")
+        skip_without(registry.PATCH_CLASSIFIERS[name].package or "torch")
         patches = Noise((4, 11, 11), (3,), target=())
         network = registry.patch_classifier(name, 4, 3, 3, LCGARSettings())
         return network, patches, nn.functional.cross_entropy
-    pytest.importorskip(registry.SEGMENTERS[name].package or "torch")
+    skip_without(registry.SEGMENTERS[name].package or "torch")
     network = registry.segmenter(name, 1, 3, UNetSettings(width=2, depth=1))
     return network, Noise((1, 32, 32), target=(32, 32)), nn.functional.cross_entropy
 

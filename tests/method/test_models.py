@@ -17,7 +17,7 @@ from matphase.method.model import Model
 from matphase.networks import registry
 from matphase.networks.registry import Composition, Network
 from matphase.settings import Settings
-from samples import striped
+from samples import skip_without, striped
 
 NAMES = ["pore", "carbon", "nickel"]
 LEAST = {
@@ -101,7 +101,7 @@ def test_every_model(name: str, tiny_settings: Settings, tmp_path: Path) -> None
     made_of = registry.MODELS[name]
     for part in made_of.networks:
         if part.package is not None:
-            pytest.importorskip(part.package)
+            skip_without(part.package)
     first = trained(name, tiny_settings)
     again = trained(name, tiny_settings)
     model = first._model

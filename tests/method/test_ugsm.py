@@ -16,7 +16,7 @@ from matphase.networks.unet import UNet
 from matphase.settings import DataSettings, UGSMSettings
 from matphase.support.errors import InputError
 from matphase.support.seeds import mix
-from samples import Sample
+from samples import Sample, skip_without
 
 SETTINGS = UGSMSettings(width=4, depth=2, samples=5)
 
@@ -216,7 +216,7 @@ def test_a_pool_is_predicted_tile_by_tile_as_whole_slices_are(memory: str) -> No
 
 
 def test_deeplab_refuses_a_single_example(sample: Sample) -> None:
-    pytest.importorskip("segmentation_models_pytorch")
+    skip_without("segmentation_models_pytorch")
     pool = pool_of(sample.images[:1], sample.labels[:1])
     with pytest.raises(InputError, match="deeplabv3 needs at least 2 training examples, got 1"):
         ugsm.fit(pool, SETTINGS, DataSettings(), Run(), network="deeplabv3")

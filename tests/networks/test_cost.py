@@ -9,6 +9,7 @@ from matphase.networks.registry import SEGMENTERS, require_package, segmenter
 from matphase.networks.unet import UNet
 from matphase.settings import UGSMSettings
 from matphase.support.errors import InputError
+from samples import skip_without
 
 
 def test_macs_of_a_convolution_are_those_counted_by_hand() -> None:
@@ -22,7 +23,7 @@ def test_macs_of_a_convolution_are_those_counted_by_hand() -> None:
 def test_a_pass_takes_memory_by_the_area_and_covers_the_output(name: str) -> None:
     package = SEGMENTERS[name].package
     if package is not None:
-        pytest.importorskip(package)
+        skip_without(package)
     network = segmenter(name, 1, 3, UGSMSettings(width=4, depth=3))
     small, large = pass_bytes(network, 64, 64), pass_bytes(network, 128, 128)
     assert small > 4 * 3 * 64 * 64

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from matphase.networks import reach, registry
 from matphase.networks.reach import Reach, pyramid_reach
 from matphase.settings import UGSMSettings
+from samples import skip_without
 
 NETWORKS = [("unet", 1), ("unet", 3), ("mcd_unet", 4), ("fcn", 4), ("segnet", 4)]
 SIDE = 32
@@ -84,6 +85,6 @@ def test_what_one_network_needs_of_another_adds_up_on_the_grid_of_both() -> None
 
 @pytest.mark.parametrize("name", ["deeplabv3", "manet", "unetpp"])
 def test_networks_that_look_at_the_whole_image_say_so(name: str) -> None:
-    pytest.importorskip("segmentation_models_pytorch")
+    skip_without("segmentation_models_pytorch")
     network = registry.segmenter(name, 1, 3, UGSMSettings(width=4))
     assert reach.reach_of(network) is None

@@ -1,5 +1,7 @@
 """ResNets on small patches, which end in single pixels."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch import nn
 from matphase.networks.registry import patch_classifier
 from matphase.settings import LCGARSettings
 
-pytest.importorskip("torchvision")
+pytestmark = pytest.mark.skipif(find_spec("torchvision") is None, reason="needs torchvision")
 
 
 @pytest.mark.parametrize("depth", [18, 50])

@@ -31,7 +31,7 @@ from matphase.prediction.maps import KINDS as MAP_KINDS
 from matphase.prediction.maps import OUTSIDE
 from matphase.settings import Settings
 from matphase.support.errors import DivergedError, InputError
-from samples import striped
+from samples import skip_without, striped
 
 SHAPE = (2, 91, 101)
 SMALL = {"ugsm": {"width": 3, "depth": 2, "samples": 2}, "precision": "float32"}
@@ -364,7 +364,7 @@ def test_too_little_memory_says_how_much_is_enough() -> None:
 
 
 def test_a_network_that_looks_at_whole_slices_says_so() -> None:
-    pytest.importorskip("segmentation_models_pytorch")
+    skip_without("segmentation_models_pytorch")
     model = model_of(model="manet")
     assert len(plan(model, (1, 64, 64), 0, 10**9)) == 1
     with pytest.raises(InputError, match=r"manet needs whole slices, and one of 64 x 64 px"):
