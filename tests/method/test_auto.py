@@ -10,7 +10,7 @@ import pytest
 import matphase as mp
 from matphase.learning.run import Run
 from matphase.learning.training_pool import Pool
-from matphase.method import auto
+from matphase.method import auto, start
 from matphase.method.auto import Trial
 from matphase.settings import Settings
 from matphase.support.errors import InputError
@@ -110,6 +110,25 @@ def test_an_interrupted_search_goes_on(
     assert not [one for one in titles.said if one.startswith("train trial")]
     for one, other in zip(weights(fitted), weights(model), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_the_base_model_is_a_candidate_where_it_fits(
+    made: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = SETTINGS.updated({"model": "unet", "search": {"is_on": False}})
+    mp.MatPhase(settings=small).fit(made.images, made.labels, NAMES).save(tmp_path / "base")
+    monkeypatch.setattr(start, "folder_of", lambda _: tmp_path / "base")
+    found = mp.MatPhase(settings=SETTINGS).fit(made.images, made.labels, NAMES)
+    assert found._trained is not None
+    search = found._trained.record["search"]
+    assert {"network", "network_random"} <= {one["candidate"] for one in search["candidates"]}
+    assert search["decisions"]["network"].startswith(
+        f"starts from {found.settings.ugsm.start or 'random weights'}, sees 1 slice(s)"
+    )
+    assert "base 0." in search["decisions"]["network"]
+    # a start that the user names is no candidate among others
+    own = SETTINGS.updated({"ugsm": {"start": str(tmp_path / "base")}})
+    assert list(auto._variants(own, neighbours=True)) == ["5_slices"]
 
 
 def test_one_slice_is_enough(made: Sample) -> None:

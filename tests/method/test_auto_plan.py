@@ -11,6 +11,10 @@ from matphase.settings import Settings
 EVERY = plans(600, 1, 4)
 
 
+def test_variants_are_given_up_one_by_one() -> None:
+    assert [plan.variants for plan in plans(600, 2, 4)][:4] == [2, 1, 0, 0]
+
+
 def test_plans_run_from_thorough_to_none() -> None:
     costs = [plan.cost for plan in EVERY]
     assert costs == sorted(costs, reverse=True)

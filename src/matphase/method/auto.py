@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from matphase.learning.run import Run
 from matphase.learning.training_pool import Pool
 from matphase.method import auto_plan, scaling
+from matphase.method import start as starts
 from matphase.method.auto_plan import Plan
 from matphase.method.fit import Stage, align_labels
 from matphase.method.folds import Fold, folds_of
@@ -160,7 +161,7 @@ def configure(read: Reader, settings: Settings, run: Run, *, neighbours: bool) -
     plan = _plan(pool, settings, len(folds), run, clock, neighbours=neighbours)
     network = None
     if plan.trial_steps:
-        network = _network(judge, settings, folds, plan)
+        network = _network(judge, settings, folds, plan, neighbours=neighbours)
         settings = _with_alignment(judge, network, folds[0], run)
     best = _combined(judge, classical, network, settings, plan)
     truth = np.concatenate([judge.truth[name] for name in best.answers])
@@ -298,7 +299,8 @@ def _plan(
 ) -> Plan:
     """Plan of the networks' trainings, which an interrupted run keeps."""
     longer = min(MAX_LENGTH, max(1, len(pool) / SLICES_PER_LENGTH))
-    every = auto_plan.plans(round(settings.ugsm.min_steps * longer), int(neighbours), folds)
+    variants = len(_variants(settings, neighbours=neighbours))
+    every = auto_plan.plans(round(settings.ugsm.min_steps * longer), variants, folds)
 
     def choose() -> Plan:
         return auto_plan.chosen(
@@ -310,23 +312,45 @@ def _plan(
     return run.team.first(lambda: auto_plan.kept(run.folder, choose))
 
 
-def _network(judge: _Judge, settings: Settings, folds: Sequence[Fold], plan: Plan) -> Trial:
-    """The better network: of one slice, or of several where the images have them."""
+def _variants(settings: Settings, *, neighbours: bool) -> dict[str, dict[str, Any]]:
+    """Settings of UGSM that differ from those of the robust network, by what the card calls them.
+
+    Where the base model has another size than the network that the user wants, or where the user
+    names a start, there is no choice of a start.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    if not settings.ugsm.start and starts.fits(settings):
+        found["random"] = {"start": ""}
+    if neighbours:
+        found[f"{SLICES}_slices"] = {"slices": SLICES}
+    return found
+
+
+def _network(
+    judge: _Judge, settings: Settings, folds: Sequence[Fold], plan: Plan, *, neighbours: bool
+) -> Trial:
+    """The best network: from the base model or from random weights, of one slice or of several."""
+    variants = _variants(settings, neighbours=neighbours)
     short = settings.updated(
         {
             "model": "mcd_unet",
             "ugsm": {"min_steps": plan.trial_steps, "max_steps": plan.trial_steps},
         }
     )
+    if "random" in variants:
+        short = short.updated({"ugsm": {"start": starts.BASE}})
     best = judge.trial("network", short, folds[: plan.folds])
-    tried = {"one slice": best}
-    if plan.variants:
-        several = short.updated({"ugsm": {"slices": SLICES}})
-        other = judge.trial(f"network_{SLICES}_slices", several, folds[: plan.folds])
-        tried[f"{SLICES} slices"] = other
-        if judge.better(other, best):
-            best = other
-    judge.decisions["network"] = f"sees {best.settings.ugsm.slices} slice(s) (" + _compared(tried)
+    tried = {short.ugsm.start or "random": best}
+    for name, change in list(variants.items())[: plan.variants]:
+        other = best.settings.updated({"ugsm": change})
+        tried[name] = judge.trial(f"network_{name}", other, folds[: plan.folds])
+        if judge.better(tried[name], best):
+            best = tried[name]
+    chosen = best.settings.ugsm
+    judge.decisions["network"] = (
+        f"starts from {chosen.start or 'random weights'}, sees {chosen.slices} slice(s) ("
+        + _compared(tried)
+    )
     return best
 
 

@@ -54,7 +54,7 @@ def plans(steps: int, variants: int, folds: int) -> list[Plan]:
     """Plans from thorough to short; the last one does without networks."""
     few = min(2, folds)
     return [
-        Plan(steps // 2, few, variants, steps, 2),
+        *(Plan(steps // 2, few, tried, steps, 2) for tried in range(variants, 0, -1)),
         Plan(steps // 2, few, 0, steps, 2),
         Plan(steps // 2, few, 0, steps, 1),
         Plan(steps // 2, 1, 0, steps, 1),

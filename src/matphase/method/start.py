@@ -95,6 +95,12 @@ def resolved(settings: Settings, phases: PhaseTable) -> tuple[Settings, str | No
     return settings.updated({"ugsm": shape}), note
 
 
+def fits(settings: Settings) -> bool:
+    """Whether a U-Net of these settings can start from the base model as it is."""
+    network = _unet(read(BASE), BASE)
+    return (network.width, network.depth) == (settings.ugsm.width, settings.ugsm.depth)
+
+
 def segmenter(settings: Settings, phases: PhaseTable) -> NetworkSegmenter | None:
     """Segmenter that the training starts from; None: random weights.
 
