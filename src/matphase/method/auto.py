@@ -98,15 +98,6 @@ class Trial:
             confusions={name: self.confusions[name] for name in names},
         )
 
-    def joined(self, other: "Trial") -> "Trial":
-        """The same candidate, scored on further folds."""
-        return replace(
-            self,
-            answers={**self.answers, **other.answers},
-            confusions={**self.confusions, **other.confusions},
-            seconds=self.seconds + other.seconds,
-        )
-
     def to_json(self) -> dict[str, Any]:
         """Entry of the card."""
         return {
@@ -228,16 +219,6 @@ class _Judge:
         self.trials.append(found)
         return found
 
-    def more(self, trial: Trial, folds: Sequence[Fold]) -> Trial:
-        """The trial, scored on further folds."""
-        new = [fold for fold in folds if fold.name not in trial.answers]
-        if not new:
-            return trial
-        joined = trial.joined(self.trial(trial.name, trial.settings, new))
-        self.trials = [one for one in self.trials if one.name != trial.name]
-        self.trials.append(joined)
-        return joined
-
     def better(self, new: Trial, old: Trial) -> bool:
         """Whether a candidate is better than another on each fold of both.
 
@@ -271,11 +252,8 @@ def _classical(judge: _Judge, settings: Settings, folds: Sequence[Fold], clock: 
         if judge.better(trial, best):
             best = trial
     scale, classifier = best.settings.data.scale, best.settings.classical.classifier
-    judge.decisions["grey scale"] = f"{scale} (" + _compared(
-        {one: tried[one, "forest"] for one in ("both", "volume", "slice")}
-    )
-    judge.decisions["classical features"] = f"{classifier} (" + _compared(
-        {one: tried["both", one] for one in ("forest", "linear")}
+    judge.decisions["classical features"] = f"{classifier}, grey scale {scale} (" + _compared(
+        {f"{one} {at}": trial for (at, one), trial in tried.items()}
     )
     return best
 
@@ -361,8 +339,8 @@ def _with_alignment(judge: _Judge, network: Trial, fold: Fold, run: Run) -> Sett
     summary = alignment.summary(pool.labels, pool.phases.names)
     moved = float(summary["mean_displacement_px"])
     aligns = moved > MISREGISTERED
-    judge.decisions["labels"] = (
-        f"{'aligned' if aligns else 'as given'} (the network sees them {moved:.2f} px away)"
+    judge.decisions["network"] += (
+        f"; labels {'aligned' if aligns else 'as given'}, which it sees {moved:.2f} px away"
     )
     return network.settings.updated({"align": {"after": 0.5 if aligns else 0.0}})
 
