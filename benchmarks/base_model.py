@@ -25,6 +25,7 @@ from matphase.learning import trainer
 from matphase.learning.batches import Draw
 from matphase.learning.loss import weighted_cross_entropy
 from matphase.learning.run import Run
+from matphase.learning.weight_files import load_weights
 from matphase.method import model_folder, start, ugsm
 from matphase.method.calibrator import Calibrator
 from matphase.method.model import Model
@@ -195,7 +196,7 @@ def trained_weights(folder: Path, network: torch.nn.Module) -> int:
     """Load the weights of a training, and say after how many steps they are."""
     finished = folder / "base.safetensors"
     if finished.exists():
-        trainer.load_weights(network, finished)
+        load_weights(network, finished)
         return int(folder.name)
     kept = torch.load(folder / "base.ckpt", weights_only=True)
     weights = kept["state_dict"]
