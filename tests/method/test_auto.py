@@ -119,7 +119,7 @@ def test_the_base_model_is_a_candidate_where_it_fits(
     found = mp.MatPhase(settings=SETTINGS).fit(made.images, made.labels, NAMES)
     assert found._trained is not None
     search = found._trained.record["search"]
-    assert {"network", "network_random"} <= {one["candidate"] for one in search["candidates"]}
+    assert {"network", "network_base"} <= {one["candidate"] for one in search["candidates"]}
     assert search["decisions"]["network"].startswith(
         f"starts from {found.settings.ugsm.start or 'random weights'}, sees 1 slice(s)"
     )

@@ -297,17 +297,17 @@ def _variants(settings: Settings, *, neighbours: bool) -> dict[str, dict[str, An
     names a start, there is no choice of a start.
     """
     found: dict[str, dict[str, Any]] = {}
-    if not settings.ugsm.start and starts.fits(settings):
-        found["random"] = {"start": ""}
     if neighbours:
         found[f"{SLICES}_slices"] = {"slices": SLICES}
+    if not settings.ugsm.start and starts.fits(settings):
+        found[starts.BASE] = {"start": starts.BASE}
     return found
 
 
 def _network(
     judge: _Judge, settings: Settings, folds: Sequence[Fold], plan: Plan, *, neighbours: bool
 ) -> Trial:
-    """The best network: from the base model or from random weights, of one slice or of several."""
+    """The best network: of one slice or of several, from random weights or from the base model."""
     variants = _variants(settings, neighbours=neighbours)
     short = settings.updated(
         {
@@ -315,10 +315,8 @@ def _network(
             "ugsm": {"min_steps": plan.trial_steps, "max_steps": plan.trial_steps},
         }
     )
-    if "random" in variants:
-        short = short.updated({"ugsm": {"start": starts.BASE}})
     best = judge.trial("network", short, folds[: plan.folds])
-    tried = {short.ugsm.start or "random": best}
+    tried = {"one slice": best}
     for name, change in list(variants.items())[: plan.variants]:
         other = best.settings.updated({"ugsm": change})
         tried[name] = judge.trial(f"network_{name}", other, folds[: plan.folds])
