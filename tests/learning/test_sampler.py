@@ -140,7 +140,7 @@ def test_channels_are_cropped_and_turned_together() -> None:
 def test_a_share_of_the_examples_lacks_one_of_two_grey_scales() -> None:
     labels = np.zeros((1, 40, 40), np.uint8)
     images = np.ones((1, 6, 40, 40), np.float32)  # three slices at two scales
-    examples = TileSampler(images, labels, 32, flips=False, scale_dropout=0.25)
+    examples = TileSampler(images, labels, 32, flips=False, scale_dropout=(0.25, 0.25))
     found, _ = examples.batch(Draw(np.zeros(400, np.int64), 0))
     shown = found.amax(dim=(2, 3)).reshape(400, 3, 2)
     assert (shown == shown[:, :1]).all()  # of all slices alike
@@ -148,5 +148,9 @@ def test_a_share_of_the_examples_lacks_one_of_two_grey_scales() -> None:
     assert lacks.sum(dim=1).max() == 1
     assert lacks.mean(dim=0).tolist() == pytest.approx([0.25, 0.25], abs=0.06)
     assert (images == 1).all()
+    own = TileSampler(images, labels, 32, flips=False, scale_dropout=(1.0, 0.0))
+    found, _ = own.batch(Draw(np.zeros(50, np.int64), 0))
+    assert (found[:, ::2] == 0).all()
+    assert (found[:, 1::2] == 1).all()
     every, _ = TileSampler(images, labels, 32, flips=False).batch(Draw(np.zeros(50, np.int64), 0))
     assert (every == 1).all()

@@ -70,7 +70,7 @@ def test_the_card_tells_what_was_tried_and_why(fitted: mp.MatPhase) -> None:
     assert fitted._trained is not None
     card = fitted._trained.record["search"]
     tried = {one["candidate"]: one for one in card["candidates"]}
-    assert {"forest_both", "forest_slice", "network", "both_0.5"} <= tried.keys()
+    assert {"forest_both", "forest_slice", "network", "both_0.67"} <= tried.keys()
     assert tried["forest_both"]["left_out"] == ["slice_2", "slice_0"]
     assert tried["network"]["left_out"] == ["slice_2", "slice_0"]
     assert all(0 <= one["miu"] <= 1 for one in tried.values())
@@ -163,8 +163,11 @@ def test_a_short_time_leaves_networks_out(made: Sample, monkeypatch: pytest.Monk
 # --- what decides ---------------------------------------------------------------------------------
 
 
-def judged(scores: dict[str, float]) -> tuple[auto._Judge, dict[str, Trial]]:
-    """Trials whose shares of right pixels are `scores`, with errors at random places."""
+def judged(scores: dict[str, float], sure: float = 0.8) -> tuple[auto._Judge, dict[str, Trial]]:
+    """Trials whose shares of right pixels are `scores`, with errors at random places.
+
+    The first one is `sure` of its answers, on a scale from 0 to 1, and the others .8.
+    """
     rng = np.random.default_rng(0)
     truth = rng.integers(3, size=(1, 192, 192)).astype(np.uint8)
     judge = auto._Judge(_unread, Run())
@@ -172,8 +175,9 @@ def judged(scores: dict[str, float]) -> tuple[auto._Judge, dict[str, Trial]]:
     trials = {}
     for name, score in scores.items():
         said = np.where(rng.random(truth.shape) < score, truth, (truth + 1) % 3)
-        answers = np.moveaxis(np.eye(3, dtype=np.float32)[said], -1, 1) * 0.8 + 0.2 / 3
+        answers = np.moveaxis(np.eye(3, dtype=np.float32)[said], -1, 1) * sure + (1 - sure) / 3
         trials[name] = judge.kept(name, CHOSEN, {"fold": answers})
+        sure = 0.8
     return judge, trials
 
 
@@ -204,26 +208,27 @@ def test_a_candidate_has_to_be_better_on_every_slice_that_is_left_out() -> None:
     assert not judge.better(on_both("much better", "a little worse"), first)
 
 
-def combined(network: float, classical: float) -> Settings:
+def combined(network: float, classical: float, sure: float = 0.8) -> Settings:
     """What becomes of a network and classical features with such shares of right pixels."""
-    judge, trials = judged({"network": network, "classical": classical})
+    judge, trials = judged({"network": network, "classical": classical}, sure)
     plan = auto.auto_plan.plans(8, 0, 2)[0]
     beside = replace(trials["classical"], settings=CHOSEN.updated({"model": "classical"}))
     return auto._combined(judge, beside, trials["network"], CHOSEN, plan).settings
 
 
 @pytest.mark.parametrize(
-    ("network", "classical", "weight"), [(0.9, 0.5, 0.7), (0.8, 0.8, 0.5), (0.5, 0.9, 0.3)]
+    ("network", "classical", "sure", "weight"),
+    [(0.9, 0.5, 0.3, 0.87), (0.8, 0.8, 0.8, 0.67), (0.5, 0.9, 0.8, 0.37)],
 )
 def test_what_errs_in_different_places_is_combined(
-    network: float, classical: float, weight: float
+    network: float, classical: float, sure: float, weight: float
 ) -> None:
-    found = combined(network, classical)
+    found = combined(network, classical, sure)
     assert (found.model, found.combination.weight) == ("combined", weight)
 
 
 def test_one_alone_where_the_other_does_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "WEIGHTS", (0.5,))
+    monkeypatch.setattr(auto, "SHIFTS", (0.0,))
     assert combined(0.5, 0.9).model == "classical"
-    found = combined(0.9, 0.5)
+    found = combined(0.9, 0.5, sure=0.3)
     assert (found.model, found.combination.weight) == ("combined", 1.0)

@@ -20,8 +20,8 @@ class TileSampler:
         crop: side of the square crops in pixels, limited by the slice; 0: whole slices.
         flips: flip at random, and rotate squares by 90 degrees.
         channels: number of channels in the middle of each image that are used; None: all.
-        scale_dropout: where every other channel shows another grey scale, the share of examples
-            without the first scale, and the same share without the second.
+        scale_dropout: where every other channel shows another grey scale, the shares of examples
+            without the first scale and without the second.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class TileSampler:
         crop: int,
         flips: bool,
         channels: int | None = None,
-        scale_dropout: float = 0.0,
+        scale_dropout: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self._images = images
         self._channels = middle(images.shape[1], channels or images.shape[1])
@@ -75,11 +75,12 @@ class TileSampler:
             image, label = image[steps], label[steps]
             if turned and self._rows == self._columns:
                 image, label = image.swapaxes(-1, -2), label.T
-        if self._scale_dropout:
-            scale = int(rng.random() / self._scale_dropout)
-            if scale < 2:
+        if any(self._scale_dropout):
+            first, second = self._scale_dropout
+            drawn = rng.random()
+            if drawn < first + second:
                 image = image.copy()
-                image[scale::2] = 0
+                image[0 if drawn < first else 1 :: 2] = 0
         return image, label
 
     def _corner(self, number: int, rng: np.random.Generator) -> tuple[int, int]:

@@ -51,8 +51,8 @@ MAX_LENGTH = 3
 MARGIN = 0.04
 """Difference of mIU by which a candidate has to be better than the robust one: what slices between
 others may promise and slices beyond them not keep."""
-WEIGHTS = (0.5, 0.3, 0.7)
-"""Weights of the networks beside classical features that are tried."""
+SHIFTS = (0.0, -0.3, 0.2)
+"""By how much the networks weigh more or less than if each member of a combination had one vote."""
 _CLASSICAL = (("both", "forest"), ("both", "linear"), ("volume", "forest"), ("slice", "forest"))
 """Grey scale and classifier of the classical candidates, the robust one first."""
 
@@ -351,6 +351,8 @@ def _combined(
         judge.decisions["model"] = "classical features: the time is too short for a network"
         return classical
     alone = classical.on(network.answers)
+    equal = plan.networks / (plan.networks + 1)
+    weights = [round(equal + shift, 2) for shift in SHIFTS]
     both = {
         weight: judge.kept(
             f"both_{weight:g}",
@@ -360,10 +362,10 @@ def _combined(
                 for fold, said in network.answers.items()
             },
         )
-        for weight in WEIGHTS
+        for weight in weights
     }
-    weight = WEIGHTS[0]
-    for other in WEIGHTS[1:]:
+    weight = weights[0]
+    for other in weights[1:]:
         if judge.better(both[other], both[weight]):
             weight = other
     best = both[weight]

@@ -37,6 +37,7 @@ def train(
 
     Arguments are those of `segmenters.Kind.train`.
     """
+    own_scale = settings.combination.own_scale and settings.data.channels > 1
     members: list[Segmenter] = []
     for number in range(_networks(settings)):
         member = ugsm.train(
@@ -46,6 +47,7 @@ def train(
             name=_numbered(name, number),
             start=start.members[number] if isinstance(start, CombinedSegmenter) else start,
             share=share,
+            own_scale=own_scale and number % 2 == 1,
         )
         members.append(replace(member, name=_numbered("ugsm", number)))
     if settings.combination.weight < 1:

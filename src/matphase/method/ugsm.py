@@ -47,6 +47,7 @@ def fit(
     name: str = "ugsm",
     start: nn.Module | None = None,
     share: float = 1.0,
+    own_scale: bool = False,
 ) -> nn.Module:
     """Train UGSM, or another network that segments whole images, by weighted cross-entropy.
 
@@ -59,6 +60,7 @@ def fit(
         name: name of the stage, for its files and random seed.
         start: network of the same kind whose weights are the initial ones; None: random weights.
         share: share of the planned steps to train.
+        own_scale: of the two grey scales in `pool`, show the network the slice's own alone.
 
     Raises:
         InputError: a phase never occurs in the labels, or the network needs more examples.
@@ -69,6 +71,10 @@ def fit(
     module = registry.segmenter(network, channels, len(pool.phases), settings)
     if start is not None:
         module.load_state_dict(start.state_dict())
+    scale_dropout = (data.scale_dropout, data.scale_dropout) if data.channels > 1 else (0.0, 0.0)
+    if own_scale:
+        scale_dropout = (1.0, 0.0)
+        ignore_first_scale(module)
     weights = phase_weights(pool.counts(), kind=settings.phase_weights)
     least = registry.SEGMENTERS[network].min_examples
     examples = TileSampler(
@@ -77,7 +83,7 @@ def fit(
         data.crop,
         data.flips,
         channels,
-        scale_dropout=data.scale_dropout if data.channels > 1 else 0,
+        scale_dropout=scale_dropout,
     )
     if len(examples) < least:
         raise InputError(
@@ -86,6 +92,16 @@ def fit(
         )
     fit_segmenter(module, examples, weights, settings, run, name, share=share)
     return module
+
+
+def ignore_first_scale(network: nn.Module) -> None:
+    """Make a network's answers independent of the first of two grey scales, for ever.
+
+    The weights of these channels are 0, and stay so in a training that never shows them.
+    """
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    with torch.no_grad():
+        first.weight[:, ::2] = 0
 
 
 def fit_segmenter(
@@ -138,8 +154,9 @@ def train(
     name: str = "ugsm",
     start: Segmenter | None = None,
     share: float = 1.0,
+    own_scale: bool = False,
 ) -> "NetworkSegmenter":
-    """Train the network of `settings.model`; see `segmenters.Kind`."""
+    """Train the network of `settings.model`; see `segmenters.Kind` and `fit`."""
     made_of = registry.composition(settings.model)
     assert made_of.segmenter is not None
     network = fit(
@@ -151,6 +168,7 @@ def train(
         name=name,
         start=start.network if isinstance(start, NetworkSegmenter) else None,
         share=share,
+        own_scale=own_scale,
     )
     return segmenter_of(network, len(pool.phases), settings)
 

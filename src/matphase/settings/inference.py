@@ -40,6 +40,8 @@ class CombinationSettings(CheckedSettings):
 
     networks: Annotated[int, Field(ge=1, le=8)] = 1
     """Networks that differ in their random seed."""
+    own_scale: bool = False
+    """Where both grey scales are channels: every other network sees the slice's own alone."""
     weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight of the networks together; the classical features have the rest. With 1 there are
     none of these, with 0 there is no network."""
