@@ -34,12 +34,14 @@ from matphase.support.errors import InputError
 from samples import striped
 
 RESNETS = ["resnet18", "resnet34", "resnet50"]
+BORROWED = ("deeplabv3", "manet", "unetpp")
+"""Networks of a library, which take the longest."""
 SMALL = UGSMSettings(width=4, depth=3)
 
 
 def needs(name: str) -> None:
     """Skip where the extra `baselines` is not installed."""
-    if name in ("deeplabv3", "manet", "unetpp"):
+    if name in BORROWED:
         if importlib.util.find_spec("segmentation_models_pytorch") is None:
             pytest.skip("segmentation-models-pytorch is not installed")
     elif name in RESNETS and importlib.util.find_spec("torchvision") is None:
@@ -101,7 +103,10 @@ def test_survives_being_stored(name: str, tmp_path: Path) -> None:
         assert torch.equal(other(image), network(image))
 
 
-@pytest.mark.parametrize("name", SEGMENTERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in BORROWED else n for n in SEGMENTERS],
+)
 def test_overfits_four_slices(name: str) -> None:
     sample = striped(4, 16, 16)
     images = torch.from_numpy(sample.images)[:, None] / 40 - 1
