@@ -79,7 +79,16 @@ def report(content: Mapping[str, Any]) -> str:
         for name, row in both.items()
     ]
     first = next(iter(next(iter(content["scores"].values())).values()))
-    return grid(["electrode", "method", *first], rows)
+    return "\n".join(
+        [
+            "# The base model on real slices",
+            "",
+            "`python benchmarks/base_model_scores.py DATA`. All slices of each electrode, of which "
+            "the model has seen no label and no image; one model.",
+            "",
+            grid(["electrode", "method", *first], rows),
+        ]
+    )
 
 
 if __name__ == "__main__":
