@@ -38,8 +38,8 @@ from matphase.support.errors import InputError
 BLOCK = (1, 64, 64)
 """Pixels (slices, y, x) whose errors are assumed to depend on each other."""
 MISREGISTERED = 0.6
-"""Mean displacement of the labels in pixels above which they are aligned. A network that was trained
-for a short time sees labels that were made on the image itself 0.3 to 0.45 px away."""
+"""Mean displacement of the labels in pixels above which they are aligned. A network that was
+trained for a short time sees labels that were made on the image itself 0.3 to 0.45 px away."""
 SLICES = 5
 """Neighbouring slices that a network sees, where the images have them."""
 MAX_FOLDS = 2
