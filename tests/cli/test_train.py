@@ -9,16 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch
 import numpy as np
 import pytest
 from PIL import Image
 
 import matphase as mp
 import matphase.images.formats
-import matphase.learning.loop
 import matphase.method.model_folder
 import matphase.model
+from matphase.learning import loop
 from matphase.method.ugsm import NetworkSegmenter
 from matphase.support.errors import InputError
 from samples import Sample
@@ -390,7 +389,7 @@ def test_a_model_stays_when_the_new_one_cannot_be_written(
     assert mp.load("model").seed == 0
     # what was trained is not lost: once there is room, only the writing is done again
     with monkeypatch.context() as patch:
-        patch.setattr("lightning.pytorch.Trainer.fit", fail(AssertionError("trained again")))
+        patch.setattr(loop.L.Trainer, "fit", fail(AssertionError("trained again")))
         assert call(*TRAIN, "--seed", "5", "--overwrite", "--resume").exit_code == 0
     assert mp.load("model").seed == 5
 
@@ -422,9 +421,7 @@ def test_a_disk_that_runs_full(
     file: str,
     seconds_between_checkpoints: int,
 ) -> None:
-    monkeypatch.setattr(
-        matphase.learning.loop, "SECONDS_BETWEEN_CHECKPOINTS", seconds_between_checkpoints
-    )
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", seconds_between_checkpoints)
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
@@ -445,13 +442,13 @@ def test_a_disk_that_runs_full(
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
     """The checkpoint from which each training of a network starts; None for the beginning."""
     starts: list[Path | None] = []
-    fit = lightning.pytorch.Trainer.fit
+    fit = loop.L.Trainer.fit
 
     def noted(*args: Any, ckpt_path: Path | None = None, **kwargs: Any) -> None:
         starts.append(ckpt_path)
         fit(*args, ckpt_path=ckpt_path, **kwargs)
 
-    monkeypatch.setattr(lightning.pytorch.Trainer, "fit", noted)
+    monkeypatch.setattr(loop.L.Trainer, "fit", noted)
     return starts
 
 
@@ -502,10 +499,10 @@ def test_ctrl_c_in_a_later_stage_keeps_the_finished_ones(
     started: list[Path | None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(matphase.learning.loop, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     long = [*TRAIN, "--set", "lcgar.epochs=3"]
     checkpoint = Path("model.partial/lcgar.ckpt")
-    save = lightning.pytorch.Trainer.save_checkpoint
+    save = loop.L.Trainer.save_checkpoint
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupted(trainer: Any, path: Path, *args: Any, **kwargs: Any) -> None:
@@ -515,7 +512,7 @@ def test_ctrl_c_in_a_later_stage_keeps_the_finished_ones(
 
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(lightning.pytorch.Trainer, "save_checkpoint", interrupted)
+            patch.setattr(loop.L.Trainer, "save_checkpoint", interrupted)
             refused(
                 *long,
                 says=[f"stopped during lcgar; the last checkpoint is kept in {checkpoint}"],

@@ -494,7 +494,7 @@ def test_what_cannot_be_read_of_an_unfinished_prediction_is_not_finished(
     stage: str,
     suffix: str,
 ) -> None:
-    """Each JSON file of the working folder in turn, and all at once; every other with restart."""
+    """Each JSON file of the working folder in turn, and all at once; with restart and without."""
     begin = stopped if stage == "half way" else stopped_when_ready
     expected = undisturbed_by_suffix[suffix]
     first = tmp_path / "first" / f"out{suffix}"
@@ -506,12 +506,14 @@ def test_what_cannot_be_read_of_an_unfinished_prediction_is_not_finished(
     assert {"run.json", "zarr.json", "note"} <= kinds.keys()
     damage = itertools.cycle(DAMAGE.values())
     for number, chosen in enumerate([*kinds.values(), found]):
-        out = tmp_path / str(number) / f"out{suffix}"
-        shutil.copytree(first.parent, out.parent)
-        for path in chosen:
-            (files.working_folder(out) / path).write_bytes(next(damage))
-        predicted(quick_folder, volume, out, restart=number % 2 == 1)
-        assert contents(out.parent) == expected, chosen[0]
+        for restart in (False, True):
+            out = tmp_path / f"{number}{restart}" / f"out{suffix}"
+            shutil.copytree(first.parent, out.parent)
+            for path in chosen:
+                (files.working_folder(out) / path).write_bytes(next(damage))
+            predicted(quick_folder, volume, out, restart=restart)
+            assert contents(out.parent) == expected, chosen[0]
+            shutil.rmtree(out.parent)
 
 
 @pytest.mark.parametrize("restart", [False, True])
