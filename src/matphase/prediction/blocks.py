@@ -116,7 +116,7 @@ def task_of(
     if keep_samples and (number < 2 or not model.segmenter.draws_samples):
         raise InputError(
             f"{model.settings.model} with samples={number} has no samples to keep; use a model "
-            "with Monte-Carlo dropout, and two samples or more"
+            "with Monte-Carlo dropout, such as that of preset best, and two samples or more"
         )
     sample = GreySample.of(volume)
     check_is_grey(sample)
