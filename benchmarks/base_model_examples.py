@@ -21,6 +21,7 @@ from matphase.images.grey_scale import percentiles, scaled
 from matphase.learning.batches import Draw, Indices
 from matphase.support.seeds import mix
 from matphase.virtual.microstructure import CARBON, NICKEL, PORE
+from matphase.virtual.variety import log_uniform
 
 SLICES, SIDE = 12, 208
 """Slices of an electrode, and their height and width in voxels."""
@@ -130,11 +131,11 @@ def _with_inner_pores(
     inside = labels == NICKEL
     if rng.random() > 0.3 or not inside.any() or not (labels == PORE).any():
         return image, labels
-    field = _field(rng, _between(rng, 1, 5))
-    holes = inside & (field > np.quantile(field, 1 - _between(rng, 0.003, 0.05)))
+    field = _field(rng, log_uniform(rng, 1, 5))
+    holes = inside & (field > np.quantile(field, 1 - log_uniform(rng, 0.003, 0.05)))
     labels = np.where(holes, np.uint8(PORE), labels)
     depth = _typical(image, labels, PORE) - _typical(image, labels, NICKEL)
-    soft = gaussian_filter(holes.astype(np.float32), _between(rng, 0.4, 1.2))
+    soft = gaussian_filter(holes.astype(np.float32), log_uniform(rng, 0.4, 1.2))
     return image + np.float32(depth * rng.uniform(0.4, 1)) * soft, labels
 
 
@@ -144,7 +145,7 @@ def _with_other_contrast(image: Image, labels: Labels, rng: np.random.Generator)
         return image
     pore, carbon, nickel = (_typical(image, labels, phase) for phase in (PORE, CARBON, NICKEL))
     wanted = pore + rng.uniform(-0.15, 0.6) * (nickel - pore)
-    soft = gaussian_filter((labels == CARBON).astype(np.float32), _between(rng, 0.4, 1.5))
+    soft = gaussian_filter((labels == CARBON).astype(np.float32), log_uniform(rng, 0.4, 1.5))
     return image + np.float32(wanted - carbon) * soft
 
 
@@ -154,13 +155,13 @@ def _with_textures(image: Image, labels: Labels, rng: np.random.Generator) -> Im
     for phase in (PORE, CARBON, NICKEL):
         if rng.random() < 0.4:
             soft = gaussian_filter((labels == phase).astype(np.float32), 0.7)
-            strength = np.float32(_between(rng, 0.02, 0.2))
+            strength = np.float32(log_uniform(rng, 0.02, 0.2))
             image = image + strength * span * soft * _field(
-                rng, _between(rng, 1.5, 30), rng.random()
+                rng, log_uniform(rng, 1.5, 30), rng.random()
             )
     if rng.random() < 0.5:
-        strength = np.float32(_between(rng, 0.03, 0.35))
-        image = image + strength * span * _field(rng, _between(rng, 12, 90), rng.random())
+        strength = np.float32(log_uniform(rng, 0.03, 0.35))
+        image = image + strength * span * _field(rng, log_uniform(rng, 12, 90), rng.random())
     return image
 
 
@@ -177,20 +178,20 @@ def _with_other_curve(image: Image, rng: np.random.Generator) -> Image:
 def _as_scanned(image: Image, rng: np.random.Generator) -> Image:
     """Blur, bright edges, noise, stripes, rings."""
     if rng.random() < 0.6:
-        width = _between(rng, 0.4, 2.8)
+        width = log_uniform(rng, 0.4, 2.8)
         image = gaussian_filter(image, (width, width * (1 if rng.random() < 0.7 else 0.4)))
     if rng.random() < 0.35:
-        smooth = gaussian_filter(image, _between(rng, 0.8, 4))
+        smooth = gaussian_filter(image, log_uniform(rng, 0.8, 4))
         image = image + np.float32(rng.uniform(0.1, 1.5)) * (image - smooth)
     span = np.float32(np.ptp(np.quantile(image, [0.02, 0.98])))
-    image = image + np.float32(_between(rng, 0.004, 0.3)) * span * _noise(rng)
+    image = image + np.float32(log_uniform(rng, 0.004, 0.3)) * span * _noise(rng)
     if rng.random() < 0.15:
         lines = rng.standard_normal(CROP).astype(np.float32)
-        image = image + np.float32(_between(rng, 0.005, 0.06)) * span * (
+        image = image + np.float32(log_uniform(rng, 0.005, 0.06)) * span * (
             lines if rng.random() < 0.5 else lines[:, None]
         )
     if rng.random() < 0.12:
-        image = image + np.float32(_between(rng, 0.005, 0.08)) * span * _rings(rng)
+        image = image + np.float32(log_uniform(rng, 0.005, 0.08)) * span * _rings(rng)
     return np.asarray(image, np.float32)
 
 
@@ -203,7 +204,7 @@ def _noise(rng: np.random.Generator) -> Image:
     if rng.random() < 0.5:  # variance rises with the frequency
         spectrum *= np.sqrt(radius + 0.01)
     if rng.random() < 0.6:
-        width = _between(rng, 0.4, 3)
+        width = log_uniform(rng, 0.4, 3)
         along, across = width, width * (1 if rng.random() < 0.6 else rng.uniform(0.1, 0.6))
         spectrum *= np.exp(-2 * np.pi**2 * ((rows[:, None] * along) ** 2 + (columns * across) ** 2))
     return _unit(fft.irfft2(spectrum, (CROP, CROP)))
@@ -258,8 +259,3 @@ def _typical(image: Image, labels: Labels, phase: int) -> float:
 
 def _unit(field: NDArray[Any]) -> Image:
     return np.asarray(field / max(float(field.std()), 1e-9), np.float32)
-
-
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
-    """Random number whose logarithm is uniform."""
-    return float(low * (high / low) ** rng.random())

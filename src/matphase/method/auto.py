@@ -149,10 +149,11 @@ def configure(read: Reader, settings: Settings, run: Run, *, neighbours: bool) -
             "classical": {"classifier": classical.settings.classical.classifier},
         }
     )
-    plan = _plan(pool, settings, len(folds), run, clock, neighbours=neighbours)
+    variants = _variants(settings, neighbours=neighbours)
+    plan = _plan(pool, settings, len(folds), len(variants), run, clock)
     network = None
     if plan.trial_steps:
-        network = _network(judge, settings, folds, plan, neighbours=neighbours)
+        network = _network(judge, settings, variants, folds, plan)
         settings = _with_alignment(judge, network, folds[0], run)
     best = _combined(judge, classical, network, settings, plan)
     truth = np.concatenate([judge.truth[name] for name in best.answers])
@@ -273,11 +274,10 @@ def _check_time(clock: _Clock, seconds: float) -> None:
 
 
 def _plan(
-    pool: Pool, settings: Settings, folds: int, run: Run, clock: _Clock, *, neighbours: bool
+    pool: Pool, settings: Settings, folds: int, variants: int, run: Run, clock: _Clock
 ) -> Plan:
     """Plan of the networks' trainings, which an interrupted run keeps."""
     longer = min(MAX_LENGTH, max(1, len(pool) / SLICES_PER_LENGTH))
-    variants = len(_variants(settings, neighbours=neighbours))
     every = auto_plan.plans(round(settings.ugsm.min_steps * longer), variants, folds)
 
     def choose() -> Plan:
@@ -305,10 +305,13 @@ def _variants(settings: Settings, *, neighbours: bool) -> dict[str, dict[str, An
 
 
 def _network(
-    judge: _Judge, settings: Settings, folds: Sequence[Fold], plan: Plan, *, neighbours: bool
+    judge: _Judge,
+    settings: Settings,
+    variants: Mapping[str, Mapping[str, Any]],
+    folds: Sequence[Fold],
+    plan: Plan,
 ) -> Trial:
     """The best network: of one slice or of several, from random weights or from the base model."""
-    variants = _variants(settings, neighbours=neighbours)
     short = settings.updated(
         {
             "model": "mcd_unet",

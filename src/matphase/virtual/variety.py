@@ -39,17 +39,17 @@ def random_recipe(seed: int, shape: tuple[int, int, int]) -> Recipe:
         shape: number of voxels along z (slices), y and x.
     """
     rng = np.random.default_rng(mix(seed, "random recipe"))
-    voxel = round(_between(rng, 0.03, 0.6), 3)
+    voxel = round(log_uniform(rng, 0.03, 0.6), 3)
     side = min(shape[1:])
-    median = _between(rng, 13, side / 2)
+    median = log_uniform(rng, 13, side / 2)
     small = max(4.0, median * rng.uniform(0.2, 0.85))
-    large = min(0.8 * side, median * _between(rng, 1.1, 2.5))
+    large = min(0.8 * side, median * log_uniform(rng, 1.1, 2.5))
     solid = rng.uniform(0.35, 0.68)
     pore = (1 - solid) * rng.uniform(0.15, 0.85)
     bridge, film, cluster = rng.dirichlet((0.6, 0.6, 0.9))
     active = str(rng.choice(list(MATERIALS)))
-    energy = _between(rng, 8, 40)
-    spread = 0.0 if rng.random() < 0.4 else _between(rng, 0.2, 8)
+    energy = log_uniform(rng, 8, 40)
+    spread = 0.0 if rng.random() < 0.4 else log_uniform(rng, 0.2, 8)
     return Recipe.from_mapping(
         {
             "microstructure": {
@@ -69,7 +69,7 @@ def random_recipe(seed: int, shape: tuple[int, int, int]) -> Recipe:
                 "bridge": bridge,
                 "film": film,
                 "cluster": cluster,
-                "cluster_size": _between(rng, 1.5, 40) * voxel,
+                "cluster_size": log_uniform(rng, 1.5, 40) * voxel,
             },
             "sample": {
                 "active_material": active,
@@ -84,11 +84,11 @@ def random_recipe(seed: int, shape: tuple[int, int, int]) -> Recipe:
                 "weights": [1.0, 0.5 if rng.random() < 0.3 else 0.0],
                 # so many pixels the wave spreads
                 "distance": 1e3 * spread * (voxel * 1e-6) ** 2 / wavelength(energy),
-                "angles": round(math.pi / 2 * side * _between(rng, 0.35, 1.2)),
+                "angles": round(math.pi / 2 * side * log_uniform(rng, 0.35, 1.2)),
             },
             "detector": {
                 "blur": rng.uniform(0.0, 1.6),
-                "gain_error": 0.0 if rng.random() < 0.5 else _between(rng, 5e-4, 1e-2),
+                "gain_error": 0.0 if rng.random() < 0.5 else log_uniform(rng, 5e-4, 1e-2),
             },
             "reconstruction": {
                 "filter": str(rng.choice(_FILTERS)),
@@ -98,6 +98,6 @@ def random_recipe(seed: int, shape: tuple[int, int, int]) -> Recipe:
     )
 
 
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     """Random number whose logarithm is uniform."""
     return float(low * (high / low) ** rng.random())
