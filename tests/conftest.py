@@ -9,16 +9,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 import matphase as mp
 from matphase.settings import Settings
 from samples import Sample, striped
-
-# A test that needs more examples says so itself.
-hypothesis.settings.register_profile("quick", max_examples=25)
-hypothesis.settings.load_profile("quick")
 
 TINY = {
     "data": {"copies": 1, "smooth_labels": False, "crop": 32, "flips": True},

@@ -15,9 +15,9 @@ from sklearn.metrics import (
     jaccard_score,
     roc_auc_score,
 )
-from torchmetrics.classification import MulticlassCalibrationError
 
 from matphase.images.phases import IGNORE_INDEX
+from matphase.networks.torchvision_shim import make_torchvision_importable
 from matphase.scores.evaluation import score_segmentation
 from matphase.scores.metrics.boundary import boundary_f1
 from matphase.scores.metrics.calibration import expected_calibration_error, reliability_curve
@@ -256,6 +256,9 @@ class TestCalibration:
         assert error == pytest.approx(0.25 * 0.5 + 0.75 * (2.3 / 3 - 2 / 3))
 
     def test_agrees_with_torchmetrics(self):
+        make_torchvision_importable()  # which torchmetrics imports where it is installed
+        from torchmetrics.classification import MulticlassCalibrationError
+
         random = np.random.default_rng(0)
         logits = random.normal(0, 2, (3, 4, 20, 24))
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
